@@ -1,0 +1,26 @@
+"""faithnb: does a sparse transcoder compute the way the layer does, or only give the same outputs?
+
+The executable companion of Chris Olah's "A Toy Model of Mechanistic (Un)Faithfulness" (2025).
+"""
+
+from faithnb import metrics
+from faithnb.circuits import CircuitMap, circuit_match
+from faithnb.experiment import Experiment, ParameterError, read_parameters
+from faithnb.targets import AbsoluteValue
+from faithnb.training import Trained, train
+from faithnb.transcoder import Transcoder
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AbsoluteValue",
+    "CircuitMap",
+    "Experiment",
+    "ParameterError",
+    "Trained",
+    "Transcoder",
+    "circuit_match",
+    "metrics",
+    "read_parameters",
+    "train",
+]

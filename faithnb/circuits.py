@@ -1,0 +1,181 @@
+"""A transcoder's features written in a library of circuits: the note's "compressed sensing" map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.optimize import linear_sum_assignment, nnls
+from torch import Tensor
+
+from faithnb.data import evaluation_sample
+from faithnb.metrics import CONTRIBUTES
+from faithnb.targets import Circuit, Target
+from faithnb.transcoder import Transcoder
+
+THRESHOLDS = (0.0, 0.25, 0.5, 0.75, 0.9)
+"""Where a datapoint circuit may begin to act, as a fraction of p · p."""
+
+SPARSITY = 0.02
+"""L1 weight of the code, in units of the loading: enough to drop what noise would fill in."""
+
+LOADED, GAIN_RANGE = 0.9, (0.8, 1.25)
+"""A feature *is* a circuit if its loading exceeds the first and its gain lies in the second."""
+
+
+def datapoint_circuit(target: Target, p: Float[Tensor, "d_in"], threshold: float) -> Circuit:
+    """P_τ(x) = f(p) · ReLU((p̃·x − τ)/(1 − τ)) with p̃ = p/(p·p): writes f(p) at p, acts where
+    p̃·x > τ. For τ → 1 it is the indicator of p."""
+    read = p / (p @ p) / (1 - threshold)
+    return Circuit("datapoint", read, target(p), threshold / (1 - threshold))
+
+
+@dataclass(frozen=True)
+class CircuitMap:
+    """Which circuits each feature of an ensemble is made of.
+
+    A feature's contribution over a sample, C_i = (w_dec,i f_i(x_n))_n, is written as a non-negative
+    sparse sum Σ_k a_k A_k of the circuits' contributions over the same sample.
+
+    Attributes:
+        names: the circuits, K of them; the datapoint circuits come last.
+        gain: a_k, ``[n_inst, K, d_sae]``; 1 is the circuit as the target has it.
+        loading: a_k‖A_k‖/‖C_i‖, ``[n_inst, K, d_sae]``; 1 is exactly the circuit's direction.
+        residual: ‖C_i − Σ_k a_k A_k‖/‖C_i‖, ``[n_inst, d_sae]``; NaN for dead features.
+        size: ‖C_i‖ as a root mean square over the sample, ``[n_inst, d_sae]``.
+        alive: whether a feature contributes more than 1e-2 anywhere in the sample.
+    """
+
+    names: tuple[str, ...]
+    gain: np.ndarray
+    loading: np.ndarray
+    residual: np.ndarray
+    size: np.ndarray
+    alive: np.ndarray
+    n_true: int
+
+    @classmethod
+    @torch.no_grad()
+    def of(
+        cls,
+        transcoder: Transcoder,
+        target: Target,
+        x: Float[Tensor, "B d_in"],
+        points: Sequence[Float[Tensor, "d_in"]] = (),
+    ) -> CircuitMap:
+        """Map every feature onto the target's circuits and one datapoint circuit a point.
+
+        Args:
+            x: the sample, without the points; each point is added once.
+            points: repeated points. Their circuit's threshold is chosen for each feature.
+        """
+        transcoder = transcoder[:].double().cpu()
+        points = [p.double().cpu() for p in points]
+        x = torch.cat([x.double().cpu(), *[p[None] for p in points]])
+        true = target.circuits()
+        families = [[datapoint_circuit(target, p, t) for t in THRESHOLDS] for p in points]
+        every = [*true, *(c for family in families for c in family)]
+        acts = torch.stack([c.activation(x) for c in every], dim=1)
+        write = torch.stack([c.write.double() for c in every])
+        atom_norms = (acts.norm(dim=0) * write.norm(dim=1)).numpy()
+
+        # Contributions have rank one, so inner products factor: ⟨C_i, A_k⟩ = (f_i·a_k)(w_i·w_k).
+        gram = ((acts.T @ acts) * (write @ write.T)).numpy() / np.outer(atom_norms, atom_norms)
+        h = transcoder.encode(x)
+        sizes = (h.norm(dim=1) * transcoder.decoder_norms()).numpy()
+        cross = ((h.mT @ acts) * (transcoder.W_dec @ write.T)).numpy() / atom_norms
+        contributes = h.amax(1) * transcoder.decoder_norms() > CONTRIBUTES
+        alive = contributes.numpy()
+
+        n_true, n_atoms = len(true), len(true) + len(points)
+        loading = np.zeros((*sizes.shape, n_atoms))
+        gain, residual = np.zeros_like(loading), np.full(sizes.shape, np.nan)
+        choices = _choices(n_true, len(points))
+        factors = [np.linalg.cholesky(gram[np.ix_(c, c)]) for c in choices]
+        for n, i in zip(*np.nonzero(alive), strict=True):
+            correlation = cross[n, i] / sizes[n, i]
+            codes = [_code(L, correlation[c]) for L, c in zip(factors, choices, strict=True)]
+            best = int(np.argmin([rest for _, rest in codes]))
+            loading[n, i], residual[n, i] = codes[best]
+            gain[n, i] = loading[n, i] * sizes[n, i] / atom_norms[choices[best]]
+        names = [c.name for c in true] + [
+            "datapoint p" if len(points) == 1 else f"datapoint p{k + 1}" for k in range(len(points))
+        ]
+        return cls(
+            tuple(names), gain.swapaxes(1, 2), loading.swapaxes(1, 2), residual,
+            sizes / len(x) ** 0.5, alive, n_true,
+        )  # fmt: skip
+
+    def order(self, inst: int = 0) -> np.ndarray:
+        """Columns for a picture: by the circuit that loads most, then by loading; dead last."""
+        best = self.loading[inst].argmax(0)
+        strength = self.loading[inst].max(0)
+        dead = ~self.alive[inst]
+        return np.lexsort((np.arange(len(best)), -strength, best, dead))
+
+    def matches(self) -> np.ndarray:
+        """``[n_inst, K, d_sae]``: whether a feature is a circuit, by loading and gain."""
+        low, high = GAIN_RANGE
+        return (self.loading > LOADED) & (self.gain >= low) & (self.gain <= high)
+
+    def circuit_match(self) -> np.ndarray:
+        """Share of the target's circuits that have a feature of their own, ``[n_inst]``.
+
+        Features and circuits are assigned one to one (Hungarian); a pair counts if it matches.
+        """
+        score = np.where(self.matches(), 1.0 + self.loading, 0.0)[:, : self.n_true]
+        shares = []
+        for one in score:
+            rows, columns = linear_sum_assignment(one, maximize=True)
+            shares.append((one[rows, columns] > 0).sum() / self.n_true)
+        return np.array(shares)
+
+    def neurons_per_circuit(self) -> np.ndarray:
+        """Mean number of features that point along a true circuit (loading > 0.9), ``[n_inst]``."""
+        return (self.loading[:, : self.n_true] > LOADED).sum(-1).mean(-1)
+
+    def median_residual(self) -> np.ndarray:
+        """Median residual of the live features, ``[n_inst]``; NaN without any."""
+        return np.array([np.median(r[a]) if a.any() else np.nan
+                         for r, a in zip(self.residual, self.alive, strict=True)])  # fmt: skip
+
+
+def _choices(n_true: int, n_points: int) -> list[list[int]]:
+    """Index sets of the true circuits and one threshold for each point."""
+    true = list(range(n_true))
+    if n_points == 0:
+        return [true]
+    return [
+        true + [n_true + k * len(THRESHOLDS) + t for k in range(n_points)]
+        for t in range(len(THRESHOLDS))
+    ]
+
+
+def _code(L: np.ndarray, correlation: np.ndarray) -> tuple[np.ndarray, float]:
+    """Non-negative sparse code of a unit vector with the given correlations to unit atoms.
+
+    Non-negative LASSO picks the atoms, non-negative least squares on these sets the amplitudes.
+    Both are solved on the Cholesky factor L of the Gram matrix, G = L Lᵀ.
+    """
+    picked = nnls(L.T, np.linalg.solve(L, correlation - SPARSITY))[0] > 0
+    code = np.zeros(len(correlation))
+    if picked.any():
+        gram = (L @ L.T)[np.ix_(picked, picked)]
+        small = np.linalg.cholesky(gram)
+        code[picked] = nnls(small.T, np.linalg.solve(small, correlation[picked]))[0]
+    rest = 1 - 2 * code @ correlation + code @ (L @ (L.T @ code))
+    return code, float(np.sqrt(max(rest, 0.0)))
+
+
+def circuit_match(
+    transcoder: Transcoder, target: Target, x: Float[Tensor, "B d_in"] | None = None
+) -> np.ndarray:
+    """Share of the target's circuits found one to one among the features, ``[n_inst]``.
+
+    ``x`` defaults to :func:`faithnb.data.evaluation_sample` at density 0.1.
+    """
+    x = evaluation_sample(target.d_in, 0.1) if x is None else x
+    return CircuitMap.of(transcoder, target, x).circuit_match()

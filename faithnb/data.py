@@ -1,0 +1,106 @@
+"""The note's data: sparse uniform coordinates, and a few points that come back again and again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Points = Sequence[Sequence[float]]
+Purpose = Literal["init", "data", "probe", "evaluation"]
+
+
+def generator(seed: int, purpose: Purpose) -> torch.Generator:
+    """The random stream of one seed for one purpose.
+
+    Streams of different purposes are independent, so that switching Jacobian probes on leaves
+    data and initialisation as they were. They are drawn on the CPU whatever the device that
+    trains, so that a GPU sees the same numbers.
+    """
+    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def sample_base(
+    n: int,
+    d_in: int,
+    density: float,
+    generator: torch.Generator,
+    dtype: torch.dtype = torch.float32,
+) -> Float[Tensor, "n d_in"]:
+    """n inputs of the note's base distribution: each coordinate U(−1, 1) with probability
+    ``density``, else exactly 0.
+
+    One uniform number decides both: given u < density, 2u/density − 1 is uniform on (−1, 1).
+    """
+    x = torch.rand(n, d_in, generator=generator, dtype=dtype).mul_(2 / density).sub_(1)
+    return x.masked_fill_(x >= 1, 0.0)
+
+
+def pad_points(
+    points: Points, d_in: int, dtype: torch.dtype = torch.float32
+) -> Float[Tensor, "n_points d_in"]:
+    """The repeated points as rows, filled up with zeros: ``((1, 1, 1),)`` is the note's p.
+
+    Raises:
+        ValueError: if a point has more than ``d_in`` coordinates.
+    """
+    rows = torch.zeros(len(points), d_in, dtype=dtype)
+    for row, point in zip(rows, points, strict=True):
+        if len(point) > d_in:
+            raise ValueError(
+                f"points holds {tuple(point)}, more coordinates than d_in = {d_in} has room for."
+            )
+        row[: len(point)] = torch.tensor(point, dtype=dtype)
+    return rows
+
+
+def mixture(
+    base: Float[Tensor, "batch d_in"],
+    points: Float[Tensor, "n_points d_in"],
+    repeat_frac: float,
+    copies: int = 1,
+) -> tuple[Float[Tensor, "rows d_in"], Float[Tensor, "rows"]]:
+    """The note's mixture with the repeated points integrated exactly.
+
+    x is one of the points a fraction ``repeat_frac`` of the time (each equally often), and a base
+    sample otherwise, so a mean over the mixture is ``(1 − r) · mean over base + r · mean over
+    points``. Returns ``rows = batch + copies · n_points`` inputs and their weights, which sum
+    to 1. ``copies`` splits a point over several rows, for terms that draw noise for each row.
+    """
+    n_rows = copies * len(points)
+    x = torch.cat([base, points.repeat(copies, 1)])
+    weight = torch.cat(
+        [
+            base.new_full((len(base),), (1 - repeat_frac) / len(base)),
+            base.new_full((n_rows,), repeat_frac / n_rows if n_rows else 0.0),
+        ]
+    )
+    return x, weight
+
+
+def replace_at_random(
+    base: Float[Tensor, "batch d_in"],
+    points: Float[Tensor, "n_points d_in"],
+    repeat_frac: float,
+    u: Float[Tensor, "batch"],
+) -> Float[Tensor, "batch d_in"]:
+    """The note's mixture taken literally: row b becomes a repeated point where u_b < repeat_frac.
+
+    ``u`` is uniform on [0, 1); which point it is follows from where in [0, repeat_frac) it lies.
+    """
+    if not len(points) or repeat_frac == 0:
+        return base
+    which = (u * (len(points) / repeat_frac)).long().clamp(max=len(points) - 1)
+    return torch.where((u < repeat_frac)[:, None], points[which], base)
+
+
+def evaluation_sample(
+    d_in: int, density: float, n: int = 8192, dtype: torch.dtype = torch.float32
+) -> Float[Tensor, "n d_in"]:
+    """The fixed base samples, without any repeated point, that every base metric is taken on."""
+    return sample_base(n, d_in, density, generator(0, "evaluation"), dtype)

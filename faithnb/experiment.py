@@ -1,0 +1,362 @@
+"""One experiment: all that decides how one transcoder is trained, checked before any work."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+import json
+import math
+import numbers
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import FunctionType, ModuleType
+from typing import Any
+
+import torch
+
+from faithnb.targets import TARGETS, Target
+
+
+class ParameterError(ValueError):
+    """A parameter that does not exist or is out of range; the message says what is allowed."""
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Allowed: one of a few words."""
+
+    choices: tuple[str, ...]
+
+    def clean(self, value: Any) -> str:
+        if not isinstance(value, str) or value not in self.choices:
+            raise ValueError
+        return value
+
+    def __str__(self) -> str:
+        return "one of " + ", ".join(map(repr, self.choices))
+
+
+@dataclass(frozen=True)
+class Range:
+    """Allowed: a finite number in an interval, whole if ``whole``."""
+
+    low: float
+    high: float = math.inf
+    whole: bool = False
+    open_low: bool = False
+
+    def clean(self, value: Any) -> int | float:
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise ValueError
+        number = float(value)
+        if not math.isfinite(number) or (self.whole and not number.is_integer()):
+            raise ValueError
+        if number > self.high or number < self.low or (self.open_low and number == self.low):
+            raise ValueError
+        return int(number) if self.whole else number
+
+    def __str__(self) -> str:
+        kind = "a whole number" if self.whole else "a number"
+        if math.isinf(self.high):
+            return f"{kind} {'above' if self.open_low else 'of at least'} {self.low:g}"
+        return f"{kind} in {'(' if self.open_low else '['}{self.low:g}, {self.high:g}]"
+
+
+class PointList:
+    """Allowed: a sequence of points, each a sequence of finite numbers that are not all 0."""
+
+    def clean(self, value: Any) -> tuple[tuple[float, ...], ...]:
+        if isinstance(value, str):
+            raise ValueError
+        try:
+            points = tuple(tuple(float(c) for c in point) for point in value)
+        except TypeError as error:
+            raise ValueError from error
+        if not all(any(point) and all(map(math.isfinite, point)) for point in points):
+            raise ValueError
+        return points
+
+    def __str__(self) -> str:
+        return "a sequence of points such as [[1, 1, 1]], none of them empty or all zeros"
+
+
+def parameter(default: Any, allowed: OneOf | Range | PointList) -> Any:
+    return field(default=default, metadata={"allowed": allowed})
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One transcoder's training, fully described. The defaults are the headline setting.
+
+    Frozen and hashable; two equal experiments give the same transcoder. Losses are *sums* over
+    coordinates and features and *means* over data.
+
+    Raises:
+        ParameterError: naming the field, its value and what is allowed.
+    """
+
+    target: str = parameter("abs", OneOf(tuple(TARGETS)))
+    """The layer to explain, by name: ``"abs"`` is y = |x|."""
+
+    d_in: int = parameter(16, Range(1, whole=True))
+    """Input coordinates of the target."""
+
+    d_sae: int = parameter(64, Range(1, whole=True))
+    """Features of the transcoder; the exact solution of ``"abs"`` needs 2·d_in."""
+
+    density: float = parameter(0.1, Range(0, 1, open_low=True))
+    """Probability that a coordinate is not 0 (then it is uniform on (−1, 1))."""
+
+    points: tuple[tuple[float, ...], ...] = parameter(((1.0, 1.0, 1.0),), PointList())
+    """The points that repeat, each filled up with zeros to d_in coordinates."""
+
+    repeat_frac: float = parameter(0.0, Range(0, 1))
+    """Fraction of the data that is one of the points, all of them together."""
+
+    sampling: str = parameter("exact", OneOf(("exact", "bernoulli")))
+    """``"exact"`` weighs the points into every batch; ``"bernoulli"`` draws them at random."""
+
+    activation: str = parameter("relu", OneOf(("relu",)))
+    """The transcoder's nonlinearity."""
+
+    sparsity_penalty: str = parameter("tanh", OneOf(("tanh", "l1", "none")))
+    """``"tanh"``: Σ tanh(s·h_i·‖w_i‖), near L0; ``"l1"``: Σ h_i·‖w_i‖ (w_i: decoder row)."""
+
+    sparsity_coefficient: float = parameter(0.1, Range(0))
+    """λ, the weight of the sparsity penalty."""
+
+    tanh_scale: float = parameter(1.0, Range(0, open_low=True))
+    """s, how soon a contribution counts as one whole active feature; for ``"tanh"`` only."""
+
+    jacobian_matching: str = parameter("none", OneOf(("none", "plain", "smoothed", "finite")))
+    """``"plain"``: ‖J_T(x) − J_M(x)‖²; ``"smoothed"``: the same at x + σε, ε ~ N(0, I);
+    ``"finite"``: differences of outputs over a step σv instead of derivatives."""
+
+    jacobian_coefficient: float = parameter(0.0, Range(0))
+    """μ, the weight of Jacobian matching."""
+
+    jacobian_estimator: str = parameter("sampled", OneOf(("sampled", "exact")))
+    """``"sampled"``: one random probe v a row and step, the note's estimator; ``"exact"``: the
+    Frobenius norm in closed form."""
+
+    kink: str = parameter("zero", OneOf(("zero", "masked", "one")))
+    """How the target's derivative is read exactly at its kink, see :data:`faithnb.targets.Kink`."""
+
+    probe: str = parameter("rademacher", OneOf(("rademacher", "gaussian")))
+    """Distribution of the coordinates of v; both have mean 0 and variance 1."""
+
+    perturbation_scale: float = parameter(0.1, Range(0, open_low=True))
+    """σ of smoothed and finite matching, in units of the input."""
+
+    contribution_coefficient: float = parameter(0.0, Range(0))
+    """Weight of the note's penalty on contributions to the Jacobian, Σ_on ‖w_enc,i‖‖w_dec,i‖."""
+
+    steps: int = parameter(3000, Range(1, whole=True))
+    """Optimiser steps (Adam)."""
+
+    batch_size: int = parameter(512, Range(1, whole=True))
+    """Base samples drawn anew each step."""
+
+    learning_rate: float = parameter(3e-3, Range(0, open_low=True))
+    """Adam's learning rate at its height."""
+
+    warmup_frac: float = parameter(0.05, Range(0, 1))
+    """Share of the steps over which the learning rate rises linearly from 0."""
+
+    decay_frac: float = parameter(0.3, Range(0, 1))
+    """Share of the steps, at the end, over which it falls linearly to 0."""
+
+    seed: int = parameter(0, Range(0, whole=True))
+    """Decides initialisation, data and probes. Settings are chosen below 100, judged from 100."""
+
+    dtype: str = parameter("float32", OneOf(("float32", "float64")))
+    """Floating-point type of training."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Experiment:
+        known = {f.name: f for f in dataclasses.fields(cls)}
+        for name, value in kwargs.items():
+            if name not in known:
+                raise unknown_name(name, value, known)
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            try:
+                clean = f.metadata["allowed"].clean(value)
+            except ValueError:
+                raise ParameterError(
+                    f"{f.name} = {value!r} is not allowed: it must be {f.metadata['allowed']}."
+                ) from None
+            object.__setattr__(self, f.name, clean)
+        for refused, sentence in self._pairs_without_sense():
+            if refused:
+                raise ParameterError(sentence)
+
+    def _pairs_without_sense(self) -> list[tuple[bool, str]]:
+        longest = max(map(len, self.points), default=0)
+        finite = self.jacobian_matching == "finite"
+        return [
+            (
+                longest > self.d_in,
+                f"points = {self.points} is not allowed with d_in = {self.d_in}: "
+                f"a point has {longest} coordinates, at most {self.d_in} fit.",
+            ),
+            (
+                self.repeat_frac > 0 and not self.points,
+                f"repeat_frac = {self.repeat_frac:g} is not allowed with points = (): "
+                "there is nothing to repeat, so it must be 0.",
+            ),
+            (
+                self.jacobian_coefficient > 0 and self.jacobian_matching == "none",
+                f"jacobian_coefficient = {self.jacobian_coefficient:g} is not allowed with "
+                "jacobian_matching = 'none': use 'plain', 'smoothed' or 'finite', or set it to 0.",
+            ),
+            (
+                finite and self.jacobian_estimator == "exact",
+                "jacobian_estimator = 'exact' is not allowed with jacobian_matching = 'finite': "
+                "finite differences have no closed form, use 'sampled'.",
+            ),
+            (
+                finite and self.kink != "zero",
+                f"kink = {self.kink!r} is not allowed with jacobian_matching = 'finite': finite "
+                "differences read no derivative of the target, leave it at 'zero'.",
+            ),
+            (
+                self.warmup_frac + self.decay_frac > 1,
+                f"warmup_frac = {self.warmup_frac:g} is not allowed with decay_frac = "
+                f"{self.decay_frac:g}: together they must be at most 1.",
+            ),
+        ]
+
+    def to_json(self) -> str:
+        """The fields as one JSON object."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Experiment:
+        """The experiment that :meth:`to_json` wrote; fields that are absent take their default."""
+        fields = json.loads(text)
+        if not isinstance(fields, dict):
+            raise ParameterError(f"{text!r} is not a JSON object of an Experiment's fields.")
+        return cls(**fields)
+
+    def unusual(self) -> str:
+        """The fields that differ from their defaults, for messages and captions."""
+        changed = [
+            f"{f.name}={getattr(self, f.name)!r}"
+            for f in dataclasses.fields(self)
+            if getattr(self, f.name) != f.default
+        ]
+        return ", ".join(changed) or "the defaults"
+
+    def make_target(self) -> Target:
+        """The target itself, with this experiment's kink convention."""
+        return TARGETS[self.target](self.d_in, kink=self.kink)  # type: ignore[arg-type]
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        return {"float32": torch.float32, "float64": torch.float64}[self.dtype]
+
+
+def unknown_name(name: str, value: Any, known: Mapping[str, Any]) -> ParameterError:
+    """The error for a parameter nobody knows, with the nearest one that exists."""
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return ParameterError(
+        f"{name} = {value!r} is not allowed: there is no parameter {name}.{hint} "
+        f"Known are {', '.join(known)}."
+    )
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How large a run is: seeds, cells of a scan and steps, and nothing else."""
+
+    n_seeds: int
+    """Seeds of a comparison between arms."""
+    scan_seeds: int
+    """Seeds in each cell of a scan."""
+    grid: int
+    """Cells along each axis of a scan."""
+    steps: int
+    """``Experiment.steps``."""
+
+
+PROFILES = {
+    "quick": Profile(n_seeds=3, scan_seeds=3, grid=3, steps=600),
+    "paper": Profile(n_seeds=16, scan_seeds=5, grid=10, steps=3000),
+    "large": Profile(n_seeds=64, scan_seeds=20, grid=50, steps=12000),
+}
+"""``quick`` for tests, ``paper`` for what is published, ``large`` for a GPU or a cluster."""
+
+JUDGED_FROM = 100
+"""Seeds from here on judge a claim; those below may be used to choose settings."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The size of one notebook's run, beside its experiment."""
+
+    profile: str = parameter("paper", OneOf(tuple(PROFILES)))
+    """One of :data:`PROFILES`."""
+    n_seeds: int = parameter(PROFILES["paper"].n_seeds, Range(1, whole=True))
+    """Seeds of a comparison between arms."""
+    scan_seeds: int = parameter(PROFILES["paper"].scan_seeds, Range(1, whole=True))
+    """Seeds in each cell of a scan."""
+    grid: int = parameter(PROFILES["paper"].grid, Range(2, whole=True))
+    """Cells along each axis of a scan."""
+    first_seed: int = parameter(JUDGED_FROM, Range(0, whole=True))
+    """The first seed; from 100 on for anything that judges a claim."""
+    interactive: bool = False
+    """Whether to show progress bars and widgets."""
+
+    @property
+    def seeds(self) -> range:
+        """The seeds of a comparison between arms."""
+        return range(self.first_seed, self.first_seed + self.n_seeds)
+
+
+def read_parameters(variables: Mapping[str, Any]) -> tuple[Experiment, Run]:
+    """The experiment and the run that a notebook's parameters describe.
+
+    Call it as ``read_parameters(globals())`` in the first cell after the parameters: it looks at
+    the notebook's plain variables and refuses a name that is neither a field of
+    :class:`Experiment` nor of :class:`Run`, because papermill itself accepts any. ``None`` means
+    "as the profile says", or the default where the profile says nothing.
+
+    Raises:
+        ParameterError: naming the parameter, its value and what is allowed.
+    """
+    given = {name: value for name, value in variables.items() if _is_plain(name, value)}
+    of_experiment = {f.name: f for f in dataclasses.fields(Experiment)}
+    of_run = {f.name: f for f in dataclasses.fields(Run)}
+    for name, value in given.items():
+        if name not in of_experiment and name not in of_run:
+            raise unknown_name(name, value, of_run | of_experiment)
+
+    given = {name: value for name, value in given.items() if value is not None}
+    run_fields = {k: v for k, v in given.items() if k in of_run}
+    for name, value in run_fields.items():
+        allowed = of_run[name].metadata.get("allowed")
+        try:
+            if allowed is None and not isinstance(value, bool):
+                raise ValueError
+            run_fields[name] = allowed.clean(value) if allowed else value
+        except ValueError:
+            raise ParameterError(
+                f"{name} = {value!r} is not allowed: it must be {allowed or 'True or False'}."
+            ) from None
+    profile = PROFILES[run_fields.get("profile", "paper")]
+    sizes = dataclasses.asdict(profile)
+    steps = {"steps": sizes.pop("steps")}
+    experiment = Experiment(**{**steps, **{k: v for k, v in given.items() if k in of_experiment}})
+    return experiment, Run(**{**sizes, **run_fields})
+
+
+def _is_plain(name: str, value: Any) -> bool:
+    """Whether a notebook's global is a parameter: no import, no function, nothing of IPython's."""
+    if name.startswith("_") or name in ("In", "Out", "get_ipython", "exit", "quit", "open"):
+        return False
+    return not (isinstance(value, (ModuleType, FunctionType, type)) or inspect.isroutine(value))

@@ -1,0 +1,383 @@
+"""What is measured of a transcoder, trained here or not.
+
+Every metric takes ``(transcoder, target, x)``, or a point p in place of x, and returns one value an
+instance, ``[n_inst]``. Base metrics are taken on base samples without p; whatever is measured at p
+says so in its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from itertools import combinations
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float
+from torch import Tensor
+
+from faithnb.data import evaluation_sample, generator, pad_points
+from faithnb.experiment import Experiment
+from faithnb.targets import Target
+from faithnb.transcoder import Transcoder
+
+PerInstance = Float[Tensor, "n_inst"]
+Inputs = Float[Tensor, "B d_in"]
+Point = Float[Tensor, "d_in"]
+
+CONTRIBUTES = 1e-2
+"""A feature counts as active where its contribution h_i ‖w_dec,i‖ exceeds this."""
+
+ALIGNED = 0.9
+"""Cosine above which a direction counts as another."""
+
+DATAPOINT, PARTIAL = 0.44 / (3**0.5 - 1), 0.08 / (3**0.5 - 1)
+"""Memorization, in datapoint features, from which a state is ``datapoint`` / not ``generalising``.
+
+For the note's p they are the total memorizations 0.44 and 0.08.
+"""
+
+STATES = ("generalising", "pair", "datapoint", "other")
+"""The states of :func:`state`; the two in the middle count as memorised."""
+
+
+@torch.no_grad()
+def mse(transcoder: Transcoder, target: Target, x: Inputs) -> PerInstance:
+    """E ‖ŷ − y‖², summed over coordinates (not divided by d_out)."""
+    return (transcoder(x) - target(x)).square().sum(-1).mean(-1)
+
+
+def fvu(transcoder: Transcoder, target: Target, x: Inputs) -> PerInstance:
+    """Fraction of variance unexplained, E‖ŷ − y‖² / E‖y − E y‖².
+
+    0 is perfect, 1 is as good as always predicting the mean.
+
+    Raises:
+        ValueError: if the target's output does not vary over x.
+    """
+    y = target(x)
+    variance = (y - y.mean(0)).square().sum(-1).mean()
+    if variance == 0:
+        raise ValueError("fvu needs inputs on which the target's output varies; it is constant.")
+    return mse(transcoder, target, x) / variance
+
+
+def explained_variance(transcoder: Transcoder, target: Target, x: Inputs) -> PerInstance:
+    """1 − FVU."""
+    return 1 - fvu(transcoder, target, x)
+
+
+@torch.no_grad()
+def contribution_sizes(transcoder: Transcoder, x: Inputs) -> Float[Tensor, "n_inst B d_sae"]:
+    """h_i ‖w_dec,i‖, how much each feature writes."""
+    return transcoder.encode(x) * transcoder.decoder_norms()[:, None]
+
+
+def l0(transcoder: Transcoder, x: Inputs, threshold: float = CONTRIBUTES) -> PerInstance:
+    """Mean number of features that contribute more than ``threshold`` to an output."""
+    return (contribution_sizes(transcoder, x) > threshold).sum(-1).float().mean(-1)
+
+
+@torch.no_grad()
+def n_on(transcoder: Transcoder, x: Inputs) -> PerInstance:
+    """Mean number of features with h_i > 0, however little they contribute."""
+    return transcoder.gate(x).sum(-1).float().mean(-1)
+
+
+def frac_alive(transcoder: Transcoder, x: Inputs, threshold: float = CONTRIBUTES) -> PerInstance:
+    """Share of the features that contribute more than ``threshold`` somewhere in x."""
+    return (contribution_sizes(transcoder, x) > threshold).any(1).float().mean(-1)
+
+
+@torch.no_grad()
+def memorization(
+    transcoder: Transcoder, p: Point, y_p: Tensor | None = None, per_feature: bool = False
+) -> Float[Tensor, "n_inst"] | Float[Tensor, "n_inst d_sae"]:
+    """The note's measure of a datapoint feature, summed over features.
+
+    m(f_i, p) = ReLU(c · ŷ_p − max_j c · e_j) with the contribution c = w_dec,i f_i(p), j over
+    the coordinates where y_p is not 0: how much better the whole of p explains what the feature writes
+    than the best single coordinate does. A full datapoint feature for k ones has √k − 1, a pure
+    coordinate feature 0. Blind spot: (1, a, a) stays at 0 until a > 0.366.
+
+    Args:
+        p: the point.
+        y_p: the target's output there, p itself by default.
+        per_feature: return the features' own values instead of their sum.
+    """
+    y_p = p if y_p is None else y_p
+    c = transcoder.encode(p[None])[:, 0, :, None] * transcoder.W_dec
+    support = y_p != 0
+    m = torch.relu(c @ (y_p / y_p.norm()).to(c) - c[..., support].amax(-1))
+    return m if per_feature else m.sum(-1)
+
+
+def full_memorization(y_p: Tensor) -> float:
+    """The memorization of one feature that writes exactly y_p: ‖y_p‖ − max_j y_p,j."""
+    return (y_p.norm() - y_p.max()).item()
+
+
+@torch.no_grad()
+def state(transcoder: Transcoder, target: Target, p: Point) -> list[str]:
+    """What each instance does at p: ``datapoint``, ``pair``, ``generalising`` or ``other``.
+
+    datapoint: the total memorization is at least 60 % of a full datapoint feature's (split ones
+        count), and a feature active at p reads along p and writes along f(p), cosines > 0.9.
+    pair: not that, at least 11 %, and a feature active at p writes along two coordinates of p.
+    generalising: less than 11 %, and for each coordinate of p a feature active at p writes it.
+    other: the rest.
+
+    Raises:
+        ValueError: if p has fewer than two coordinates that are not 0: then a datapoint feature and
+            a coordinate feature are the same.
+    """
+    y_p = target(p)
+    support = y_p.nonzero()[:, 0]
+    if len(support) < 2:
+        raise ValueError(f"p = {p.tolist()} needs at least two coordinates that are not 0.")
+    m = memorization(transcoder, p, y_p) / full_memorization(y_p)
+    active = transcoder.gate(p[None])[:, 0]
+
+    unit = torch.nn.functional.normalize
+    reads = unit(transcoder.W_enc, dim=1).mT @ unit(p, dim=0).to(transcoder.W_enc)
+    basis = torch.eye(transcoder.d_out).to(transcoder.W_dec)
+    pairs = torch.stack([basis[i] + basis[j] for i, j in combinations(support, 2)])
+    decoder = unit(transcoder.W_dec, dim=-1)
+
+    def writes(direction: Tensor) -> Tensor:
+        return (decoder @ unit(direction, dim=-1).mT > ALIGNED) & active[..., None]
+
+    whole = writes(y_p.to(decoder)[None])[..., 0] & (reads > ALIGNED)
+    datapoint = (m >= DATAPOINT) & whole.any(1)
+    pair = ~datapoint & (m >= PARTIAL) & writes(pairs).any(dim=(1, 2))
+    generalising = (m < PARTIAL) & writes(basis[support]).any(1).all(1)
+    return [
+        "datapoint" if d else "pair" if q else "generalising" if g else "other"
+        for d, q, g in zip(datapoint, pair, generalising, strict=True)
+    ]
+
+
+@torch.no_grad()
+def active_at_point(transcoder: Transcoder, p: Point) -> PerInstance:
+    """Number of features that contribute at p."""
+    return l0(transcoder, p[None])
+
+
+def _jacobians(transcoder: Transcoder, target: Target, x: Inputs) -> tuple[Tensor, Tensor]:
+    """Both Jacobians in float64, undefined entries set to 0 in both where the target masks them."""
+    x = x.double()
+    J_T = deepcopy(transcoder).double().jacobian(x)
+    J_M = target.jacobian(x)
+    ignored = torch.diag_embed(target.ignored(x))
+    return J_T.masked_fill(ignored, 0), J_M.masked_fill(ignored, 0)
+
+
+@torch.no_grad()
+def jacobian_error(transcoder: Transcoder, target: Target, x: Inputs) -> PerInstance:
+    """E‖J_T − J_M‖_F² / E‖J_M‖_F²: 0 where the derivatives agree, 1 for a constant transcoder."""
+    J_T, J_M = _jacobians(transcoder, target, x)
+    return (J_T - J_M).square().sum((-1, -2)).mean(-1) / J_M.square().sum((-1, -2)).mean()
+
+
+@torch.no_grad()
+def jacobian_cosine(transcoder: Transcoder, target: Target, x: Inputs) -> PerInstance:
+    """Mean cosine between the flattened Jacobians, over inputs where the target's is not 0.
+
+    Where the transcoder's is 0 the cosine counts as 0.
+    """
+    J_T, J_M = (J.flatten(-2) for J in _jacobians(transcoder, target, x))
+    defined = J_M.norm(dim=-1) > 0
+    return torch.nn.functional.cosine_similarity(J_T, J_M[None], dim=-1)[:, defined].mean(-1)
+
+
+def ball(p: Point, radius: float = 1e-3, n: int = 64) -> Inputs:
+    """n fixed inputs around p, within ``radius`` in each coordinate that is not 0.
+
+    A memorising transcoder holds its rotated features exactly on their kink at p, so a Jacobian
+    read at p itself flips on rounding; averaged over the ball it does not. The coordinates that are
+    0 stay 0, where the target's own derivative may be undefined and can be masked.
+    """
+    noise = 2 * torch.rand(n, len(p), generator=generator(1, "evaluation")) - 1
+    return p + radius * noise.to(p) * (p != 0)
+
+
+@torch.no_grad()
+def jacobian_at_point(transcoder: Transcoder, p: Point) -> Float[Tensor, "n_inst k k"]:
+    """The Jacobian averaged over a small ball around p, on the coordinates where p is not 0."""
+    support = p.nonzero()[:, 0]
+    J = deepcopy(transcoder).double().jacobian(ball(p).double()).mean(1)
+    return J[:, support][:, :, support]
+
+
+def off_diagonal_norm(transcoder: Transcoder, p: Point) -> PerInstance:
+    """‖offdiag J‖_F of :func:`jacobian_at_point`; 0 for |x|."""
+    J = jacobian_at_point(transcoder, p)
+    return (J - torch.diag_embed(J.diagonal(dim1=-2, dim2=-1))).norm(dim=(-2, -1))
+
+
+def off_diagonal_share(transcoder: Transcoder, p: Point) -> PerInstance:
+    """‖offdiag J‖_F² / ‖J‖_F² of :func:`jacobian_at_point`: 0 for |x|, 2/3 for a sole datapoint
+    feature at three ones; NaN where the Jacobian is 0."""
+    J = jacobian_at_point(transcoder, p)
+    return off_diagonal_norm(transcoder, p).square() / J.square().sum((-2, -1))
+
+
+def off_distribution_fvu(
+    transcoder: Transcoder,
+    target: Target,
+    kind: Literal["dense", "near_point"] = "dense",
+    p: Point | None = None,
+    scale: float = 0.1,
+    n: int = 8192,
+) -> PerInstance:
+    """FVU where the training data was not: ``dense`` inputs U(−1, 1)^d_in, or ``near_point``,
+    p + ``scale`` · N(0, I). Both samples are fixed.
+
+    Raises:
+        ValueError: if ``kind`` is unknown or p is missing.
+    """
+    stream = generator(2, "evaluation")
+    if kind == "dense":
+        x = 2 * torch.rand(n, target.d_in, generator=stream) - 1
+    elif kind == "near_point" and p is not None:
+        x = p.float().cpu() + scale * torch.randn(n, target.d_in, generator=stream)
+    else:
+        raise ValueError(
+            f"kind = {kind!r} is not allowed: use 'dense', or 'near_point' together with p."
+        )
+    return fvu(transcoder, target, x.to(transcoder.W_enc))
+
+
+def subsets(p: Point) -> Inputs:
+    """p with some, not all, of its coordinates set to 0: every proper subset but the empty one.
+
+    Raises:
+        ValueError: if p has more than 10 coordinates that are not 0.
+    """
+    support = p.nonzero()[:, 0].tolist()
+    if len(support) > 10:
+        raise ValueError(f"p has {len(support)} coordinates that are not 0; at most 10 will do.")
+    rows = []
+    for size in range(1, len(support)):
+        for kept in combinations(support, size):
+            row = torch.zeros_like(p)
+            row[list(kept)] = p[list(kept)]
+            rows.append(row)
+    return torch.stack(rows) if rows else p[None][:0]
+
+
+@torch.no_grad()
+def subset_error(
+    transcoder: Transcoder, target: Target, p: Point, per_subset: bool = False
+) -> Float[Tensor, "n_inst"] | Float[Tensor, "n_inst n_subsets"]:
+    """‖ŷ − y‖² at p with some coordinates missing, averaged over :func:`subsets` (or each)."""
+    x = subsets(p)
+    error = (transcoder(x) - target(x)).square().sum(-1)
+    return error if per_subset else error.mean(-1)
+
+
+BASE_METRICS: dict[str, tuple[Callable[[Transcoder, Target, Tensor], Tensor], str]] = {
+    "mse": (mse, "summed squared error"),
+    "fvu": (fvu, "fraction of variance unexplained"),
+    "explained_variance": (explained_variance, "fraction of variance"),
+    "l0": (lambda t, f, x: l0(t, x), "contributing features per input"),
+    "n_on": (lambda t, f, x: n_on(t, x), "features with h > 0 per input"),
+    "frac_alive": (lambda t, f, x: frac_alive(t, x), "share of features"),
+    "jacobian_error": (jacobian_error, "relative squared error"),
+    "jacobian_cosine": (jacobian_cosine, "cosine"),
+    "dense_fvu": (lambda t, f, x: off_distribution_fvu(t, f), "fraction of variance unexplained"),
+}
+"""Columns of :func:`table` taken on base samples: ``f(transcoder, target, x)`` and their unit."""
+
+POINT_METRICS: dict[str, tuple[Callable[[Transcoder, Target, Tensor], Tensor], str]] = {
+    "memorization": (
+        lambda t, f, p: memorization(t, p, f(p)),
+        "√3 − 1 is one datapoint feature for three ones",
+    ),
+    "active_at_p": (lambda t, f, p: active_at_point(t, p), "contributing features"),
+    "error_at_p": (lambda t, f, p: mse(t, f, p[None]), "summed squared error"),
+    "jacobian_error_at_p": (
+        lambda t, f, p: jacobian_error(t, f, ball(p)),
+        "relative squared error",
+    ),
+    "off_diagonal_norm": (lambda t, f, p: off_diagonal_norm(t, p), "Frobenius norm"),
+    "off_diagonal_share": (lambda t, f, p: off_diagonal_share(t, p), "share of squared norm"),
+    "near_point_fvu": (
+        lambda t, f, p: off_distribution_fvu(t, f, "near_point", p),
+        "fraction of variance unexplained",
+    ),
+    "subset_error": (subset_error, "summed squared error"),
+}
+"""Columns of :func:`table` taken at each repeated point: ``f(transcoder, target, p)`` and unit."""
+
+
+def table(
+    experiments: Sequence[Experiment],
+    ensembles: Sequence[tuple[Sequence[int], Transcoder]],
+    diverged: Sequence[int] = (),
+    chunk: int = 8,
+) -> xr.Dataset:
+    """All metrics of trained transcoders over ``inst``, in the order of ``experiments``.
+
+    Base metrics are taken on :func:`faithnb.data.evaluation_sample`; Jacobians are compared on the
+    entries that the target defines (``kink = "masked"``), whatever convention trained them. Point
+    metrics are taken at the repeated points, with a further dim ``point`` if there are several.
+    The fields in which the experiments differ become coordinates over ``inst``.
+    """
+    n_points = max(len(e.points) for e in experiments)
+    point_dims = ("point",) if n_points > 1 else ()
+    shape = (len(experiments), *((n_points,) if point_dims else ()))
+    columns: dict[str, Any] = {name: np.full(len(experiments), np.nan) for name in BASE_METRICS}
+    columns |= {name: np.full(shape, np.nan) for name in POINT_METRICS if n_points}
+    if n_points:
+        columns["state"] = np.full(shape, "", dtype="<U12")
+
+    for indices, ensemble in ensembles:
+        local = {i: k for k, i in enumerate(indices) if i not in diverged}
+        for group in _alike(experiments, list(local), chunk):
+            e = experiments[group[0]]
+            some = ensemble[[local[i] for i in group]]
+            target = replace(e, kink="masked", jacobian_matching="none",
+                             jacobian_coefficient=0.0).make_target()  # fmt: skip
+            like = some.W_enc
+            x = evaluation_sample(e.d_in, e.density).to(like)
+            for name, (metric, _) in BASE_METRICS.items():
+                columns[name][group] = metric(some, target, x).cpu()
+            for k, p in enumerate(pad_points(e.points, e.d_in).to(like)):
+                at = (group, k) if point_dims else group
+                for name, (metric, _) in POINT_METRICS.items():
+                    columns[name][at] = metric(some, target, p).cpu()
+                if (target(p) != 0).sum() >= 2:
+                    columns["state"][at] = state(some, target, p)
+
+    units = {name: unit for name, (_, unit) in (BASE_METRICS | POINT_METRICS).items()}
+    return xr.Dataset(
+        {
+            name: (("inst", *point_dims)[: values.ndim], values, {"units": units.get(name, "")})
+            for name, values in columns.items()
+        },
+        coords={"inst": range(len(experiments))} | varying_fields(experiments),
+    )
+
+
+def _alike(experiments: Sequence[Experiment], indices: list[int], size: int) -> list[list[int]]:
+    """Groups of experiments that are measured on the same inputs, at most ``size`` each."""
+    groups: dict[Any, list[int]] = {}
+    for i in indices:
+        e = experiments[i]
+        groups.setdefault((e.target, e.d_in, e.density, e.points), []).append(i)
+    return [g[k : k + size] for g in groups.values() for k in range(0, len(g), size)]
+
+
+def varying_fields(experiments: Sequence[Experiment]) -> dict[str, tuple[str, list[Any]]]:
+    """The fields in which experiments differ, as coordinates over ``inst``."""
+    names = ["seed"] + [name for name in Experiment.__dataclass_fields__ if name != "seed"]
+    values = {name: [getattr(e, name) for e in experiments] for name in names}
+    return {
+        name: ("inst", column if name != "points" else list(map(str, column)))
+        for name, column in values.items()
+        if name == "seed" or len(set(column)) > 1
+    }

@@ -1,0 +1,131 @@
+"""The note's equations written out literally: one sample at a time, float64, by autograd.
+
+Slow on purpose. The tests hold :mod:`faithnb.objectives` (the same terms, batched) and
+:mod:`faithnb.gradients` (their closed-form gradients) against it; nothing else uses it.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.functional import jacobian, jvp
+
+from faithnb.experiment import Experiment
+
+Weights = tuple[Float[Tensor, "d_in d_sae"], Float[Tensor, "d_sae"], Float[Tensor, "d_sae d_out"]]
+
+
+def transcoder(weights: Weights, x: Float[Tensor, "d_in"]) -> Float[Tensor, "d_out"]:
+    """ŷ = Σ_i W_down^i f_i(x) with f_i(x) = ReLU(W_up^i · x + b^i)."""
+    W_enc, b_enc, W_dec = weights
+    return sum(  # type: ignore[return-value]
+        torch.relu(x @ W_enc[:, i] + b_enc[i]) * W_dec[i] for i in range(len(b_enc))
+    )
+
+
+def absolute_value(x: Float[Tensor, "d_in"]) -> Float[Tensor, "d_in"]:
+    """y_i = ReLU(x_i) + ReLU(−x_i)."""
+    return torch.relu(x) + torch.relu(-x)
+
+
+def target_jacobian(x: Float[Tensor, "d_in"], kink: str) -> Float[Tensor, "d_in d_in"]:
+    """dy_i/dx_i = sign(x_i), and at x_i = 0: 1 for kink "one", else 0."""
+    at_zero = 1.0 if kink == "one" else 0.0
+    return torch.diag(torch.tensor([float(torch.sign(c)) if c != 0 else at_zero for c in x])).to(x)
+
+
+def reconstruction(weights: Weights, x: Tensor) -> Tensor:
+    """‖ŷ − y‖²."""
+    return ((transcoder(weights, x) - absolute_value(x)) ** 2).sum()
+
+
+def sparsity(weights: Weights, x: Tensor, penalty: str, scale: float) -> Tensor:
+    """Σ_i tanh(s f_i(x) ‖W_down^i‖), or without the tanh and s for "l1"."""
+    W_enc, b_enc, W_dec = weights
+    total = x.new_zeros(())
+    for i in range(len(b_enc)):
+        contribution = torch.relu(x @ W_enc[:, i] + b_enc[i]) * W_dec[i].norm()
+        if penalty == "tanh":
+            total = total + torch.tanh(scale * contribution)
+        elif penalty == "l1":
+            total = total + contribution
+    return total
+
+
+def jacobian_matching(
+    weights: Weights, x: Tensor, e: Experiment, v: Tensor | None, noise: Tensor | None
+) -> Tensor:
+    """‖J_MLP − J_Transcoder‖_F², or K ‖J_MLP v − J_Transcoder v‖² with K = 1."""
+
+    def explained(at: Tensor) -> Tensor:
+        return transcoder(weights, at)
+
+    if e.jacobian_matching == "finite":
+        assert v is not None
+        moved = x + e.perturbation_scale * v
+        step_T = explained(moved) - explained(x)
+        step_M = absolute_value(moved) - absolute_value(x)
+        return ((step_T - step_M) ** 2).sum() / e.perturbation_scale**2
+    if e.jacobian_matching == "smoothed":
+        assert noise is not None
+        x = x + e.perturbation_scale * noise
+    if e.jacobian_estimator == "sampled" and e.kink != "masked":
+        assert v is not None
+        J_T_v = jvp(explained, x, v, create_graph=True)[1]
+        return ((J_T_v - target_jacobian(x, e.kink) @ v) ** 2).sum()
+    difference = jacobian(explained, x, create_graph=True) - target_jacobian(x, e.kink)
+    if e.kink == "masked":
+        difference = difference * (1 - torch.diag((x == 0).to(x)))
+    if e.jacobian_estimator == "sampled":
+        return ((difference @ v) ** 2).sum()
+    return (difference**2).sum()
+
+
+def contribution_penalty(weights: Weights, x: Tensor) -> Tensor:
+    """Norms of the input and output weights multiplied, masked by the activation's derivative."""
+    W_enc, b_enc, W_dec = weights
+    total = x.new_zeros(())
+    for i in range(len(b_enc)):
+        if x @ W_enc[:, i] + b_enc[i] > 0:
+            total = total + W_enc[:, i].norm() * W_dec[i].norm()
+    return total
+
+
+def loss_terms(
+    e: Experiment,
+    weights: Weights,
+    x: Float[Tensor, "rows d_in"],
+    weight: Float[Tensor, "rows"],
+    v: Float[Tensor, "rows d_in"] | None = None,
+    noise: Float[Tensor, "rows d_in"] | None = None,
+) -> dict[str, Tensor]:
+    """The terms of one transcoder's loss, weighted means over the rows of a batch."""
+    sums = dict.fromkeys(
+        ("reconstruction", "sparsity", "jacobian", "contribution"), x.new_zeros(())
+    )
+    for b in range(len(x)):
+        v_b = None if v is None else v[b]
+        noise_b = None if noise is None else noise[b]
+        terms = {"reconstruction": reconstruction(weights, x[b])}
+        terms["sparsity"] = e.sparsity_coefficient * sparsity(
+            weights, x[b], e.sparsity_penalty, e.tanh_scale
+        )
+        if e.jacobian_matching != "none":
+            terms["jacobian"] = e.jacobian_coefficient * jacobian_matching(
+                weights, x[b], e, v_b, noise_b
+            )
+        if e.contribution_coefficient:
+            terms["contribution"] = e.contribution_coefficient * contribution_penalty(weights, x[b])
+        sums = {k: s + weight[b] * terms.get(k, 0.0) for k, s in sums.items()}
+    return sums
+
+
+def memorization(weights: Weights, p: Tensor) -> Tensor:
+    """Σ_i ReLU(y|_{f_i}(p) · p̂ − max_{j<3} y|_{f_i}(p) · e_j), for the note's p."""
+    W_enc, b_enc, W_dec = weights
+    total = p.new_zeros(())
+    for i in range(len(b_enc)):
+        c = W_dec[i] * torch.relu(p @ W_enc[:, i] + b_enc[i])
+        total = total + torch.relu(c @ (p / p.norm()) - max(c[j] for j in range(3)))
+    return total

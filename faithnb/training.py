@@ -1,0 +1,327 @@
+"""Train many small transcoders at once."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from faithnb.data import generator, mixture, pad_points, replace_at_random, sample_base
+from faithnb.experiment import Experiment
+from faithnb.gradients import LossGradient
+from faithnb.metrics import table
+from faithnb.objectives import TERMS, loss_terms
+from faithnb.transcoder import Transcoder
+
+COPIES = 16
+"""Rows a repeated point is split over when noise is drawn row by row (probes, smoothing)."""
+
+N_RECORDS = 100
+"""How many steps of a training are kept in its history, at most; the first and last are."""
+
+MAX_INSTANCES = {"cpu": 64, "cuda": 4096}
+"""Instances trained side by side in one ensemble; more are trained one ensemble after the other."""
+
+DIVERGED_AT = 100.0
+"""A loss above this multiple of its first value counts as divergence."""
+
+SCALARS = (
+    "sparsity_coefficient",
+    "tanh_scale",
+    "jacobian_coefficient",
+    "perturbation_scale",
+    "contribution_coefficient",
+)
+"""Fields that enter the loss as one number an instance."""
+
+CHUNK = {"cpu": 16}
+"""Instances whose hidden layers are computed together: few enough to stay in a core's cache."""
+
+OWN = (*SCALARS, "seed", "density", "repeat_frac")
+"""Fields in which experiments may differ and still share an ensemble."""
+
+SHARED = tuple(f.name for f in fields(Experiment) if f.name not in OWN)
+"""Fields in which they may not."""
+
+
+class DivergenceWarning(RuntimeWarning):
+    """Some of the experiments diverged; the others are as they should be."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Trained transcoders with the experiments they came from, in the order these were given."""
+
+    experiments: tuple[Experiment, ...]
+    """What was trained."""
+    ensembles: tuple[tuple[tuple[int, ...], Transcoder], ...]
+    """The transcoders as they were trained: (indices into ``experiments``, their ensemble)."""
+    history: xr.Dataset
+    """Each term of the loss and their sum, ``loss``, over (inst, step), before each update."""
+    diverged: tuple[int, ...] = ()
+    """Indices of experiments whose loss left all bounds; their weights mean nothing."""
+
+    def __len__(self) -> int:
+        return len(self.experiments)
+
+    @cached_property
+    def transcoder(self) -> Transcoder:
+        """All transcoders as one ensemble.
+
+        Raises:
+            ValueError: if their shapes differ; then use ``trained.ensembles`` or ``trained[i]``.
+        """
+        shapes = {(t.d_in, t.d_sae, t.d_out, t.W_enc.dtype) for _, t in self.ensembles}
+        if len(shapes) > 1:
+            raise ValueError(
+                "these transcoders have different shapes or types and cannot be one ensemble; "
+                "use trained.ensembles, or trained[i] for one of them."
+            )
+        order = np.argsort([i for indices, _ in self.ensembles for i in indices])
+        return Transcoder.cat([t for _, t in self.ensembles])[order]
+
+    def __getitem__(self, i: int) -> Transcoder:
+        """The transcoder of experiment i, an ensemble of one."""
+        i = range(len(self))[i]
+        for indices, transcoder in self.ensembles:
+            if i in indices:
+                return transcoder[indices.index(i)]
+        raise IndexError(i)
+
+    def metrics(self) -> xr.Dataset:
+        """Every metric of every transcoder over ``inst``, see :func:`faithnb.metrics.table`."""
+        return table(self.experiments, self.ensembles, self.diverged)
+
+
+def train(
+    experiments: Experiment | Sequence[Experiment],
+    device: str | torch.device = "auto",
+    progress: bool = True,
+) -> Trained:
+    """Train one transcoder an experiment.
+
+    Experiments that can share an ensemble do, whatever their order; mixed structures are fine. An
+    instance's result depends on its own experiment alone, not on its company.
+
+    Args:
+        experiments: one experiment or many.
+        device: ``"cpu"``, ``"cuda"``, … or ``"auto"``: a GPU when there is one.
+        progress: show one bar over all steps, with the mean loss.
+
+    Raises:
+        ValueError: if there is nothing to train.
+        KeyboardInterrupt: when interrupted; nothing half-trained is returned.
+    """
+    experiments = (experiments,) if isinstance(experiments, Experiment) else tuple(experiments)
+    if not experiments:
+        raise ValueError("experiments is empty: there is nothing to train.")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(device)
+
+    ensembles, histories, diverged = [], [], []
+    chunks = list(_chunks(experiments, MAX_INSTANCES.get(device.type, 64)))
+    total = sum(experiments[chunk[0]].steps for chunk in chunks)
+    with tqdm(total=total, unit="step", desc="training", disable=not progress) as bar:
+        for chunk in chunks:
+            try:
+                transcoder, history = _train_ensemble([experiments[i] for i in chunk], device, bar)
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(
+                    f"training was interrupted after {bar.n} of {total} steps; "
+                    "nothing half-trained was kept."
+                ) from None
+            ensembles.append((tuple(chunk), transcoder))
+            histories.append(history.assign_coords(inst=list(chunk)))
+            bad = _diverged(transcoder, history)
+            diverged += [i for i, is_bad in zip(chunk, bad, strict=True) if is_bad]
+    diverged.sort()
+    _warn_of_divergence(experiments, diverged)
+    history = xr.concat(histories, dim="inst", join="outer").sortby("inst")
+    return Trained(experiments, tuple(ensembles), history, tuple(diverged))
+
+
+def _chunks(experiments: Sequence[Experiment], size: int) -> Iterator[list[int]]:
+    """Indices of experiments that can share an ensemble, at most ``size`` at a time.
+
+    Those that share a seed stand together, so that their data is written in one go.
+    """
+    groups = defaultdict(list)
+    for i, experiment in enumerate(experiments):
+        form = tuple(getattr(experiment, name) for name in SHARED)
+        groups[form, experiment.contribution_coefficient > 0].append(i)
+    for members in groups.values():
+        members.sort(key=lambda i: (experiments[i].seed, experiments[i].density))
+        for start in range(0, len(members), size):
+            yield members[start : start + size]
+
+
+def _train_ensemble(
+    experiments: Sequence[Experiment], device: torch.device, bar: tqdm
+) -> tuple[Transcoder, xr.Dataset]:
+    form = experiments[0]
+    target = form.make_target()
+    start = Transcoder.random(
+        [e.seed for e in experiments], form.d_in, form.d_sae, target.d_out, form.torch_dtype
+    ).to(device)
+    encoder = torch.cat([start.W_enc, start.b_enc[:, None]], dim=1).detach()
+    decoder = start.W_dec.detach()
+    encoder.grad, decoder.grad = torch.zeros_like(encoder), torch.zeros_like(decoder)
+    live = Transcoder(encoder[:, :-1], encoder[:, -1], decoder, start.b_dec)
+    as_form: dict[str, Any] = {"dtype": form.torch_dtype, "device": device}
+    scalars = {
+        name: torch.tensor([getattr(e, name) for e in experiments], **as_form) for name in SCALARS
+    }
+    batches = Batches(experiments, device)
+    size = CHUNK.get(device.type, len(experiments))
+    chunks = [slice(i, i + size) for i in range(0, len(experiments), size)]
+    gradients = [
+        LossGradient(form, target, {k: s[chunk] for k, s in scalars.items()}, form.batch_size)
+        for chunk in chunks
+    ]
+    optimiser = torch.optim.Adam([encoder, decoder], lr=form.learning_rate, fused=True)
+
+    recorded = np.unique(np.linspace(0, form.steps - 1, N_RECORDS).astype(int))
+    history = torch.zeros(len(recorded), len(TERMS), len(experiments))
+    for step in range(form.steps):
+        batch = batches.draw()
+        if step in recorded:
+            record = int(np.searchsorted(recorded, step))
+            with torch.no_grad():
+                terms = loss_terms(form, live, target, **without_ones(batch), **scalars)
+            for name, value in terms.items():
+                history[record, TERMS.index(name)] = value
+            bar.set_postfix(loss=f"{history[record].sum(0).mean():.4f}", refresh=False)
+        for chunk, gradient in zip(chunks, gradients, strict=True):
+            gradient(
+                encoder[chunk], decoder[chunk], encoder.grad[chunk], decoder.grad[chunk],
+                **{name: part[chunk] for name, part in batch.items()},
+            )  # fmt: skip
+        optimiser.param_groups[0]["lr"] = form.learning_rate * rate(form, step)
+        optimiser.step()
+        bar.update()
+
+    columns = dict(zip(TERMS, history.unbind(1), strict=True)) | {"loss": history.sum(1)}
+    return live[:], xr.Dataset(
+        {name: (("inst", "step"), values.T.numpy()) for name, values in columns.items()},
+        coords={"step": recorded},
+    )
+
+
+def rate(experiment: Experiment, step: int) -> float:
+    """The learning rate at a step, as a fraction of its height: rise, plateau, linear fall."""
+    rise = experiment.warmup_frac * experiment.steps
+    fall = experiment.decay_frac * experiment.steps
+    up = (step + 1) / rise if rise else 1.0
+    down = (experiment.steps - step) / fall if fall else 1.0
+    return min(1.0, up, down)
+
+
+class Batches:
+    """The batches of an ensemble. Instances that share a seed share their base samples and probes.
+
+    Each batch is ``batch_size`` base samples, then the repeated points unless these are drawn
+    into the base samples (``sampling="bernoulli"``).
+    """
+
+    def __init__(self, experiments: Sequence[Experiment], device: torch.device):
+        self.form = form = experiments[0]
+        self.device = device
+        self.points = pad_points(form.points, form.d_in, form.torch_dtype)
+        self.repeat_frac = [e.repeat_frac for e in experiments]
+        streams = [(e.seed, e.density) for e in experiments]
+        self.literal = form.sampling == "bernoulli"
+        matching = form.jacobian_matching
+        self.needs_noise = matching == "smoothed"
+        self.needs_v = matching != "none" and form.jacobian_estimator == "sampled"
+
+        self.members: dict[tuple[int, float], slice] = {}
+        for key, group in groupby(range(len(experiments)), key=lambda i: streams[i]):
+            indices = list(group)
+            self.members[key] = slice(indices[0], indices[-1] + 1)
+        self.data = {key: generator(key[0], "data") for key in self.members}
+        self.probe = {key: generator(key[0], "probe") for key in self.members}
+
+        base = torch.zeros(form.batch_size, form.d_in, dtype=form.torch_dtype)
+        points = self.points[:0] if self.literal else self.points
+        fracs = [0.0] * len(experiments) if self.literal else self.repeat_frac
+        copies = COPIES if self.needs_v or self.needs_noise else 1
+        x, weight = zip(*(mixture(base, points, r, copies) for r in fracs), strict=True)
+        ones = torch.ones(len(x), len(x[0]), 1, dtype=form.torch_dtype)
+        self.x = torch.cat([torch.stack(x), ones], dim=-1)
+        self.weight = torch.stack(weight).to(device)
+        self.noise = torch.empty_like(self.x[..., 1:])
+        self.v = torch.empty_like(self.noise)
+
+    def draw(self) -> dict[str, Tensor]:
+        """The next batch: ``x`` with a last column of ones, ``weight``, and ``v`` and ``noise``
+        where the form needs them. The tensors are overwritten by the next draw."""
+        form, B = self.form, self.form.batch_size
+        shape = self.v.shape[1:]
+        for key, members in self.members.items():
+            base = sample_base(B, form.d_in, key[1], self.data[key], form.torch_dtype)
+            if self.literal:
+                u = torch.rand(B, generator=self.data[key], dtype=form.torch_dtype)
+                for i in range(members.start, members.stop):
+                    drawn = replace_at_random(base, self.points, self.repeat_frac[i], u)
+                    self.x[i, :, :-1] = drawn
+            else:
+                self.x[members, :B, :-1] = base
+            if self.needs_noise:
+                self.noise[members] = torch.randn(
+                    shape, generator=self.probe[key], dtype=form.torch_dtype
+                )
+            if self.needs_v:
+                self.v[members] = draw_probes(shape, form.probe, self.probe[key], form.torch_dtype)
+        batch = {"x": self.x.to(self.device), "weight": self.weight}
+        if self.needs_noise:
+            batch["noise"] = self.noise.to(self.device)
+        if self.needs_v:
+            batch["v"] = self.v.to(self.device)
+        return batch
+
+
+def without_ones(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The batch as :func:`faithnb.objectives.loss_terms` takes it."""
+    return {**batch, "x": batch["x"][..., :-1]}
+
+
+def draw_probes(
+    shape: Sequence[int], kind: str, generator: torch.Generator, dtype: torch.dtype
+) -> Tensor:
+    """Random directions v with E v vᵀ = I. Rademacher signs are exact on a diagonal error."""
+    if kind == "gaussian":
+        return torch.randn(shape, generator=generator, dtype=dtype)
+    return torch.randint(0, 2, tuple(shape), generator=generator).to(dtype) * 2 - 1
+
+
+def _diverged(transcoder: Transcoder, history: xr.Dataset) -> list[bool]:
+    """Whose weights or loss are not finite, or whose loss ended far above where it began."""
+    loss = history.loss.values
+    weights = torch.cat([w.flatten(1) for w in transcoder.parameters()], dim=1)
+    finite = torch.isfinite(weights).all(dim=1).cpu().numpy() & np.isfinite(loss).all(axis=1)
+    return list(~finite | (loss[:, -1] > DIVERGED_AT * loss[:, 0]))
+
+
+def _warn_of_divergence(experiments: Sequence[Experiment], diverged: Sequence[int]) -> None:
+    if not diverged:
+        return
+    named = "; ".join(f"{i}: {experiments[i].unusual()}" for i in diverged[:8])
+    more = f"; and {len(diverged) - 8} more" if len(diverged) > 8 else ""
+    warnings.warn(
+        f"{len(diverged)} of {len(experiments)} experiments diverged ({named}{more}). Their "
+        "weights mean nothing and their metrics are NaN; the others are not affected. A lower "
+        "learning_rate may help.",
+        DivergenceWarning,
+        stacklevel=3,
+    )

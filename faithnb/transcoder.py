@@ -1,0 +1,252 @@
+"""An ensemble of transcoders: a sparse ReLU layer trained to stand in for a layer of a model."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from faithnb.data import generator
+
+WEIGHTS = ("W_enc", "b_enc", "W_dec", "b_dec")
+
+
+class Transcoder(nn.Module):
+    """``n_inst`` transcoders side by side, each ``ŷ = ReLU(x W_enc + b_enc) W_dec + b_dec``.
+
+    Every tensor has a leading instance axis. An input ``[B, d_in]`` is shown to every instance;
+    an input ``[n_inst, B, d_in]`` gives each its own. Nothing is ever subtracted from the input.
+
+    Args:
+        W_enc: ``[n_inst, d_in, d_sae]``; feature i of an instance reads column i.
+        b_enc: ``[n_inst, d_sae]``.
+        W_dec: ``[n_inst, d_sae, d_out]``; feature i writes row i.
+        b_dec: ``[n_inst, d_out]``, not trained (the note has none).
+    """
+
+    activation = "relu"
+
+    def __init__(self, W_enc: Tensor, b_enc: Tensor, W_dec: Tensor, b_dec: Tensor):
+        super().__init__()
+        self.W_enc, self.b_enc, self.W_dec = map(nn.Parameter, (W_enc, b_enc, W_dec))
+        self.b_dec = nn.Parameter(b_dec, requires_grad=False)
+
+    @classmethod
+    def from_arrays(cls, W_enc: Any, b_enc: Any, W_dec: Any, b_dec: Any = None) -> Transcoder:
+        """A transcoder from arrays, tensors or nested lists; ``b_dec`` defaults to 0.
+
+        Two-dimensional ``W_enc [d_in, d_sae]`` and ``W_dec [d_sae, d_out]`` mean one instance.
+
+        Raises:
+            ValueError: naming the array whose shape, type or values do not fit.
+        """
+        given = {"W_enc": W_enc, "b_enc": b_enc, "W_dec": W_dec, "b_dec": b_dec}
+        tensors = {
+            k: torch.as_tensor(v).detach().clone() for k, v in given.items() if v is not None
+        }
+        dtype = tensors["W_enc"].dtype
+        dtype = dtype if dtype.is_floating_point else torch.get_default_dtype()
+        if tensors["W_enc"].ndim == 2:
+            tensors = {k: v[None] for k, v in tensors.items()}
+        if tensors["W_enc"].ndim != 3 or tensors["W_dec"].ndim != 3:
+            raise ValueError(
+                f"W_enc of shape {list(tensors['W_enc'].shape)} and W_dec of shape "
+                f"{list(tensors['W_dec'].shape)} do not fit: both must be two-dimensional "
+                "(one instance) or both three-dimensional (with a leading instance axis)."
+            )
+        n_inst, d_in, d_sae = tensors["W_enc"].shape
+        d_out = tensors["W_dec"].shape[-1]
+        tensors.setdefault("b_dec", torch.zeros(n_inst, d_out))
+        _check_shapes(tensors, n_inst, d_in, d_sae, d_out)
+        return cls(**{k: tensors[k].to(tensors["W_enc"].device, dtype) for k in WEIGHTS})
+
+    @classmethod
+    def random(
+        cls,
+        seeds: Sequence[int],
+        d_in: int,
+        d_sae: int,
+        d_out: int,
+        dtype: torch.dtype = torch.float32,
+    ) -> Transcoder:
+        """One untrained instance a seed: W_enc ~ N(0, 1/d_in), decoder rows uniform on the unit
+        sphere, biases 0. It decides which solution training falls into, so it is fixed."""
+        W_enc, W_dec = [], []
+        for seed in seeds:
+            stream = generator(seed, "init")
+            W_enc.append(torch.randn(d_in, d_sae, generator=stream, dtype=dtype) / d_in**0.5)
+            rows = torch.randn(d_sae, d_out, generator=stream, dtype=dtype)
+            W_dec.append(rows / rows.norm(dim=-1, keepdim=True))
+        n = len(W_enc)
+        zeros = torch.zeros(n, d_sae, dtype=dtype), torch.zeros(n, d_out, dtype=dtype)
+        return cls(torch.stack(W_enc), zeros[0], torch.stack(W_dec), zeros[1])
+
+    @property
+    def n_inst(self) -> int:
+        return self.W_enc.shape[0]
+
+    @property
+    def d_in(self) -> int:
+        return self.W_enc.shape[1]
+
+    @property
+    def d_sae(self) -> int:
+        return self.W_enc.shape[2]
+
+    @property
+    def d_out(self) -> int:
+        return self.W_dec.shape[2]
+
+    def __len__(self) -> int:
+        return self.n_inst
+
+    def __getitem__(self, index: Any) -> Transcoder:
+        """Some of the instances, axis kept: ``t[3]``, ``t[2:5]``, ``t[[0, 7]]``, ``t[mask]``."""
+        if isinstance(index, int):
+            if not -self.n_inst <= index < self.n_inst:
+                raise IndexError(f"instance {index} of an ensemble of {self.n_inst}")
+            index = [index]
+        if not isinstance(index, slice):
+            index = torch.as_tensor(index, device=self.W_enc.device)
+        return type(self)(*(getattr(self, k).detach()[index].clone() for k in WEIGHTS))
+
+    @classmethod
+    def cat(cls, transcoders: Sequence[Transcoder]) -> Transcoder:
+        """One ensemble from several whose shapes agree."""
+        return cls(*(torch.cat([getattr(t, k).detach() for t in transcoders]) for k in WEIGHTS))
+
+    def hidden_pre(self, x: Float[Tensor, "*inst B d_in"]) -> Float[Tensor, "n_inst B d_sae"]:
+        """z = x W_enc + b_enc, before the activation."""
+        return x @ self.W_enc + self.b_enc[:, None]
+
+    def encode(self, x: Float[Tensor, "*inst B d_in"]) -> Float[Tensor, "n_inst B d_sae"]:
+        """Feature activations h = ReLU(z)."""
+        return torch.relu(self.hidden_pre(x))
+
+    def decode(
+        self, feature_acts: Float[Tensor, "n_inst B d_sae"]
+    ) -> Float[Tensor, "n_inst B d_out"]:
+        """ŷ = h W_dec + b_dec."""
+        return feature_acts @ self.W_dec + self.b_dec[:, None]
+
+    def forward(self, x: Float[Tensor, "*inst B d_in"]) -> Float[Tensor, "n_inst B d_out"]:
+        """ŷ, what the transcoders put in place of the layer's output."""
+        return self.decode(self.encode(x))
+
+    def gate(self, x: Float[Tensor, "*inst B d_in"]) -> Bool[Tensor, "n_inst B d_sae"]:
+        """Which features are on: 1[z > 0], the derivative of the ReLU."""
+        return self.hidden_pre(x) > 0
+
+    def jvp(
+        self, x: Float[Tensor, "*inst B d_in"], v: Float[Tensor, "*inst B d_in"]
+    ) -> Float[Tensor, "n_inst B d_out"]:
+        """J(x) v in closed form: push v through the encoder, keep what is on, decode."""
+        return ((v @ self.W_enc) * self.gate(x)) @ self.W_dec
+
+    def jacobian(self, x: Float[Tensor, "*inst B d_in"]) -> Float[Tensor, "n_inst B d_out d_in"]:
+        """J(x) = Σ_{i on} W_dec,i W_enc,iᵀ in closed form; rows are outputs, columns inputs.
+
+        One outer product a feature, summed over the features that are on: the note's canonical
+        form of the weights.
+        """
+        outer = torch.einsum("nho,nih->nhoi", self.W_dec, self.W_enc)
+        gate = self.gate(x).to(outer.dtype)
+        return (gate @ outer.flatten(2)).unflatten(-1, (self.d_out, self.d_in))
+
+    def decoder_norms(self) -> Float[Tensor, "n_inst d_sae"]:
+        """‖W_dec,i‖, what one unit of activation writes."""
+        return self.W_dec.norm(dim=-1)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write ``cfg.json`` and ``sae_weights.safetensors``, names and shapes as in SAELens.
+
+        An ensemble of one is written without its instance axis.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {k: getattr(self, k).detach().cpu().contiguous() for k in WEIGHTS}
+        if self.n_inst == 1:
+            weights = {k: v[0].contiguous() for k, v in weights.items()}
+        cfg = {
+            "architecture": "transcoder",
+            "d_in": self.d_in,
+            "d_sae": self.d_sae,
+            "d_out": self.d_out,
+            "n_inst": self.n_inst,
+            "activation": self.activation,
+            "dtype": str(self.W_enc.dtype).removeprefix("torch."),
+            "device": "cpu",
+            "apply_b_dec_to_input": False,
+            "normalize_activations": "none",
+        }
+        save_file(weights, folder / "sae_weights.safetensors")
+        (folder / "cfg.json").write_text(json.dumps(cfg, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Transcoder:
+        """Read what :meth:`save` wrote. Nothing in the folder can execute code.
+
+        Raises:
+            ValueError: with the reason, if the folder holds anything else or is damaged.
+        """
+        folder = Path(folder)
+
+        def refuse(reason: str) -> ValueError:
+            return ValueError(f"{folder} does not hold a faithnb transcoder: {reason}.")
+
+        try:
+            cfg = json.loads((folder / "cfg.json").read_text())
+            weights = load_file(folder / "sae_weights.safetensors")
+        except FileNotFoundError as error:
+            raise refuse(f"{Path(error.filename or folder).name} is missing") from error
+        except (ValueError, OSError, SafetensorError) as error:
+            raise refuse(f"a file cannot be read ({error})") from error
+        if not isinstance(cfg, dict) or cfg.get("architecture") != "transcoder":
+            raise refuse("cfg.json does not say architecture = transcoder")
+        if cfg.get("activation", "relu") != cls.activation:
+            raise refuse(f"its activation is {cfg['activation']!r}, known is {cls.activation!r}")
+        if cfg.get("apply_b_dec_to_input", False):
+            raise refuse("it subtracts b_dec from its input, which a faithnb transcoder never does")
+        if cfg.get("normalize_activations", "none") != "none":
+            raise refuse("it rescales its input, which a faithnb transcoder never does")
+        if missing := [k for k in WEIGHTS if k not in weights]:
+            raise refuse(f"sae_weights.safetensors lacks {', '.join(missing)}")
+        if unknown := sorted(set(weights) - set(WEIGHTS)):
+            raise refuse(f"sae_weights.safetensors holds more than it should: {', '.join(unknown)}")
+        try:
+            loaded = cls.from_arrays(**weights)
+        except ValueError as error:
+            raise refuse(str(error).rstrip(".")) from error
+        for name in ("n_inst", "d_in", "d_sae", "d_out"):
+            if cfg.get(name, getattr(loaded, name)) != getattr(loaded, name):
+                raise refuse(
+                    f"cfg.json says {name} = {cfg[name]}, the weights say {getattr(loaded, name)}"
+                )
+        return loaded
+
+
+def _check_shapes(
+    tensors: dict[str, Tensor], n_inst: int, d_in: int, d_sae: int, d_out: int
+) -> None:
+    expected = {
+        "W_enc": (n_inst, d_in, d_sae),
+        "b_enc": (n_inst, d_sae),
+        "W_dec": (n_inst, d_sae, d_out),
+        "b_dec": (n_inst, d_out),
+    }
+    for name, shape in expected.items():
+        if tuple(tensors[name].shape) != shape:
+            raise ValueError(
+                f"{name} has shape {list(tensors[name].shape)} where {list(shape)} is needed "
+                f"([n_inst] = {n_inst}, d_in = {d_in}, d_sae = {d_sae}, d_out = {d_out})."
+            )
+        if not torch.isfinite(tensors[name]).all():
+            raise ValueError(f"{name} holds values that are not finite.")
