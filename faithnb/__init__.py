@@ -3,9 +3,11 @@
 The executable companion of Chris Olah's "A Toy Model of Mechanistic (Un)Faithfulness" (2025).
 """
 
-from faithnb import metrics
+from faithnb import figures, metrics
 from faithnb.circuits import CircuitMap, circuit_match
-from faithnb.experiment import Experiment, ParameterError, read_parameters
+from faithnb.experiment import Experiment, ParameterError
+from faithnb.explorer import explore
+from faithnb.notebook import read_parameters
 from faithnb.targets import AbsoluteValue
 from faithnb.training import Trained, train
 from faithnb.transcoder import Transcoder
@@ -20,6 +22,8 @@ __all__ = [
     "Trained",
     "Transcoder",
     "circuit_match",
+    "explore",
+    "figures",
     "metrics",
     "read_parameters",
     "train",

@@ -109,12 +109,20 @@ class CircuitMap:
             sizes / len(x) ** 0.5, alive, n_true,
         )  # fmt: skip
 
+    @property
+    def notable(self) -> np.ndarray:
+        """Live features that contribute at least 5 % of the largest, ``[n_inst, d_sae]``."""
+        return self.alive & (self.size >= 0.05 * self.size.max(1, keepdims=True))
+
     def order(self, inst: int = 0) -> np.ndarray:
-        """Columns for a picture: by the circuit that loads most, then by loading; dead last."""
+        """Columns for a picture: by the circuit that loads most, then by loading.
+
+        Features that are not notable come after the others, dead ones last.
+        """
         best = self.loading[inst].argmax(0)
         strength = self.loading[inst].max(0)
-        dead = ~self.alive[inst]
-        return np.lexsort((np.arange(len(best)), -strength, best, dead))
+        small = ~self.notable[inst]
+        return np.lexsort((np.arange(len(best)), -strength, best, small, ~self.alive[inst]))
 
     def matches(self) -> np.ndarray:
         """``[n_inst, K, d_sae]``: whether a feature is a circuit, by loading and gain."""
@@ -138,9 +146,9 @@ class CircuitMap:
         return (self.loading[:, : self.n_true] > LOADED).sum(-1).mean(-1)
 
     def median_residual(self) -> np.ndarray:
-        """Median residual of the live features, ``[n_inst]``; NaN without any."""
+        """Median residual of the notable features, ``[n_inst]``; NaN without any."""
         return np.array([np.median(r[a]) if a.any() else np.nan
-                         for r, a in zip(self.residual, self.alive, strict=True)])  # fmt: skip
+                         for r, a in zip(self.residual, self.notable, strict=True)])  # fmt: skip
 
 
 def _choices(n_true: int, n_points: int) -> list[list[int]]:

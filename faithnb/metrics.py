@@ -7,20 +7,22 @@ says so in its name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from faithnb.data import evaluation_sample, generator, pad_points
 from faithnb.experiment import Experiment
+from faithnb.intervals import rate_interval
 from faithnb.targets import Target
 from faithnb.transcoder import Transcoder
 
@@ -99,7 +101,7 @@ def memorization(
     """The note's measure of a datapoint feature, summed over features.
 
     m(f_i, p) = ReLU(c · ŷ_p − max_j c · e_j) with the contribution c = w_dec,i f_i(p), j over
-    the coordinates where y_p is not 0: how much better the whole of p explains what the feature writes
+    the coordinates where y_p is not 0: how much better all of p explains what the feature writes
     than the best single coordinate does. A full datapoint feature for k ones has √k − 1, a pure
     coordinate feature 0. Blind spot: (1, a, a) stays at 0 until a > 0.366.
 
@@ -124,11 +126,11 @@ def full_memorization(y_p: Tensor) -> float:
 def state(transcoder: Transcoder, target: Target, p: Point) -> list[str]:
     """What each instance does at p: ``datapoint``, ``pair``, ``generalising`` or ``other``.
 
-    datapoint: the total memorization is at least 60 % of a full datapoint feature's (split ones
-        count), and a feature active at p reads along p and writes along f(p), cosines > 0.9.
-    pair: not that, at least 11 %, and a feature active at p writes along two coordinates of p.
-    generalising: less than 11 %, and for each coordinate of p a feature active at p writes it.
-    other: the rest.
+    * datapoint: the total memorization is at least 60 % of a full datapoint feature's (split ones
+      count), and a feature active at p reads along p and writes along f(p), cosines > 0.9.
+    * pair: not that, at least 11 %, and a feature active at p writes along two coordinates of p.
+    * generalising: less than 11 %, and for each coordinate of p a feature active at p writes it.
+    * other: the rest.
 
     Raises:
         ValueError: if p has fewer than two coordinates that are not 0: then a datapoint feature and
@@ -158,6 +160,23 @@ def state(transcoder: Transcoder, target: Target, p: Point) -> list[str]:
         "datapoint" if d else "pair" if q else "generalising" if g else "other"
         for d, q, g in zip(datapoint, pair, generalising, strict=True)
     ]
+
+
+@torch.no_grad()
+def datapoint_features(
+    transcoder: Transcoder, target: Target, p: Point, x: Inputs, silent: float = 0.95
+) -> Bool[Tensor, "n_inst d_sae"]:
+    """Features that do what the note describes, y += p · ReLU(λp · x − b).
+
+    They read along p and write along f(p) (cosines > 0.9), are on at p, and off on at least a share
+    ``silent`` of the base samples x.
+    """
+    unit = torch.nn.functional.normalize
+    reads = unit(transcoder.W_enc, dim=1).mT @ unit(p, dim=0).to(transcoder.W_enc)
+    writes = unit(transcoder.W_dec, dim=-1) @ unit(target(p), dim=0).to(transcoder.W_dec)
+    on_at_p = transcoder.gate(p[None])[:, 0]
+    rare = transcoder.gate(x).float().mean(1) <= 1 - silent
+    return (reads > ALIGNED) & (writes > ALIGNED) & on_at_p & rare
 
 
 @torch.no_grad()
@@ -213,13 +232,13 @@ def jacobian_at_point(transcoder: Transcoder, p: Point) -> Float[Tensor, "n_inst
 
 
 def off_diagonal_norm(transcoder: Transcoder, p: Point) -> PerInstance:
-    """‖offdiag J‖_F of :func:`jacobian_at_point`; 0 for |x|."""
+    """‖offdiag J‖_F of :func:`jacobian_at_point`; 0 for ``|x|``."""
     J = jacobian_at_point(transcoder, p)
     return (J - torch.diag_embed(J.diagonal(dim1=-2, dim2=-1))).norm(dim=(-2, -1))
 
 
 def off_diagonal_share(transcoder: Transcoder, p: Point) -> PerInstance:
-    """‖offdiag J‖_F² / ‖J‖_F² of :func:`jacobian_at_point`: 0 for |x|, 2/3 for a sole datapoint
+    """‖offdiag J‖_F² / ‖J‖_F² of :func:`jacobian_at_point`: 0 for ``|x|``, 2/3 for a sole datapoint
     feature at three ones; NaN where the Jacobian is 0."""
     J = jacobian_at_point(transcoder, p)
     return off_diagonal_norm(transcoder, p).square() / J.square().sum((-2, -1))
@@ -361,6 +380,26 @@ def table(
         },
         coords={"inst": range(len(experiments))} | varying_fields(experiments),
     )
+
+
+def summary(tables: Mapping[str, xr.Dataset]) -> pd.DataFrame:
+    """One row an arm: the states' counts, the rate of memorised seeds with its 95 % Wilson
+    interval, and medians over seeds."""
+    rows = {}
+    for arm, measured in tables.items():
+        states = measured.state.values
+        k, n = int(np.isin(states, ("datapoint", "pair")).sum()), len(states)
+        low, high = rate_interval(k, n)
+        rows[arm] = {
+            "seeds": n,
+            **{name: int((states == name).sum()) for name in STATES},
+            "memorised": f"{k / n:.2f} [{low:.2f}, {high:.2f}]",
+            "FVU": f"{measured.fvu.median():.4f}",
+            "L0": f"{measured.l0.median():.2f}",
+            "active at p": f"{measured.active_at_p.median():.0f}",
+            "‖offdiag J‖ at p": f"{measured.off_diagonal_norm.median():.2f}",
+        }
+    return pd.DataFrame(rows).T
 
 
 def _alike(experiments: Sequence[Experiment], indices: list[int], size: int) -> list[list[int]]:

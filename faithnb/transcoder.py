@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from faithnb.data import generator
+from faithnb.targets import Circuit
 
 WEIGHTS = ("W_enc", "b_enc", "W_dec", "b_dec")
 
@@ -67,6 +68,15 @@ class Transcoder(nn.Module):
         tensors.setdefault("b_dec", torch.zeros(n_inst, d_out))
         _check_shapes(tensors, n_inst, d_in, d_sae, d_out)
         return cls(**{k: tensors[k].to(tensors["W_enc"].device, dtype) for k in WEIGHTS})
+
+    @classmethod
+    def from_circuits(cls, circuits: Sequence[Circuit]) -> Transcoder:
+        """One hand-made instance with one feature a circuit."""
+        return cls.from_arrays(
+            W_enc=torch.stack([c.read for c in circuits], dim=1),
+            b_enc=torch.tensor([-c.threshold for c in circuits]),
+            W_dec=torch.stack([c.write for c in circuits]),
+        )
 
     @classmethod
     def random(

@@ -1,0 +1,266 @@
+"""Run the notebooks through papermill and render the book: ``python -m faithnb.book``."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import torch
+import yaml
+from nbformat import NotebookNode
+from papermill.exceptions import PapermillExecutionError
+
+from faithnb.experiment import PROFILES
+
+ROOT = Path(__file__).parent.parent
+CACHE = Path(os.environ.get("FAITHNB_STORE", ROOT / "_cache")) / "notebooks"
+START_TIMEOUT, CELL_TIMEOUT = 120, 3600
+"""Seconds a kernel may take to start and a cell to run, so that no build hangs for ever."""
+
+PICTURES = ("truth.svg", "memorising.svg", "matched.svg")
+"""Figures that prose pages and the README show; a cell names its file in its metadata."""
+
+
+class BuildError(Exception):
+    """The book cannot be built; the message says why and what to do."""
+
+
+def pages(toc: Path) -> list[str]:
+    """The pages of a table of contents, without extension, in order."""
+    found: list[str] = []
+
+    def walk(node: Any) -> None:
+        if isinstance(node, Mapping):
+            found.extend(str(node[key]) for key in ("root", "file") if key in node)
+            for value in node.values():
+                walk(value)
+        elif isinstance(node, Sequence) and not isinstance(node, str):
+            for value in node:
+                walk(value)
+
+    walk(yaml.safe_load(toc.read_text()))
+    return found
+
+
+def code_key(notebook: NotebookNode, parameters: Mapping[str, Any]) -> str:
+    """What an executed notebook depends on: its code, its parameters, the package, the pins."""
+    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            digest.update(cell.source.encode() + b"\0")
+    for path in [*sorted((ROOT / "faithnb").glob("*.py")), ROOT / "requirements.txt"]:
+        digest.update(path.read_bytes() + b"\0")
+    digest.update(f"{torch.__version__} {platform.python_version()}".encode())
+    return digest.hexdigest()[:16]
+
+
+def execute(path: Path, parameters: Mapping[str, Any], failed: Path) -> NotebookNode:
+    """The notebook with its outputs, from the cache if nothing that it depends on changed.
+
+    Only code counts: prose and captions may change without running anything again.
+
+    Raises:
+        BuildError: if a parameter does not exist, or a cell fails; the report is kept in ``failed``.
+    """
+    source = nbformat.read(path, as_version=4)
+    known = papermill.inspect_notebook(str(path))
+    if unknown := sorted(set(parameters) - set(known)):
+        raise BuildError(
+            f"{path.name} has no parameter {', '.join(unknown)}; it has {', '.join(sorted(known))}."
+        )
+    kept = CACHE / f"{path.stem}-{code_key(source, parameters)}.ipynb"
+    if kept.exists():
+        print(f"{path.stem}: nothing changed, outputs reused", flush=True)
+    else:
+        print(f"{path.stem}: running {dict(parameters)}", flush=True)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        running = kept.with_suffix(f".{os.getpid()}.part.ipynb")
+        started = time.monotonic()
+        try:
+            papermill.execute_notebook(
+                str(path), str(running), parameters=dict(parameters), cwd=str(path.parent),
+                kernel_name="python3", progress_bar=sys.stderr.isatty(),
+                start_timeout=START_TIMEOUT, execution_timeout=CELL_TIMEOUT,
+            )  # fmt: skip
+        except PapermillExecutionError as error:
+            failed.mkdir(parents=True, exist_ok=True)
+            report = failed / path.name
+            shutil.move(running, report)
+            raise BuildError(
+                f"{path.name} failed in a cell with {error.ename}: {error.evalue}\n"
+                f"The notebook as far as it ran is kept in {report}."
+            ) from error
+        os.replace(running, kept)
+        print(f"{path.stem}: {time.monotonic() - started:.0f} s", flush=True)
+    return merge(source, nbformat.read(kept, as_version=4))
+
+
+def merge(source: NotebookNode, executed: NotebookNode) -> NotebookNode:
+    """Today's prose and metadata with the executed cells' outputs; papermill's traces removed."""
+    ran = iter(cell for cell in executed.cells if cell.cell_type == "code")
+    cells = []
+    for cell in source.cells:
+        if cell.cell_type == "code":
+            result = next(ran)
+            cell.outputs, cell.execution_count = result.outputs, result.execution_count
+            if "parameters" in cell.metadata.get("tags", []):
+                cell.metadata.tags.append("hide-input")
+                injected = next(ran)
+                injected.metadata = NotebookNode(tags=["injected-parameters", "hide-input"])
+                cells += [cell, injected]
+                continue
+        cells.append(cell)
+    source.cells = cells
+    return source
+
+
+def stage(profile: str, build: Path) -> Path:
+    """Executed notebooks, prose and configuration side by side, ready to render.
+
+    Pages that prose refers to are always those of this run: pictures come from the notebooks just
+    executed, ``freeze.txt`` from this environment, ``run.md`` from this machine.
+    """
+    src = build / "src"
+    shutil.rmtree(src, ignore_errors=True)
+    src.mkdir(parents=True)
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(ROOT / name, src)
+    shutil.copytree(ROOT / "book", src / "book")
+    (src / "notebooks").mkdir()
+    parameters = {"profile": profile, "interactive": False}
+    for page in pages(ROOT / "_toc.yml"):
+        path = ROOT / f"{page}.ipynb"
+        if path.exists():
+            notebook = execute(path, parameters, build / "failed")
+            for cell in notebook.cells:
+                if file := cell.metadata.get("faithnb", {}).get("file"):
+                    (src / "book" / "static" / file).write_text(_svg(cell))
+            nbformat.write(notebook, src / f"{page}.ipynb")
+    (src / "book" / "freeze.txt").write_text(_freeze())
+    (src / "book" / "run.md").write_text(_this_run(profile))
+    return src
+
+
+def _svg(cell: NotebookNode) -> str:
+    found = [output.data["image/svg+xml"] for output in cell.outputs if "data" in output]
+    return "".join(found[0])
+
+
+def _freeze() -> str:
+    command = [sys.executable, "-m", "pip", "freeze", "--exclude-editable"]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    return "\n".join(line.split(" @ ")[0] for line in lines) + "\n"
+
+
+def _this_run(profile: str) -> str:
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU only"
+    return (
+        f"This copy of the book was built on {time.strftime('%d %B %Y')} with profile `{profile}`, "
+        f"Python {platform.python_version()} and torch {torch.__version__} on {platform.system()} "
+        f"{platform.machine()}, {os.cpu_count()} cores, {device}.\n"
+    )
+
+
+def render(src: Path, build: Path) -> Path:
+    """Render with Jupyter Book, warnings as errors, into an empty folder.
+
+    Raises:
+        BuildError: if Jupyter Book reports anything.
+    """
+    for stale in ("html", ".doctrees", "jupyter_execute"):
+        shutil.rmtree(build / stale, ignore_errors=True)
+    command = [
+        str(Path(sys.executable).parent / "jupyter-book"), "build", str(src),
+        "--path-output", str(build.parent), "-W", "--keep-going", "-n",
+    ]  # fmt: skip
+    environment = os.environ | {"NO_COLOR": "1"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if result.returncode:
+        log = build / "jupyter-book.log"
+        log.write_text(result.stdout + result.stderr)
+        said = [line for line in log.read_text().splitlines() if re.search("WARNING|ERROR", line)]
+        raise BuildError(
+            "Jupyter Book reports:\n" + "\n".join(dict.fromkeys(said)) + f"\nThe whole log: {log}"
+        )
+    return build / "html"
+
+
+def check(html: Path, src: Path) -> None:
+    """Every page is there, with as many pictures as its source asks for, and nothing unresolved.
+
+    Raises:
+        BuildError: naming the pages and what they lack.
+    """
+    wrong = []
+    for page in pages(src / "_toc.yml"):
+        built = html / f"{page}.html"
+        if not built.exists():
+            wrong.append(f"{page}: the page is missing")
+            continue
+        text = built.read_text()
+        article = text[text.find("<article") : text.find("</article>")]
+        expected, found = _count_pictures(src / page), len(re.findall("<img ", article))
+        if found != expected:
+            wrong.append(f"{page}: {found} pictures where {expected} belong")
+        if re.search(r"\{glue|\{numref|\{cite|pasted-missing|undefined label", article):
+            wrong.append(f"{page}: a value or a reference was not filled in")
+    if wrong:
+        raise BuildError("the book is not complete:\n" + "\n".join(wrong))
+
+
+def _count_pictures(page: Path) -> int:
+    in_prose = re.compile(r"!\[|^:*`*\{(?:figure|image)\}", re.MULTILINE)
+    if (markdown := page.with_suffix(".md")).exists():
+        return len(in_prose.findall(markdown.read_text()))
+    count = 0
+    for cell in nbformat.read(page.with_suffix(".ipynb"), as_version=4).cells:
+        if cell.cell_type == "markdown":
+            count += len(in_prose.findall(cell.source))
+        elif "figure" in cell.metadata.get("mystnb", {}):
+            count += 1
+    return count
+
+
+def build_book(profile: str = "paper", build: Path = ROOT / "_build") -> Path:
+    """Run, render and check the book; the path of its first page."""
+    build.mkdir(parents=True, exist_ok=True)
+    src = stage(profile, build)
+    html = render(src, build)
+    check(html, src)
+    if profile == "paper" and build == ROOT / "_build":
+        for picture in PICTURES:
+            shutil.copy(src / "book" / "static" / picture, ROOT / "book" / "static" / picture)
+    return html / "index.html"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line: 0 if the book was built, 1 with a message if not."""
+    parser = argparse.ArgumentParser(prog="python -m faithnb.book", description=__doc__)
+    parser.add_argument("--profile", default="paper", choices=PROFILES)
+    options = parser.parse_args(arguments)
+    try:
+        print(build_book(options.profile).relative_to(ROOT))
+    except BuildError as error:
+        print(f"The book was not built: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted; notebooks that had finished are kept.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

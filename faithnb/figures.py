@@ -1,0 +1,352 @@
+"""The figures: one function each, one style for all."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any, TypeVar
+
+import matplotlib as mpl
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from faithnb.circuits import CircuitMap
+from faithnb.intervals import rate_interval
+from faithnb.metrics import STATES, active_at_point, jacobian_at_point, memorization
+from faithnb.transcoder import Transcoder
+
+BLUE, ORANGE, RED, GREEN, GREY, INK = (
+    "#0072B2", "#E69F00", "#D55E00", "#009E73", "#8C8C8C", "#222222",
+)  # fmt: skip
+"""Okabe and Ito's colours, told apart by colour-blind readers too."""
+
+STATE_COLOURS = dict(zip(STATES, (BLUE, ORANGE, RED, GREY), strict=True))
+"""The same colour for the same state everywhere."""
+
+SIGNED = LinearSegmentedColormap.from_list("signed", ["#8C3A00", RED, "#FBFBFB", BLUE, "#00344F"])
+LOADING = LinearSegmentedColormap.from_list("loading", ["#FBFBFB", "#7DB8DA", BLUE, "#00344F"])
+RESIDUAL = LinearSegmentedColormap.from_list("residual", ["#FBFBFB", GREY, INK])
+
+STYLE: Any = {
+    "figure.facecolor": "white",
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelcolor": INK,
+    "axes.edgecolor": "#666666",
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "xtick.color": "#444444",
+    "ytick.color": "#444444",
+    "legend.frameon": False,
+    "lines.linewidth": 2,
+    "svg.hashsalt": "faithnb",
+}
+
+
+class Picture(Figure):
+    """A figure that shows itself as SVG in any front end, whatever matplotlib's backend is."""
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        with io.StringIO() as svg, mpl.rc_context(STYLE):
+            self.savefig(svg, format="svg", metadata={"Date": None})
+            return {"image/svg+xml": svg.getvalue()}
+
+
+F = TypeVar("F", bound=Callable[..., Figure])
+
+
+def styled(draw: F) -> F:
+    """Draw in the one style."""
+
+    @wraps(draw)
+    def wrapper(*args: Any, **kwargs: Any) -> Figure:
+        with mpl.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return wrapper  # type: ignore[return-value]
+
+
+def _figure(width: float, height: float) -> Picture:
+    return Picture(figsize=(width, height), layout="constrained")
+
+
+def _heat(ax: Axes, values: Any, cmap: Any, low: float, high: float) -> Any:
+    """A matrix as a grid of cells, first row on top; NaN stays blank."""
+    mesh = ax.pcolormesh(
+        np.ma.masked_invalid(np.asarray(values, dtype=float)),
+        cmap=cmap, vmin=low, vmax=high, edgecolors="white", linewidth=0.4,
+    )  # fmt: skip
+    ax.invert_yaxis()
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return mesh
+
+
+@styled
+def two_relus() -> Figure:
+    """``|x|`` as the sum of two ReLUs."""
+    fig = _figure(6.4, 2.6)
+    left, right = fig.subplots(1, 2, sharey=True)
+    x = np.linspace(-1, 1, 201)
+    left.plot(x, np.maximum(x, 0), color=BLUE, label="ReLU(x)")
+    left.plot(x, np.maximum(-x, 0), color=GREEN, linestyle="--", label="ReLU(−x)")
+    left.set(title="two neurons …", xlabel="$x_i$", ylabel="output")
+    left.legend(loc="upper center")
+    right.plot(x, np.abs(x), color=INK)
+    right.set(title="… add up to |x|", xlabel="$x_i$")
+    return fig
+
+
+@styled
+def data(x: Float[Tensor, "B d_in"], p: Float[Tensor, "d_in"], repeated: Sequence[int]) -> Figure:
+    """Some inputs as rows, the repeated point among them."""
+    rows = x.clone()
+    rows[list(repeated)] = p
+    fig = _figure(6.4, 3.4)
+    ax = fig.subplots()
+    mesh = _heat(ax, rows, SIGNED, -1, 1)
+    fig.colorbar(mesh, ax=ax, label="value", fraction=0.04)
+    ax.set(xlabel="coordinate", ylabel="sample", title="inputs; the arrows mark p")
+    ax.set_xticks(np.arange(len(p)) + 0.5, [str(i + 1) for i in range(len(p))])
+    ax.set_yticks([])
+    for row in repeated:
+        ax.annotate("p", (0, row + 0.5), (-0.9, row + 0.5), va="center", color=RED,
+                    fontweight="bold", arrowprops={"arrowstyle": "->", "color": RED},
+                    annotation_clip=False)  # fmt: skip
+    return fig
+
+
+@styled
+def penalties(tanh_scale: float = 1.0) -> Figure:
+    """What one feature's contribution costs under each penalty."""
+    fig = _figure(4.6, 2.8)
+    ax = fig.subplots()
+    c = np.linspace(0, 2, 200)
+    ax.plot(c, c, color=ORANGE, label="L1")
+    ax.plot(c, np.tanh(tanh_scale * c), color=BLUE, label=f"tanh, s = {tanh_scale:g}")
+    ax.plot(c, (c > 0.01).astype(float), color=GREY, linestyle=":", label="L0")
+    ax.set(xlabel="contribution $h_i\\,\\|w_i\\|$", ylabel="penalty", ylim=(-0.05, 1.6))
+    ax.legend(loc="upper left")
+    return fig
+
+
+@styled
+def circuit_map(cmap: CircuitMap, inst: int = 0, title: str = "") -> Figure:
+    """Features (columns) in terms of circuits (rows), the residual below.
+
+    The note's map: a cell is the loading, the share of a feature's contribution that points along
+    the circuit. Bars give the size of the contribution. Features are ordered by the circuit that
+    loads most, those that hardly contribute come last, dead ones are left out.
+    """
+    order = cmap.order(inst)
+    order = order[cmap.alive[inst][order]]
+    n_circuits, n_dead = len(cmap.names), (~cmap.alive[inst]).sum()
+    fig = _figure(8.2, 2.2 + 0.16 * n_circuits)
+    above, ax, below = fig.subplots(3, 1, sharex=True, height_ratios=[3.5, n_circuits, 1.3])
+    above.bar(np.arange(len(order)) + 0.5, cmap.size[inst][order], color=GREY, width=0.8)
+    above.set_ylabel("size", rotation=0, ha="right", va="center", fontsize=7)
+    above.tick_params(labelsize=6, length=2)
+    mesh = _heat(ax, cmap.loading[inst][:, order], LOADING, 0, 1)
+    rest = _heat(below, cmap.residual[inst][None, order], RESIDUAL, 0, 1)
+    ax.set_yticks(np.arange(n_circuits) + 0.5, cmap.names, fontsize=7)
+    ax.set_ylabel("circuit")
+    if n_circuits > cmap.n_true:
+        ax.axhline(cmap.n_true, color=RED, linewidth=1)
+        for label in ax.get_yticklabels()[cmap.n_true :]:
+            label.set_color(RED)
+    below.set_yticks([0.5], ["residual"], fontsize=7)
+    below.set(
+        xticks=[], xlabel=f"{len(order)} live features ({n_dead} of {len(order) + n_dead} dead)"
+    )
+    fig.colorbar(mesh, ax=ax, label="loading", fraction=0.03, pad=0.01, aspect=30)
+    fig.colorbar(rest, ax=below, fraction=0.03, pad=0.01, ticks=[0, 1]).ax.tick_params(labelsize=7)
+    above.set_title(title)
+    return fig
+
+
+@styled
+def feature_weights(
+    transcoder: Transcoder, features: Mapping[str, int], inst: int = 0, n_coordinates: int = 8
+) -> Figure:
+    """Encoder and decoder weights and the bias of some features, on the first coordinates."""
+    fig = _figure(2.0 * max(len(features), 2) + 0.6, 2.9)
+    axes = np.atleast_1d(fig.subplots(1, len(features), sharey=True))
+    at = np.arange(n_coordinates)
+    for ax, (label, i) in zip(axes, features.items(), strict=True):
+        read = transcoder.W_enc[inst, :n_coordinates, i].detach().cpu()
+        write = transcoder.W_dec[inst, i, :n_coordinates].detach().cpu()
+        ax.bar(at - 0.2, read, 0.38, color=BLUE, label="reads (encoder)")
+        ax.bar(at + 0.2, write, 0.38, color=ORANGE, label="writes (decoder)")
+        ax.axhline(0, color="#666666", linewidth=0.8)
+        ax.set_xticks(at, [str(k + 1) for k in at])
+        ax.set(xlabel="coordinate", title=f"{label}\nbias {transcoder.b_enc[inst, i]:+.2f}")
+    axes[0].set_ylabel("weight")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return fig
+
+
+@styled
+def feature_activity(
+    transcoder: Transcoder,
+    feature: int,
+    p: Float[Tensor, "d_in"],
+    x: Float[Tensor, "B d_in"],
+    inst: int = 0,
+) -> Figure:
+    """One feature's contribution along the ray t·p and on random data."""
+    fig = _figure(7.6, 2.8)
+    ray, random = fig.subplots(1, 2, width_ratios=[1.2, 1])
+    one = transcoder[inst]
+    t = torch.linspace(-0.5, 1.5, 201)
+
+    def along_p(at: Tensor) -> Tensor:
+        return (
+            torch.relu(at @ one.W_enc[0, :, feature] + one.b_enc[0, feature])
+            * (one.W_dec[0, feature] @ p)
+            / (p @ p)
+        )
+
+    ray.plot(t, along_p(t[:, None] * p).detach(), color=RED, label="this feature")
+    ray.plot(t, t.abs(), color=INK, linewidth=1, linestyle="--", label="what |x| needs")
+    ray.axvline(1, color=GREY, linewidth=0.8)
+    ray.set(xlabel="t, along the ray t · p", ylabel="contribution along p")
+    ray.set_title("on the ray through p")
+    ray.legend(loc="upper center")
+    values = along_p(x).detach()
+    random.hist(values, bins=np.linspace(0, max(1.05, float(values.max())), 43), color=RED)
+    random.set_yscale("log")
+    random.set(xlabel="contribution along p", ylabel=f"of {len(x):,} samples")
+    random.set_title(f"on random data: silent on {(values <= 0.01).float().mean():.1%}")
+    return fig
+
+
+@styled
+def states_by_arm(states: Mapping[str, Sequence[str]]) -> Figure:
+    """How often each state occurs in each arm, with a 95 % interval on "memorised"."""
+    fig = _figure(6.8, 0.9 + 0.55 * len(states))
+    ax = fig.subplots()
+    for row, found in enumerate(states.values()):
+        start, n = 0.0, len(found)
+        for name in ("datapoint", "pair", "other", "generalising"):
+            share = sum(s == name for s in found) / n
+            ax.barh(row, share, left=start, color=STATE_COLOURS[name], height=0.62,
+                    label=name if row == 0 else None)  # fmt: skip
+            start += share
+        k = sum(s in ("datapoint", "pair") for s in found)
+        low, high = rate_interval(k, n)
+        ax.errorbar(k / n, row, xerr=[[k / n - low], [high - k / n]], color=INK, capsize=4,
+                    linewidth=1.6, marker="o", markersize=4)  # fmt: skip
+    ax.set_yticks(range(len(states)), [f"{arm}\nn = {len(s)}" for arm, s in states.items()])
+    ax.invert_yaxis()
+    ax.set(xlim=(0, 1), xlabel="share of seeds (point and bar: memorised, 95 % Wilson interval)")
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    return fig
+
+
+@styled
+def history(history: xr.Dataset) -> Figure:
+    """The terms of the loss over training, mean over instances with their range."""
+    fig = _figure(6.4, 3.0)
+    ax = fig.subplots()
+    colours = {"loss": INK, "reconstruction": BLUE, "sparsity": ORANGE, "jacobian": GREEN,
+               "contribution": GREY}  # fmt: skip
+    for name, colour in colours.items():
+        term = history[name]
+        if (term > 0).any():
+            ax.plot(history.step, term.mean("inst"), color=colour, label=name)
+            ax.fill_between(history.step, term.min("inst"), term.max("inst"), color=colour,
+                            alpha=0.2, linewidth=0)  # fmt: skip
+    ax.set(xlabel="training step", ylabel="term of the loss", yscale="log")
+    ax.legend(ncols=2)
+    return fig
+
+
+@styled
+def frontier(table: xr.Dataset, by: str, y: str, ylabel: str, labels: Mapping[str, str]) -> Figure:
+    """A measure against FVU, one series a value of ``by``, one point a transcoder."""
+    fig = _figure(5.6, 3.2)
+    ax = fig.subplots()
+    for (value, label), colour in zip(labels.items(), (BLUE, ORANGE, GREEN, RED), strict=False):
+        some = table.where(table[by] == value, drop=True)
+        means = some.groupby("sparsity_coefficient").mean("inst")
+        ax.scatter(some.fvu, some[y], color=colour, alpha=0.35, s=18, linewidth=0)
+        ax.plot(means.fvu, means[y], color=colour, marker="o", markersize=6, label=label)
+    ax.set(xscale="log", xlabel="FVU (0 is perfect)", ylabel=ylabel)
+    ax.legend()
+    return fig
+
+
+@styled
+def widths(ratio: Sequence[float], match: Any, residual: Any) -> Figure:
+    """How much of the true solution is found, over the width of the transcoder."""
+    fig = _figure(7.2, 2.8)
+    found, rest = fig.subplots(1, 2)
+    for ax, values, label in ((found, match, "circuit match"), (rest, residual, "median residual")):
+        values = np.asarray(values)
+        for r, seeds in zip(ratio, values, strict=True):
+            ax.scatter([r] * len(seeds), seeds, color=BLUE, alpha=0.35, s=18, linewidth=0)
+        ax.plot(ratio, values.mean(1), color=BLUE, marker="o", markersize=6)
+        ax.set(xlabel="width, features / (2 · d_in)", ylabel=label, ylim=(-0.03, 1.05))
+        ax.set_xticks(list(ratio), [f"{r:g}" for r in ratio])
+    return fig
+
+
+@styled
+def portrait(
+    transcoder: Transcoder, p: Float[Tensor, "d_in"], title: str, colour: str = INK
+) -> Figure:
+    """How a transcoder computes f(p): what each active feature writes, and the Jacobian at p."""
+    k = int((p != 0).sum())
+    one = transcoder[0]
+    h = one.encode(p[None])[0, 0]
+    c = (h[:, None] * one.W_dec[0]).detach()
+    order = c.norm(dim=-1).argsort(descending=True)[: max(1, int(active_at_point(one, p)))]
+    order = order[:4]
+    rows = c[order][:, :k]
+    order = order[rows.argmax(-1).argsort(stable=True)]
+    fig = _figure(2.75, 3.6)
+    top, bottom = fig.subplots(2, 1, height_ratios=[len(order), k])
+    _heat(top, c[order][:, :k], SIGNED, -1.2, 1.2)
+    n = len(order)
+    top.set_ylabel("features\nactive at p" if n > 1 else "the feature\nactive at p")
+    top.set_yticks([])
+    top.set_title(title, color=colour)
+    _heat(bottom, jacobian_at_point(one, p)[0], SIGNED, -1.2, 1.2)
+    bottom.set_ylabel("Jacobian at p")
+    bottom.set_yticks(np.arange(k) + 0.5, [f"$y_{j + 1}$" for j in range(k)])
+    bottom.set_xticks(np.arange(k) + 0.5, [f"$x_{j + 1}$" for j in range(k)])
+    top.set_xticks(np.arange(k) + 0.5, [f"$y_{j + 1}$" for j in range(k)])
+    for ax, values in ((top, c[order][:, :k]), (bottom, jacobian_at_point(one, p)[0])):
+        for (i, j), value in np.ndenumerate(values.numpy()):
+            ink = "white" if abs(value) > 0.55 else INK
+            label = f"{value:.2f}".replace("-0.00", "0.00")
+            ax.text(j + 0.5, i + 0.5, label, ha="center", va="center", fontsize=8, color=ink)
+    return fig
+
+
+def selected_features(
+    transcoder: Transcoder, p: Float[Tensor, "d_in"], inst: int = 0
+) -> dict[str, int]:
+    """The features worth looking at: the one that memorises p most, and those that write its
+    coordinates most purely."""
+    one = transcoder[inst]
+    m = memorization(one, p, per_feature=True)[0]
+    chosen = {"datapoint feature": int(m.argmax())} if m.max() > 0.1 else {}
+    for j in p.nonzero()[:, 0].tolist():
+        unit = torch.nn.functional.normalize(one.W_dec[0], dim=-1)[:, j]
+        reads = one.W_enc[0, j] * one.W_dec[0].norm(dim=-1)
+        score = torch.where(unit > 0.9, reads, -torch.inf)
+        chosen[f"writes $y_{j + 1}$"] = int(score.argmax())
+    return chosen
