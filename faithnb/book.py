@@ -73,7 +73,7 @@ def execute(path: Path, parameters: Mapping[str, Any], failed: Path) -> Notebook
     Only code counts: prose and captions may change without running anything again.
 
     Raises:
-        BuildError: if a parameter does not exist, or a cell fails; the report is kept in ``failed``.
+        BuildError: if a parameter does not exist or a cell fails; ``failed`` keeps the report.
     """
     source = nbformat.read(path, as_version=4)
     known = papermill.inspect_notebook(str(path))
@@ -119,7 +119,7 @@ def merge(source: NotebookNode, executed: NotebookNode) -> NotebookNode:
             if "parameters" in cell.metadata.get("tags", []):
                 cell.metadata.tags.append("hide-input")
                 injected = next(ran)
-                injected.metadata = NotebookNode(tags=["injected-parameters", "hide-input"])
+                injected.metadata = NotebookNode(tags=["injected-parameters", "remove-cell"])
                 cells += [cell, injected]
                 continue
         cells.append(cell)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from faithnb.circuits import CircuitMap
 from faithnb.intervals import rate_interval
-from faithnb.metrics import STATES, active_at_point, jacobian_at_point, memorization
+from faithnb.metrics import CONTRIBUTES, STATES, memorization
 from faithnb.transcoder import Transcoder
 
 BLUE, ORANGE, RED, GREEN, GREY, INK = (
@@ -183,10 +183,11 @@ def feature_weights(
     """Encoder and decoder weights and the bias of some features, on the first coordinates."""
     fig = _figure(2.0 * max(len(features), 2) + 0.6, 2.9)
     axes = np.atleast_1d(fig.subplots(1, len(features), sharey=True))
+    n_coordinates = min(n_coordinates, transcoder.d_in, transcoder.d_out)
     at = np.arange(n_coordinates)
     for ax, (label, i) in zip(axes, features.items(), strict=True):
-        read = transcoder.W_enc[inst, :n_coordinates, i].detach().cpu()
-        write = transcoder.W_dec[inst, i, :n_coordinates].detach().cpu()
+        read = transcoder.W_enc[inst, :n_coordinates, i].cpu().numpy()
+        write = transcoder.W_dec[inst, i, :n_coordinates].cpu().numpy()
         ax.bar(at - 0.2, read, 0.38, color=BLUE, label="reads (encoder)")
         ax.bar(at + 0.2, write, 0.38, color=ORANGE, label="writes (decoder)")
         ax.axhline(0, color="#666666", linewidth=0.8)
@@ -211,24 +212,23 @@ def feature_activity(
     one = transcoder[inst]
     t = torch.linspace(-0.5, 1.5, 201)
 
-    def along_p(at: Tensor) -> Tensor:
-        return (
-            torch.relu(at @ one.W_enc[0, :, feature] + one.b_enc[0, feature])
-            * (one.W_dec[0, feature] @ p)
-            / (p @ p)
-        )
+    def along_p(at: Tensor) -> np.ndarray:
+        h = torch.relu(at @ one.W_enc[0, :, feature] + one.b_enc[0, feature])
+        return (h * (one.W_dec[0, feature] @ p) / (p @ p)).numpy()
 
-    ray.plot(t, along_p(t[:, None] * p).detach(), color=RED, label="this feature")
-    ray.plot(t, t.abs(), color=INK, linewidth=1, linestyle="--", label="what |x| needs")
+    ray.plot(t.numpy(), along_p(t[:, None] * p), color=RED, label="this feature")
+    ray.plot(
+        t.numpy(), t.abs().numpy(), color=INK, linewidth=1, linestyle="--", label="what |x| needs"
+    )
     ray.axvline(1, color=GREY, linewidth=0.8)
     ray.set(xlabel="t, along the ray t · p", ylabel="contribution along p")
     ray.set_title("on the ray through p")
     ray.legend(loc="upper center")
-    values = along_p(x).detach()
+    values = along_p(x)
     random.hist(values, bins=np.linspace(0, max(1.05, float(values.max())), 43), color=RED)
     random.set_yscale("log")
     random.set(xlabel="contribution along p", ylabel=f"of {len(x):,} samples")
-    random.set_title(f"on random data: silent on {(values <= 0.01).float().mean():.1%}")
+    random.set_title(f"on random data: silent on {(values <= 0.01).mean():.1%}")
     return fig
 
 
@@ -289,17 +289,21 @@ def frontier(table: xr.Dataset, by: str, y: str, ylabel: str, labels: Mapping[st
 
 
 @styled
-def widths(ratio: Sequence[float], match: Any, residual: Any) -> Figure:
-    """How much of the true solution is found, over the width of the transcoder."""
+def widths(ratio: Sequence[float], match: Any, features_per_circuit: Any) -> Figure:
+    """How much of the true solution is found, and how often, over the width of the transcoder."""
     fig = _figure(7.2, 2.8)
-    found, rest = fig.subplots(1, 2)
-    for ax, values, label in ((found, match, "circuit match"), (rest, residual, "median residual")):
+    left, right = fig.subplots(1, 2)
+    for ax, values, label in (
+        (left, match, "circuit match"),
+        (right, features_per_circuit, "features per circuit"),
+    ):
         values = np.asarray(values)
         for r, seeds in zip(ratio, values, strict=True):
             ax.scatter([r] * len(seeds), seeds, color=BLUE, alpha=0.35, s=18, linewidth=0)
         ax.plot(ratio, values.mean(1), color=BLUE, marker="o", markersize=6)
-        ax.set(xlabel="width, features / (2 · d_in)", ylabel=label, ylim=(-0.03, 1.05))
+        ax.set(xlabel="width, features / (2 · d_in)", ylabel=label)
         ax.set_xticks(list(ratio), [f"{r:g}" for r in ratio])
+    left.set_ylim(-0.03, 1.05)
     return fig
 
 
@@ -307,32 +311,37 @@ def widths(ratio: Sequence[float], match: Any, residual: Any) -> Figure:
 def portrait(
     transcoder: Transcoder, p: Float[Tensor, "d_in"], title: str, colour: str = INK
 ) -> Figure:
-    """How a transcoder computes f(p): what each active feature writes, and the Jacobian at p."""
-    k = int((p != 0).sum())
-    one = transcoder[0]
+    """How a transcoder computes f(p): what each feature that contributes there writes, and the
+    Jacobian of these features.
+
+    Features that contribute at most 1e-2 at p are left out of both. A memorising transcoder holds
+    some exactly on their kink there, where it is a matter of rounding whether they count.
+    """
+    one, k = transcoder[0], int((p != 0).sum())
     h = one.encode(p[None])[0, 0]
-    c = (h[:, None] * one.W_dec[0]).detach()
-    order = c.norm(dim=-1).argsort(descending=True)[: max(1, int(active_at_point(one, p)))]
-    order = order[:4]
-    rows = c[order][:, :k]
-    order = order[rows.argmax(-1).argsort(stable=True)]
-    fig = _figure(2.75, 3.6)
-    top, bottom = fig.subplots(2, 1, height_ratios=[len(order), k])
-    _heat(top, c[order][:, :k], SIGNED, -1.2, 1.2)
-    n = len(order)
-    top.set_ylabel("features\nactive at p" if n > 1 else "the feature\nactive at p")
-    top.set_yticks([])
+    active = (h * one.decoder_norms()[0] > CONTRIBUTES).nonzero()[:, 0]
+    written = (h[active, None] * one.W_dec[0, active])[:, :k]
+    order = written.argmax(-1).argsort(stable=True)
+    written = written[order]
+    jacobian = (one.W_dec[0, active].T @ one.W_enc[0, :, active].T)[:k, :k]
+
+    n = max(1, len(active))
+    fig = _figure(2.75, 1.2 + 0.42 * (n + k))
+    top, bottom = fig.subplots(2, 1, height_ratios=[n, k])
     top.set_title(title, color=colour)
-    _heat(bottom, jacobian_at_point(one, p)[0], SIGNED, -1.2, 1.2)
+    top.set_ylabel("features\nactive at p" if n > 1 else "feature\nactive")
     bottom.set_ylabel("Jacobian at p")
-    bottom.set_yticks(np.arange(k) + 0.5, [f"$y_{j + 1}$" for j in range(k)])
-    bottom.set_xticks(np.arange(k) + 0.5, [f"$x_{j + 1}$" for j in range(k)])
-    top.set_xticks(np.arange(k) + 0.5, [f"$y_{j + 1}$" for j in range(k)])
-    for ax, values in ((top, c[order][:, :k]), (bottom, jacobian_at_point(one, p)[0])):
+    coordinates = np.arange(k) + 0.5
+    for ax, values in ((top, written), (bottom, jacobian)):
+        _heat(ax, values, SIGNED, -1.2, 1.2)
+        ax.set_yticks([])
         for (i, j), value in np.ndenumerate(values.numpy()):
             ink = "white" if abs(value) > 0.55 else INK
             label = f"{value:.2f}".replace("-0.00", "0.00")
             ax.text(j + 0.5, i + 0.5, label, ha="center", va="center", fontsize=8, color=ink)
+    top.set_xticks(coordinates, [f"$y_{j + 1}$" for j in range(k)])
+    bottom.set_xticks(coordinates, [f"$x_{j + 1}$" for j in range(k)])
+    bottom.set_yticks(coordinates, [f"$y_{j + 1}$" for j in range(k)])
     return fig
 
 

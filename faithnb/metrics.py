@@ -168,15 +168,15 @@ def datapoint_features(
 ) -> Bool[Tensor, "n_inst d_sae"]:
     """Features that do what the note describes, y += p · ReLU(λp · x − b).
 
-    They read along p and write along f(p) (cosines > 0.9), are on at p, and off on at least a share
-    ``silent`` of the base samples x.
+    They read along p and write along f(p) (cosines > 0.9), contribute at p, and contribute at
+    most 1e-2 (as for :func:`l0`) on at least a share ``silent`` of the base samples.
     """
     unit = torch.nn.functional.normalize
     reads = unit(transcoder.W_enc, dim=1).mT @ unit(p, dim=0).to(transcoder.W_enc)
     writes = unit(transcoder.W_dec, dim=-1) @ unit(target(p), dim=0).to(transcoder.W_dec)
-    on_at_p = transcoder.gate(p[None])[:, 0]
-    rare = transcoder.gate(x).float().mean(1) <= 1 - silent
-    return (reads > ALIGNED) & (writes > ALIGNED) & on_at_p & rare
+    at_p = contribution_sizes(transcoder, p[None])[:, 0] > CONTRIBUTES
+    rare = (contribution_sizes(transcoder, x) > CONTRIBUTES).float().mean(1) <= 1 - silent
+    return (reads > ALIGNED) & (writes > ALIGNED) & at_p & rare
 
 
 @torch.no_grad()

@@ -134,13 +134,7 @@ def train(
     total = sum(experiments[chunk[0]].steps for chunk in chunks)
     with tqdm(total=total, unit="step", desc="training", disable=not progress) as bar:
         for chunk in chunks:
-            try:
-                transcoder, history = _train_ensemble([experiments[i] for i in chunk], device, bar)
-            except KeyboardInterrupt:
-                raise KeyboardInterrupt(
-                    f"training was interrupted after {bar.n} of {total} steps; "
-                    "nothing half-trained was kept."
-                ) from None
+            transcoder, history = _train_ensemble([experiments[i] for i in chunk], device, bar)
             ensembles.append((tuple(chunk), transcoder))
             histories.append(history.assign_coords(inst=list(chunk)))
             bad = _diverged(transcoder, history)
@@ -193,23 +187,30 @@ def _train_ensemble(
 
     recorded = np.unique(np.linspace(0, form.steps - 1, N_RECORDS).astype(int))
     history = torch.zeros(len(recorded), len(TERMS), len(experiments))
-    for step in range(form.steps):
-        batch = batches.draw()
-        if step in recorded:
-            record = int(np.searchsorted(recorded, step))
-            with torch.no_grad():
-                terms = loss_terms(form, live, target, **without_ones(batch), **scalars)
-            for name, value in terms.items():
-                history[record, TERMS.index(name)] = value
-            bar.set_postfix(loss=f"{history[record].sum(0).mean():.4f}", refresh=False)
-        for chunk, gradient in zip(chunks, gradients, strict=True):
-            gradient(
-                encoder[chunk], decoder[chunk], encoder.grad[chunk], decoder.grad[chunk],
-                **{name: part[chunk] for name, part in batch.items()},
-            )  # fmt: skip
-        optimiser.param_groups[0]["lr"] = form.learning_rate * rate(form, step)
-        optimiser.step()
-        bar.update()
+    step = 0
+    try:
+        for step in range(form.steps):
+            batch = batches.draw()
+            if step in recorded:
+                record = int(np.searchsorted(recorded, step))
+                with torch.no_grad():
+                    terms = loss_terms(form, live, target, **without_ones(batch), **scalars)
+                for name, value in terms.items():
+                    history[record, TERMS.index(name)] = value
+                bar.set_postfix(loss=f"{history[record].sum(0).mean():.4f}", refresh=False)
+            for chunk, gradient in zip(chunks, gradients, strict=True):
+                gradient(
+                    encoder[chunk], decoder[chunk], encoder.grad[chunk], decoder.grad[chunk],
+                    **{name: part[chunk] for name, part in batch.items()},
+                )  # fmt: skip
+            optimiser.param_groups[0]["lr"] = form.learning_rate * rate(form, step)
+            optimiser.step()
+            bar.update()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"training was interrupted after {step} of {form.steps} steps of an ensemble of "
+            f"{len(experiments)}; nothing half-trained was kept."
+        ) from None
 
     columns = dict(zip(TERMS, history.unbind(1), strict=True)) | {"loss": history.sum(1)}
     return live[:], xr.Dataset(

@@ -31,14 +31,21 @@ class Transcoder(nn.Module):
         b_enc: ``[n_inst, d_sae]``.
         W_dec: ``[n_inst, d_sae, d_out]``; feature i writes row i.
         b_dec: ``[n_inst, d_out]``, not trained (the note has none).
+
+    The weights ask for no gradient; to train them your own way, call ``requires_grad_()``.
     """
+
+    W_enc: nn.Parameter
+    b_enc: nn.Parameter
+    W_dec: nn.Parameter
+    b_dec: nn.Parameter
 
     activation = "relu"
 
     def __init__(self, W_enc: Tensor, b_enc: Tensor, W_dec: Tensor, b_dec: Tensor):
         super().__init__()
-        self.W_enc, self.b_enc, self.W_dec = map(nn.Parameter, (W_enc, b_enc, W_dec))
-        self.b_dec = nn.Parameter(b_dec, requires_grad=False)
+        for name, weight in zip(WEIGHTS, (W_enc, b_enc, W_dec, b_dec), strict=True):
+            setattr(self, name, nn.Parameter(weight, requires_grad=False))
 
     @classmethod
     def from_arrays(cls, W_enc: Any, b_enc: Any, W_dec: Any, b_dec: Any = None) -> Transcoder:

@@ -1,0 +1,77 @@
+"""Hand-made transcoders whose answers one sees by eye, for the note's p in six dimensions."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from faithnb.data import pad_points
+from faithnb.targets import AbsoluteValue, Circuit
+from faithnb.transcoder import Transcoder
+
+D = 6
+P = pad_points([[1, 1, 1]], D)[0]
+BASIS = torch.eye(D)
+TRUE = AbsoluteValue(D).circuits()
+ELSEWHERE = [c for c in TRUE if c.name not in ("ReLU(+x1)", "ReLU(+x2)", "ReLU(+x3)")]
+
+
+def rotated(gain: float = 1.5) -> list[Circuit]:
+    """x_j − (x_k + x_l)/3 − 1/3 for j among the first three: exactly 0 at p."""
+    return [
+        Circuit(f"rotated {j}", 4 / 3 * BASIS[j] - P / 3, gain * BASIS[j], 1 / 3) for j in range(3)
+    ]
+
+
+def datapoint(share: float = 1.0) -> Circuit:
+    """Writes ``share`` · p at p, silent where x1 + x2 + x3 ≤ 1.5."""
+    return Circuit("datapoint", P / 1.5, share * P, 1.0)
+
+
+def pair() -> list[Circuit]:
+    """One feature for the first two coordinates together, the third by itself."""
+    both = BASIS[0] + BASIS[1]
+    return [Circuit("pair", both, both, 1.0), Circuit("third", BASIS[2], BASIS[2], 0.0)]
+
+
+MADE = {
+    "generalising": TRUE,
+    "datapoint": [*ELSEWHERE, *rotated(), datapoint()],
+    "pair": [*ELSEWHERE, *pair()],
+    "split": [*ELSEWHERE, *rotated(), datapoint(0.5), datapoint(0.5)],
+}
+MEMORIZATION = {
+    "generalising": 0.0,
+    "datapoint": math.sqrt(3) - 1,
+    "pair": 2 / math.sqrt(3) - 1,
+    "split": math.sqrt(3) - 1,
+}
+
+
+@pytest.fixture
+def target() -> AbsoluteValue:
+    return AbsoluteValue(D)
+
+
+@pytest.fixture
+def p() -> torch.Tensor:
+    return P.clone()
+
+
+@pytest.fixture
+def made() -> dict[str, Transcoder]:
+    return {name: Transcoder.from_circuits(circuits) for name, circuits in MADE.items()}
+
+
+def random_transcoder(n_inst: int = 3, d: int = 4, d_sae: int = 7, seed: int = 0) -> Transcoder:
+    """Random weights with random biases, float64."""
+    g = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=g, dtype=torch.float64)
+
+    return Transcoder.from_arrays(
+        draw(n_inst, d, d_sae), draw(n_inst, d_sae) / 3, draw(n_inst, d_sae, d)
+    )

@@ -1,0 +1,78 @@
+import pytest
+import torch
+
+from faithnb.data import (
+    evaluation_sample,
+    generator,
+    mixture,
+    pad_points,
+    replace_at_random,
+    sample_base,
+)
+
+
+@pytest.mark.parametrize("density", [0.05, 0.3, 1.0])
+def test_base_distribution_has_the_note_s_moments(density):
+    n = 200_000
+    x = sample_base(n, 4, density, generator(0, "data"), torch.float64)
+    nonzero = x[x != 0]
+    share = len(nonzero) / x.numel()
+    assert abs(share - density) <= 4 * (density * (1 - density) / x.numel()) ** 0.5
+    assert abs(nonzero.mean()) < 4 / (3 * len(nonzero)) ** 0.5
+    assert abs(nonzero.var() - 1 / 3) < 4 * (4 / 45 / len(nonzero)) ** 0.5
+    assert x.abs().max() < 1
+    assert (
+        torch.corrcoef((x != 0).double().T).fill_diagonal_(0).abs().max() < 5 / n**0.5
+        or density == 1
+    )
+
+
+def test_streams_differ_by_seed_and_purpose_and_repeat():
+    draws = {
+        (seed, purpose): torch.rand(5, generator=generator(seed, purpose)).tolist()
+        for seed in (0, 1)
+        for purpose in ("init", "data", "probe")
+    }
+    assert len({tuple(d) for d in draws.values()}) == 6
+    assert draws[1, "data"] == torch.rand(5, generator=generator(1, "data")).tolist()
+
+
+def test_points_are_padded_with_zeros():
+    assert pad_points([[1, 1, 1], [2]], 4).tolist() == [[1, 1, 1, 0], [2, 0, 0, 0]]
+    with pytest.raises(ValueError, match="more coordinates than d_in = 2"):
+        pad_points([[1, 1, 1]], 2)
+
+
+@pytest.mark.parametrize("copies", [1, 16])
+def test_mixture_integrates_the_points_exactly(copies):
+    base = sample_base(50, 3, 0.5, generator(0, "data"), torch.float64)
+    points = pad_points([[1, 1, 1], [0, 2]], 3, torch.float64)
+    x, weight = mixture(base, points, 0.2, copies)
+    assert weight.sum().item() == pytest.approx(1)
+    expected = 0.8 * base.mean(0) + 0.2 * points.mean(0)
+    assert torch.allclose(weight @ x, expected)
+    without, weight = mixture(base, points, 0.0, copies)
+    assert torch.equal(without[:50], base)
+    assert weight[50:].sum() == 0
+
+
+def test_literal_sampling_agrees_with_the_exact_mixture():
+    n, r = 100_000, 0.2
+    base = sample_base(n, 3, 0.5, generator(3, "data"), torch.float64)
+    points = pad_points([[1, 1, 1], [0, 2]], 3, torch.float64)
+    u = torch.rand(n, generator=generator(4, "data"), dtype=torch.float64)
+    drawn = replace_at_random(base, points, r, u)
+    for point in points:
+        share = (drawn == point).all(-1).double().mean()
+        assert abs(share - r / 2) < 4 * (0.1 * 0.9 / n) ** 0.5
+    x, weight = mixture(base, points, r)
+    statistic = (x.abs() ** 2).sum(-1)
+    literal = (drawn.abs() ** 2).sum(-1)
+    assert abs(weight @ statistic - literal.mean()) < 4 * literal.std() / n**0.5
+    assert torch.equal(replace_at_random(base, points, 0.0, u), base)
+    assert torch.equal(replace_at_random(base, points[:1], 1.0, u), points[:1].expand(n, 3))
+
+
+def test_evaluation_sample_is_fixed():
+    assert torch.equal(evaluation_sample(5, 0.1), evaluation_sample(5, 0.1))
+    assert evaluation_sample(5, 0.1).shape == (8192, 5)

@@ -1,0 +1,141 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from faithnb.experiment import PROFILES, Experiment, ParameterError
+from faithnb.notebook import Run, read_parameters
+
+
+def test_defaults_are_the_headline_setting():
+    e = Experiment()
+    headline = {
+        "d_in": 16, "d_sae": 64, "density": 0.1, "points": ((1, 1, 1),), "repeat_frac": 0,
+        "sparsity_penalty": "tanh", "sparsity_coefficient": 0.1, "tanh_scale": 1, "steps": 3000,
+        "batch_size": 512, "learning_rate": 3e-3, "warmup_frac": 0.05, "decay_frac": 0.3,
+        "perturbation_scale": 0.1, "jacobian_matching": "none", "jacobian_coefficient": 0,
+        "jacobian_estimator": "sampled", "kink": "zero", "probe": "rademacher", "dtype": "float32",
+    }  # fmt: skip
+    assert {name: getattr(e, name) for name in headline} == headline
+
+
+def test_frozen_and_hashable_and_normalised():
+    a = Experiment(points=[[1, 1, 1]], seed=np.int64(3), repeat_frac=np.float32(0.5), density=1)
+    assert a == Experiment(points=((1.0, 1.0, 1.0),), seed=3, repeat_frac=0.5, density=1.0)
+    assert len({a, dataclasses.replace(a), dataclasses.replace(a, seed=4)}) == 2
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        a.seed = 5
+
+
+@given(
+    st.builds(
+        Experiment,
+        d_in=st.integers(3, 40),
+        density=st.floats(0.01, 1),
+        repeat_frac=st.floats(0, 1),
+        points=st.lists(
+            st.lists(st.floats(0.1, 2), min_size=1, max_size=3), min_size=1, max_size=3
+        ),
+        sparsity_penalty=st.sampled_from(["tanh", "l1", "none"]),
+        seed=st.integers(0, 10**9),
+    )
+)
+def test_json_round_trip(experiment):
+    assert Experiment.from_json(experiment.to_json()) == experiment
+
+
+def test_json_of_something_else_is_refused():
+    with pytest.raises(ParameterError, match="not a JSON object"):
+        Experiment.from_json("[1]")
+    with pytest.raises(ParameterError, match=r"no parameter sedd.*Did you mean seed"):
+        Experiment.from_json(json.dumps({"sedd": 1}))
+
+
+BAD = [
+    ({"density": 1.5}, r"density = 1.5 is not allowed: it must be a number in \(0, 1\]"),
+    ({"density": 0}, "density = 0"),
+    ({"density": float("nan")}, "density = nan"),
+    ({"density": "0.1"}, "density = '0.1'"),
+    ({"density": True}, "density = True"),
+    ({"d_in": 0}, "d_in = 0 .* a whole number of at least 1"),
+    ({"d_in": 2.5}, "d_in = 2.5"),
+    ({"repeat_frac": -0.1}, "repeat_frac = -0.1"),
+    ({"sparsity_penalty": "tan"}, "sparsity_penalty = 'tan' .* one of 'tanh', 'l1', 'none'"),
+    ({"tanh_scale": 0}, "tanh_scale = 0 .* above 0"),
+    ({"learning_rate": float("inf")}, "learning_rate = inf"),
+    ({"points": [[0, 0]]}, "points = .* none of them empty or all zeros"),
+    ({"points": [[]]}, "points = "),
+    ({"points": [["a"]]}, "points = "),
+    ({"points": "111"}, "points = '111'"),
+    ({"points": [[1] * 17]}, "at most 16 fit"),
+    ({"points": [], "repeat_frac": 0.1}, "nothing to repeat"),
+    ({"jacobian_coefficient": 0.1}, "jacobian_coefficient = 0.1 .* jacobian_matching = 'none'"),
+    ({"jacobian_matching": "finite", "jacobian_estimator": "exact"}, "no closed form"),
+    ({"jacobian_matching": "finite", "kink": "masked"}, "read no derivative"),
+    ({"warmup_frac": 0.8}, "warmup_frac = 0.8 .* decay_frac = 0.3"),
+    ({"seed": -1}, "seed = -1"),
+    ({"target": "sign"}, "target = 'sign' .* one of 'abs'"),
+    ({"densty": 0.1}, "densty = 0.1 .* Did you mean density"),
+    ({"zzz": 1}, r"there is no parameter zzz\. Known are target, d_in"),
+]
+
+
+@pytest.mark.parametrize(("fields", "sentence"), BAD)
+def test_a_bad_field_is_refused_in_a_sentence(fields, sentence):
+    with pytest.raises(ParameterError, match=sentence):
+        Experiment(**fields)
+
+
+def test_every_field_is_documented():
+    import ast
+    import inspect
+    from itertools import pairwise
+
+    body = ast.parse(inspect.getsource(Experiment)).body[0].body
+    documented = {
+        a.target.id
+        for a, b in pairwise(body)
+        if isinstance(a, ast.AnnAssign) and isinstance(b, ast.Expr)
+    }
+    assert documented == {f.name for f in dataclasses.fields(Experiment)}
+
+
+def test_parameters_of_a_notebook():
+    def helper():
+        pass
+
+    parameters = {"profile": "quick", "n_seeds": None, "density": 0.2, "interactive": False}
+    others = {"np": np, "helper": helper, "Run": Run, "_i": "x", "In": [], "quit": object()}
+    variables = parameters | others
+    experiment, run = read_parameters(variables)
+    assert (experiment.density, experiment.steps) == (0.2, PROFILES["quick"].steps)
+    assert (run.n_seeds, run.grid, list(run.seeds)) == (3, 3, [100, 101, 102])
+    explicit, run = read_parameters(variables | {"steps": 7, "n_seeds": 2, "first_seed": 0})
+    assert (explicit.steps, list(run.seeds)) == (7, [0, 1])
+    default, run = read_parameters({})
+    assert (default, run.n_seeds) == (Experiment(), 16)
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"densty": 0.1}, "densty = 0.1 .* Did you mean density"),
+        ({"density": 1.5}, "density = 1.5"),
+        ({"profile": "huge"}, "profile = 'huge' .* 'quick', 'paper', 'large'"),
+        ({"n_seeds": 0}, "n_seeds = 0"),
+        ({"interactive": 1}, "interactive = 1 .* True or False"),
+        ({"grid": 2.5}, "grid = 2.5"),
+    ],
+)
+def test_a_bad_parameter_of_a_notebook_is_refused_in_a_sentence(variables, sentence):
+    with pytest.raises(ParameterError, match=sentence):
+        read_parameters(variables)
+
+
+def test_profiles_set_size_and_nothing_else():
+    assert {f.name for f in dataclasses.fields(PROFILES["paper"])} == {
+        "n_seeds", "scan_seeds", "grid", "steps"
+    }  # fmt: skip

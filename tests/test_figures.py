@@ -1,0 +1,70 @@
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+import xarray as xr
+from conftest import MADE, P
+
+from faithnb import CircuitMap, Experiment, figures, train
+from faithnb.data import evaluation_sample
+from faithnb.targets import AbsoluteValue
+from faithnb.transcoder import Transcoder
+
+X = evaluation_sample(6, 0.3)
+M = Transcoder.from_circuits(MADE["datapoint"])
+
+
+def frontier():
+    table = xr.Dataset({"fvu": ("inst", [0.1, 0.2, 0.1, 0.3]), "n": ("inst", [1.0, 1.1, 2.0, 2.2])})
+    return table.assign_coords(
+        sparsity_penalty=("inst", ["tanh", "tanh", "l1", "l1"]),
+        sparsity_coefficient=("inst", [0.1, 0.2, 0.1, 0.2]),
+    )
+
+
+DRAWN = {
+    "two_relus": lambda: figures.two_relus(),
+    "data": lambda: figures.data(X[:9], P, [2]),
+    "penalties": lambda: figures.penalties(4.0),
+    "circuit_map": lambda: figures.circuit_map(CircuitMap.of(M, AbsoluteValue(6), X, [P])),
+    "feature_weights": lambda: figures.feature_weights(M, {"one": 0, "two": 12}, n_coordinates=6),
+    "feature_activity": lambda: figures.feature_activity(M, 12, P, X),
+    "states_by_arm": lambda: figures.states_by_arm({"a": ["pair", "other"], "b": ["datapoint"]}),
+    "history": lambda: figures.history(
+        train(Experiment(d_in=4, d_sae=8, steps=3, batch_size=4), progress=False).history
+    ),
+    "frontier": lambda: figures.frontier(
+        frontier(), "sparsity_penalty", "n", "n", {"tanh": "t", "l1": "l"}
+    ),
+    "widths": lambda: figures.widths([1, 2], np.ones((2, 3)), np.ones((2, 3))),
+    "portrait": lambda: figures.portrait(M, P, "memorising"),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_every_figure_shows_itself_as_svg_whatever_the_backend(name, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    figure = DRAWN[name]()
+    svg = figure._repr_mimebundle_()["image/svg+xml"]
+    assert ET.fromstring(svg.encode()).tag.endswith("svg")
+    assert len(svg) < 1_000_000
+    labels = [t for ax in figure.axes for t in (ax.get_xlabel(), ax.get_ylabel()) if t]
+    assert labels
+
+
+def test_a_figure_is_the_same_twice():
+    once, twice = (DRAWN["two_relus"]()._repr_mimebundle_() for _ in range(2))
+    assert once == twice
+
+
+def test_selected_features_are_the_ones_one_would_choose():
+    chosen = figures.selected_features(M, P)
+    assert chosen == {
+        "datapoint feature": 12,
+        "writes $y_1$": 9,
+        "writes $y_2$": 10,
+        "writes $y_3$": 11,
+    }
+    assert "datapoint feature" not in figures.selected_features(
+        Transcoder.from_circuits(MADE["generalising"]), P
+    )

@@ -1,0 +1,194 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import MADE, MEMORIZATION, P, random_transcoder
+from hypothesis import given
+from hypothesis import strategies as st
+
+from faithnb import metrics
+from faithnb.data import evaluation_sample
+from faithnb.targets import AbsoluteValue, Circuit
+from faithnb.transcoder import Transcoder
+
+X = evaluation_sample(6, 0.3)
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_memorization_and_state_of_hand_made_transcoders(made, target, p, name):
+    t = made[name]
+    assert metrics.memorization(t, p).item() == pytest.approx(MEMORIZATION[name], abs=1e-6)
+    assert metrics.memorization(t, p, per_feature=True).sum().item() == pytest.approx(
+        MEMORIZATION[name], abs=1e-6
+    )
+    assert metrics.state(t, target, p) == ["datapoint" if name == "split" else name]
+    assert torch.allclose(t(p[None])[0, 0], p, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("written", "m"),
+    [
+        ((1, 1, 1), math.sqrt(3) - 1), ((0.5, 0.5, 0.5), (math.sqrt(3) - 1) / 2),
+        ((1, 1, 0), 2 / math.sqrt(3) - 1), ((0, 1, 0), 0), ((1, 0.366, 0.366), 0),
+        ((1, 0.4, 0.4), 1.8 / math.sqrt(3) - 1),
+    ],
+)  # fmt: skip
+def test_memorization_of_one_feature(p, written, m):
+    write = torch.zeros(6)
+    write[:3] = torch.tensor(written, dtype=torch.float)
+    t = Transcoder.from_circuits([Circuit("", P / 3, write)])
+    assert metrics.memorization(t, p).item() == pytest.approx(m, abs=1e-6)
+
+
+@pytest.mark.parametrize("k", [2, 3, 5])
+def test_a_datapoint_feature_for_k_ones_has_root_k_minus_one(k):
+    p = torch.zeros(6)
+    p[:k] = 1
+    t = Transcoder.from_circuits([Circuit("", p / k, p)])
+    assert metrics.memorization(t, p).item() == pytest.approx(math.sqrt(k) - 1, abs=1e-6)
+    assert metrics.full_memorization(p) == pytest.approx(math.sqrt(k) - 1)
+    assert metrics.state(t, AbsoluteValue(6), p) == ["datapoint"]
+
+
+def test_a_feature_that_writes_p_but_reads_otherwise_is_no_datapoint_feature(target, p):
+    read = torch.zeros(6)
+    read[0] = 1.0
+    t = Transcoder.from_circuits([Circuit("", read, P)])
+    assert metrics.state(t, target, p) == ["other"]
+    assert not metrics.datapoint_features(t, target, p, X).any()
+
+
+def test_datapoint_features_are_found_where_they_are(made, target, p):
+    for name, expected in (("generalising", 0), ("datapoint", 1), ("pair", 0), ("split", 2)):
+        assert metrics.datapoint_features(made[name], target, p, X).sum() == expected
+    always = Transcoder.from_circuits([Circuit("", P / 3, P, -10.0)])
+    assert not metrics.datapoint_features(always, target, p, X).any()
+
+
+def test_state_needs_two_coordinates(made, target):
+    with pytest.raises(ValueError, match="at least two coordinates"):
+        metrics.state(made["pair"], target, torch.eye(6)[0])
+
+
+@given(st.integers(0, 10_000))
+def test_permuting_and_rescaling_features_keeps_memorization_and_state(seed):
+    t = random_transcoder(2, 6, 9, seed).float()
+    g = torch.Generator().manual_seed(seed)
+    order, scale = torch.randperm(9, generator=g), torch.rand(9, generator=g) + 0.5
+    other = Transcoder.from_arrays(
+        (t.W_enc * scale)[..., order],
+        (t.b_enc * scale)[..., order],
+        (t.W_dec / scale[:, None])[:, order],
+    )
+    target = AbsoluteValue(6)
+    assert torch.allclose(metrics.memorization(t, P), metrics.memorization(other, P), atol=1e-4)
+    assert metrics.state(t, target, P) == metrics.state(other, target, P)
+    assert torch.allclose(metrics.fvu(t, target, X), metrics.fvu(other, target, X), rtol=1e-4)
+    assert torch.equal(metrics.l0(t, X), metrics.l0(other, X))
+
+
+def test_fvu_is_one_for_the_mean_and_zero_for_the_truth(made, target):
+    y = target(X)
+    mean = Transcoder.from_arrays(torch.zeros(6, 1), torch.zeros(1), torch.zeros(1, 6), y.mean(0))
+    assert metrics.fvu(mean, target, X).item() == pytest.approx(1, abs=1e-6)
+    assert metrics.fvu(made["generalising"], target, X).item() == 0
+    assert metrics.explained_variance(mean, target, X).item() == pytest.approx(0, abs=1e-6)
+    zero = Transcoder.from_arrays(torch.zeros(6, 1), torch.zeros(1), torch.zeros(1, 6))
+    assert metrics.mse(zero, target, X).item() == pytest.approx(y.square().sum(-1).mean().item())
+    with pytest.raises(ValueError, match="varies"):
+        metrics.fvu(zero, target, X[:1])
+
+
+def test_counting_features(made, p):
+    t = made["generalising"]
+    x = torch.tensor([[0.5, -0.5, 0, 0, 0, 0], [0.005, 0, 0, 0, 0, 0], [0.0] * 6, [0.0] * 6])
+    assert metrics.l0(t, x).item() == 0.5
+    assert metrics.n_on(t, x).item() == 0.75
+    assert metrics.frac_alive(t, x).item() == pytest.approx(2 / 12)
+    assert metrics.active_at_point(t, p).item() == 3
+    assert metrics.active_at_point(made["datapoint"], p).item() == 1
+
+
+def test_jacobian_metrics_of_the_truth_and_of_nothing(made, target):
+    masked = AbsoluteValue(6, "masked")
+    zero = Transcoder.from_arrays(torch.zeros(6, 1), torch.zeros(1), torch.zeros(1, 6))
+    for f in (target, masked):
+        assert metrics.jacobian_error(made["generalising"], f, X).item() == 0
+        assert metrics.jacobian_cosine(made["generalising"], f, X).item() == pytest.approx(1)
+        assert metrics.jacobian_error(zero, f, X).item() == pytest.approx(1)
+        assert metrics.jacobian_cosine(zero, f, X).item() == 0
+    opposite = Transcoder.from_arrays(*(made["generalising"].W_enc, made["generalising"].b_enc,
+                                        -made["generalising"].W_dec))  # fmt: skip
+    assert metrics.jacobian_cosine(opposite, target, X).item() == pytest.approx(-1)
+    assert metrics.jacobian_error(opposite, target, X).item() == pytest.approx(4)
+
+
+def test_undefined_entries_count_only_where_the_convention_says(made):
+    x = torch.zeros(1, 6)
+    x[0, 0] = 0.5
+    t = made["generalising"]
+    assert metrics.jacobian_error(t, AbsoluteValue(6, "one"), x).item() == pytest.approx(5 / 6)
+    assert metrics.jacobian_error(t, AbsoluteValue(6, "masked"), x).item() == 0
+
+
+def test_jacobian_at_p(made, p):
+    t = made["generalising"]
+    assert torch.allclose(metrics.jacobian_at_point(t, p)[0], torch.eye(3).double())
+    assert metrics.off_diagonal_share(t, p).item() == 0
+    alone = Transcoder.from_circuits([Circuit("", P / 1.5, P, 1.0)])
+    assert torch.allclose(
+        metrics.jacobian_at_point(alone, p)[0], torch.full((3, 3), 2 / 3).double()
+    )
+    assert metrics.off_diagonal_share(alone, p).item() == pytest.approx(2 / 3)
+    assert metrics.off_diagonal_norm(alone, p).item() == pytest.approx(2 / 3 * 6**0.5)
+    assert (metrics.ball(p)[:, 3:] == 0).all()
+    assert ((metrics.ball(p) - p).abs().max() - 1e-3).abs() < 1e-4
+
+
+def test_subset_error(made, target, p):
+    assert metrics.subsets(p).sum(-1).tolist() == [1, 1, 1, 2, 2, 2]
+    assert metrics.subset_error(made["generalising"], target, p).item() == 0
+    each = metrics.subset_error(made["datapoint"], target, p, per_subset=True)[0]
+    # e1: 1.5 (4/3 − 1/3 − 1/3) = 1, no error; e1+e2: 1.5 · 1/3 each from the rotated features
+    # and 2/1.5 − 1 = 1/3 from the datapoint feature on all three coordinates.
+    assert torch.allclose(each[:3], torch.zeros(3), atol=1e-6)
+    wrong = 2 * (1.5 / 3 + 1 / 3 - 1) ** 2 + (1 / 3) ** 2
+    assert torch.allclose(each[3:], torch.full((3,), wrong), atol=1e-6)
+    assert metrics.subset_error(made["datapoint"], target, p).item() == pytest.approx(
+        wrong / 2, abs=1e-6
+    )
+    with pytest.raises(ValueError, match="at most 10"):
+        metrics.subsets(torch.ones(11))
+
+
+def test_off_distribution(made, target, p):
+    for kind, at in (("dense", None), ("near_point", p)):
+        good = metrics.off_distribution_fvu(made["generalising"], target, kind, at)
+        bad = metrics.off_distribution_fvu(made["datapoint"], target, kind, at)
+        assert good.item() < 1e-10
+        assert bad.item() > 0.1
+    with pytest.raises(ValueError, match="kind = 'sparse'"):
+        metrics.off_distribution_fvu(made["pair"], target, "sparse")
+    with pytest.raises(ValueError, match="together with p"):
+        metrics.off_distribution_fvu(made["pair"], target, "near_point")
+
+
+def test_table_and_summary():
+    from faithnb import Experiment, train
+
+    small = {"d_in": 6, "d_sae": 12, "steps": 5, "batch_size": 8}
+    experiments = [Experiment(**small, seed=s, repeat_frac=r) for r in (0, 0.1) for s in (0, 1)]
+    table = train(experiments, progress=False).metrics()
+    assert table.seed.values.tolist() == [0, 1, 0, 1]
+    assert table.repeat_frac.values.tolist() == [0, 0, 0.1, 0.1]
+    assert set(table.state.values) <= set(metrics.STATES)
+    assert all(table[name].attrs["units"] for name in metrics.BASE_METRICS)
+    assert not np.isnan([table[name].values for name in metrics.BASE_METRICS]).any()
+    rows = metrics.summary({"a": table})
+    assert rows.loc["a", list(metrics.STATES)].sum() == rows.loc["a", "seeds"] == 4
+
+    two = train(Experiment(**small, points=((1, 1), (0, 0, 1, 1))), progress=False).metrics()
+    assert two.memorization.dims == ("inst", "point")
+    none = train(Experiment(**small, points=()), progress=False).metrics()
+    assert "memorization" not in none

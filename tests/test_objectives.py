@@ -1,0 +1,198 @@
+"""Every term and its closed-form gradient against the note's equations by autograd, in float64."""
+
+from itertools import product
+
+import pytest
+import torch
+from conftest import random_transcoder
+
+from faithnb import reference
+from faithnb.data import pad_points
+from faithnb.experiment import Experiment, ParameterError
+from faithnb.gradients import LossGradient
+from faithnb.objectives import TERMS, jacobian_exact, jacobian_sampled, loss_terms
+from faithnb.targets import AbsoluteValue
+
+D, ROWS, N_BASE, N_INST = 4, 8, 6, 2
+SCALARS = {
+    "sparsity_coefficient": [0.3, 0.7],
+    "tanh_scale": [1.0, 4.0],
+    "jacobian_coefficient": [0.2, 0.5],
+    "perturbation_scale": [0.1, 0.3],
+    "contribution_coefficient": [0.1, 0.4],
+}
+
+
+def all_forms():
+    """Every combination of terms that makes sense."""
+    for penalty, matching, estimator, kink, contribution in product(
+        ("tanh", "l1", "none"),
+        ("none", "plain", "smoothed", "finite"),
+        ("sampled", "exact"),
+        ("zero", "masked", "one"),
+        (0.0, 0.1),
+    ):
+        if matching == "none" and (estimator, kink) != ("sampled", "zero"):
+            continue
+        try:
+            yield Experiment(
+                d_in=D, d_sae=7, sparsity_penalty=penalty, jacobian_matching=matching,
+                jacobian_estimator=estimator, kink=kink, contribution_coefficient=contribution,
+                dtype="float64",
+            )  # fmt: skip
+        except ParameterError:
+            continue
+
+
+FORMS = list(all_forms())
+IDS = [e.unusual() for e in FORMS]
+
+
+def batch():
+    """Sparse inputs with exact zeros and a repeated point, weights, probes and noise."""
+    g = torch.Generator().manual_seed(0)
+    x = torch.rand(N_INST, ROWS, D, generator=g, dtype=torch.float64) * 2 - 1
+    x = torch.where(torch.rand(x.shape, generator=g) < 0.5, x, 0.0)
+    x[:, N_BASE:] = pad_points([[1, 1, 1]], D, torch.float64)
+    weight = torch.tensor([0.8 / N_BASE] * N_BASE + [0.1] * 2, dtype=torch.float64)
+    v = torch.randint(0, 2, x.shape, generator=g).double() * 2 - 1
+    noise = torch.randn(x.shape, generator=g, dtype=torch.float64)
+    return {"x": x, "weight": weight.repeat(N_INST, 1), "v": v, "noise": noise}
+
+
+def scalars():
+    return {name: torch.tensor(values, dtype=torch.float64) for name, values in SCALARS.items()}
+
+
+def by_reference(form, transcoder, only=TERMS):
+    """Terms and gradients of each instance by the reference, one instance at a time."""
+    terms, gradients = [], []
+    given = batch()
+    for n in range(N_INST):
+        weights = tuple(
+            w[n].detach().clone().requires_grad_()
+            for w in (transcoder.W_enc, transcoder.b_enc, transcoder.W_dec)
+        )
+        own = {k: v[n] for k, v in SCALARS.items()}
+        if not form.contribution_coefficient:
+            own["contribution_coefficient"] = 0.0
+        if form.jacobian_matching == "none":
+            own["jacobian_coefficient"] = 0.0
+        e = Experiment(**{**vars(form), **own})
+        found = reference.loss_terms(
+            e, weights, *(given[k][n] for k in ("x", "weight", "v", "noise"))
+        )
+        loss = sum(found[name] for name in only)
+        gradients.append(
+            torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
+        )
+        terms.append(found)
+    stacked = {name: torch.stack([t[name] for t in terms]).detach() for name in TERMS}
+    return stacked, [torch.stack(g) for g in zip(*gradients, strict=True)]
+
+
+@pytest.mark.parametrize("form", FORMS, ids=IDS)
+def test_terms_equal_the_reference(form):
+    t = random_transcoder(N_INST, D, 7)
+    expected, _ = by_reference(form, t)
+    with torch.no_grad():
+        terms = loss_terms(form, t, form.make_target(), **batch(), **scalars())
+    for name in TERMS:
+        found = terms.get(name, torch.zeros(N_INST, dtype=torch.float64))
+        assert torch.allclose(found, expected[name], rtol=0, atol=1e-10), name
+    assert sum(terms.values()).shape == (N_INST,)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=IDS)
+def test_closed_form_gradient_equals_the_reference(form):
+    t = random_transcoder(N_INST, D, 7)
+    _, (W_enc, b_enc, W_dec) = by_reference(form, t)
+    given = batch()
+    E = torch.cat([t.W_enc, t.b_enc[:, None]], dim=1).detach()
+    grad_E, grad_D = torch.empty_like(E), torch.empty_like(t.W_dec)
+    ones = torch.ones(N_INST, ROWS, 1, dtype=torch.float64)
+    gradient = LossGradient(form, form.make_target(), scalars(), N_BASE)
+    for _ in range(2):  # buffers are used again: a second call must not see the first
+        gradient(E, t.W_dec.detach(), grad_E, grad_D,
+                 **{**given, "x": torch.cat([given["x"], ones], dim=-1)})  # fmt: skip
+    for found, expected in ((grad_E[:, :-1], W_enc), (grad_E[:, -1], b_enc), (grad_D, W_dec)):
+        assert (found - expected).abs().max() < 1e-8
+        if (form.sparsity_penalty, form.jacobian_matching) != ("none", "none"):
+            assert expected.abs().max() > 1e-3
+
+
+MATCHING = [f for f in FORMS if f.jacobian_matching != "none" and f.sparsity_penalty == "none"
+            and not f.contribution_coefficient]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", MATCHING, ids=[e.unusual() for e in MATCHING])
+def test_only_finite_differences_reach_the_biases(form):
+    _, (W_enc, b_enc, W_dec) = by_reference(form, random_transcoder(N_INST, D, 7), ["jacobian"])
+    assert W_enc.abs().max() > 1e-3
+    assert W_dec.abs().max() > 1e-3
+    if form.jacobian_matching == "finite":
+        assert b_enc.abs().max() > 1e-3
+    else:
+        assert b_enc.abs().max() == 0
+
+
+@pytest.mark.parametrize("term", ["reconstruction", "sparsity", "contribution"])
+def test_each_other_term_alone_has_the_gradient_it_should(term):
+    form = Experiment(d_in=D, d_sae=7, contribution_coefficient=0.1, dtype="float64")
+    _, (W_enc, b_enc, W_dec) = by_reference(form, random_transcoder(N_INST, D, 7), [term])
+    assert W_enc.abs().max() > 1e-3
+    assert W_dec.abs().max() > 1e-3
+    assert (b_enc.abs().max() > 1e-3) == (term != "contribution")
+
+
+@pytest.mark.parametrize("probe", ["rademacher", "gaussian"])
+@pytest.mark.parametrize("kink", ["zero", "masked"])
+def test_the_sampled_form_estimates_the_exact_one(probe, kink):
+    from faithnb.training import draw_probes
+
+    t, target = random_transcoder(1, D, 7), AbsoluteValue(D, kink)
+    x = batch()["x"][:1, :3]
+    n = 20_000
+    many = x.repeat(1, n, 1)
+    weight = torch.full((1, 3 * n), 1 / (3 * n), dtype=torch.float64)
+    v = draw_probes(many.shape, probe, torch.Generator().manual_seed(0), torch.float64)
+    ignored = target.ignored(x) if kink == "masked" else None
+    gate = t.gate(x).double()
+    exact = jacobian_exact(gate, t, target.slope(x), torch.full((1, 3), 1 / 3), ignored)
+    sampled = jacobian_sampled(
+        t.gate(many).double(), t, target.jvp(many, v), v, weight,
+        None if ignored is None else target.ignored(many), target.slope(many),
+    )  # fmt: skip
+    singles = torch.stack([
+        jacobian_sampled(gate, t, target.jvp(x, v[:, k * 3 : k * 3 + 3]), v[:, k * 3 : k * 3 + 3],
+                         torch.full((1, 3), 1 / 3), ignored, target.slope(x))
+        for k in range(500)
+    ])  # fmt: skip
+    assert abs(sampled - exact) < 4 * singles.std() / n**0.5
+    difference = t.jacobian(x) - target.jacobian(x)
+    if kink == "masked":
+        difference = difference.masked_fill(torch.diag_embed(target.ignored(x)), 0)
+    assert torch.allclose(exact, difference.square().sum((-1, -2)).mean(-1))
+
+
+def test_rademacher_probes_are_exact_on_a_diagonal_error():
+    from conftest import MADE
+
+    from faithnb.transcoder import Transcoder
+
+    t, target = Transcoder.from_circuits(MADE["generalising"]), AbsoluteValue(6, "one")
+    x = torch.zeros(1, 5, 6)
+    v = torch.randint(0, 2, (1, 5, 6)) * 2.0 - 1
+    gate, weight = t.gate(x).float(), torch.full((1, 5), 0.2)
+    found = jacobian_sampled(gate, t, target.jvp(x, v), v, weight)
+    assert found == jacobian_exact(gate, t, target.slope(x), weight) == 6
+
+
+def test_the_literal_memorization_is_the_fast_one(made, p):
+    from faithnb.metrics import memorization
+
+    for t in made.values():
+        weights = (t.W_enc[0], t.b_enc[0], t.W_dec[0])
+        assert reference.memorization(weights, p).item() == pytest.approx(
+            memorization(t, p).item(), abs=1e-6
+        )

@@ -1,0 +1,70 @@
+"""The story itself, at full size, on seeds that were not used to choose anything."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from faithnb import CircuitMap, Experiment, train
+from faithnb.data import evaluation_sample, pad_points
+from faithnb.metrics import datapoint_features
+
+SEEDS = range(100, 116)
+NONE, LIGHT = Experiment(), Experiment(repeat_frac=0.05)
+ARMS = {
+    "none": NONE,
+    "light": LIGHT,
+    "matched": replace(LIGHT, jacobian_matching="plain", jacobian_coefficient=0.03),
+    "l1": replace(NONE, sparsity_penalty="l1"),
+}
+TARGET = NONE.make_target()
+P = pad_points(NONE.points, NONE.d_in)[0]
+X = evaluation_sample(NONE.d_in, NONE.density)
+
+
+@pytest.fixture(scope="module")
+def arms():
+    experiments = [replace(arm, seed=s) for arm in ARMS.values() for s in SEEDS]
+    trained = train(experiments, progress=False)
+    table = trained.metrics()
+    n = len(SEEDS)
+    return {
+        name: (trained.transcoder[k * n : (k + 1) * n], table.isel(inst=slice(k * n, (k + 1) * n)))
+        for k, name in enumerate(ARMS)
+    }
+
+
+def memorised(table):
+    return int(np.isin(table.state, ("datapoint", "pair")).sum())
+
+
+@pytest.mark.story
+def test_repeats_make_transcoders_memorise_and_matching_prevents_it(arms):
+    counts = {name: memorised(table) for name, (_, table) in arms.items()}
+    assert counts["none"] == 0
+    assert 0.2 * len(SEEDS) <= counts["light"] <= len(SEEDS)
+    assert counts["matched"] <= 1
+    assert arms["matched"][1].fvu.mean() < arms["light"][1].fvu.mean()
+
+
+@pytest.mark.story
+def test_the_jacobian_at_p_tells_the_arms_apart(arms):
+    off = {name: table.off_diagonal_norm.mean().item() for name, (_, table) in arms.items()}
+    assert off["light"] > 3 * max(off["none"], off["matched"])
+
+
+@pytest.mark.story
+def test_without_repeats_the_true_circuits_are_found(arms):
+    found = CircuitMap.of(arms["none"][0], TARGET, X, [P])
+    assert found.circuit_match().mean() > 0.9
+    assert found.median_residual().max() < 0.1
+    assert found.neurons_per_circuit().mean() < 1.2
+    l1 = CircuitMap.of(arms["l1"][0], TARGET, X, [P])
+    assert l1.neurons_per_circuit().mean() > found.neurons_per_circuit().mean()
+
+
+@pytest.mark.story
+def test_datapoint_features_appear_only_with_repeats(arms):
+    count = {k: int(datapoint_features(t, TARGET, P, X).any(1).sum()) for k, (t, _) in arms.items()}
+    assert count["none"] == 0
+    assert count["light"] >= 3

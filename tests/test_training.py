@@ -1,0 +1,212 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from faithnb import training
+from faithnb.data import sample_base
+from faithnb.experiment import Experiment
+from faithnb.objectives import loss_terms
+from faithnb.training import Batches, DivergenceWarning, rate, train
+from faithnb.transcoder import Transcoder
+
+SMALL = Experiment(d_in=6, d_sae=16, batch_size=64, steps=40, repeat_frac=0.1)
+MATCHED = replace(SMALL, jacobian_matching="smoothed", jacobian_coefficient=0.1)
+CPU = torch.device("cpu")
+
+
+def weights(transcoder):
+    return [w.detach() for w in transcoder.parameters()]
+
+
+def largest_difference(a, b):
+    return max((x - y).abs().max().item() for x, y in zip(weights(a), weights(b), strict=True))
+
+
+@pytest.mark.parametrize("matching", ["none", "plain", "smoothed", "finite"])
+@pytest.mark.parametrize("sampling", ["exact", "bernoulli"])
+def test_an_instance_does_not_depend_on_its_company(matching, sampling):
+    base = Experiment(steps=500, sampling=sampling, jacobian_matching=matching)
+    mu = 0.03 if matching != "none" else 0.0
+    company = [
+        replace(base, seed=s % 5, repeat_frac=0.05 * (s % 3), sparsity_coefficient=0.02 * (s + 1),
+                density=0.1 + 0.1 * (s % 2), jacobian_coefficient=mu * (s % 2))
+        for s in range(19)
+    ]  # fmt: skip
+    together = train(company, progress=False)
+    for i in (0, 7, 18):
+        assert largest_difference(train(company[i], progress=False)[0], together[i]) < 1e-6
+    backwards = train(company[::-1], progress=False)
+    assert largest_difference(backwards[0], together[18]) < 1e-6
+
+
+def test_the_fast_loop_equals_plain_autograd_and_adam():
+    """The same training in the most ordinary way: autograd on the named terms, torch's Adam."""
+    for form in (SMALL, MATCHED, replace(SMALL, sampling="bernoulli", sparsity_penalty="l1")):
+        form = replace(form, dtype="float64", steps=200)
+        start = Transcoder.random([form.seed], 6, 16, 6, torch.float64).requires_grad_()
+        adam = torch.optim.Adam([start.W_enc, start.b_enc, start.W_dec])
+        batches = Batches([form], CPU)
+        scalars = {
+            k: torch.tensor([getattr(form, k)], dtype=torch.float64) for k in training.SCALARS
+        }
+        for step in range(form.steps):
+            batch = training.without_ones(batches.draw())
+            terms = loss_terms(form, start, form.make_target(), **batch, **scalars)
+            adam.zero_grad()
+            sum(terms.values()).sum().backward()
+            adam.param_groups[0]["lr"] = form.learning_rate * rate(form, step)
+            adam.step()
+        assert largest_difference(train(form, progress=False).transcoder, start) < 1e-9
+
+
+def test_mixed_structures_come_back_in_order():
+    experiments = [
+        replace(SMALL, seed=3), replace(SMALL, d_sae=8), replace(MATCHED, seed=1), SMALL,
+        replace(SMALL, d_sae=8, steps=20, seed=9),
+    ]  # fmt: skip
+    trained = train(experiments, progress=False)
+    assert trained.experiments == tuple(experiments)
+    assert [trained[i].d_sae for i in range(5)] == [16, 8, 16, 16, 8]
+    for i, e in enumerate(experiments):
+        assert largest_difference(trained[i], train(e, progress=False)[0]) < 1e-6
+    with pytest.raises(ValueError, match="different shapes"):
+        trained.transcoder  # noqa: B018
+    assert trained.history.inst.values.tolist() == list(range(5))
+    assert trained.history.loss.sel(inst=4).dropna("step").step.max() == 19
+    assert trained.metrics().sizes["inst"] == 5
+    same = train([experiments[0], experiments[2], experiments[3]], progress=False)
+    assert largest_difference(same.transcoder[1], trained[2]) < 1e-6
+
+
+def test_more_instances_than_an_ensemble_holds(monkeypatch):
+    monkeypatch.setitem(training.MAX_INSTANCES, "cpu", 3)
+    experiments = [replace(SMALL, seed=s % 4, repeat_frac=0.02 * s) for s in range(8)]
+    trained = train(experiments, progress=False)
+    assert [len(i) for i, _ in trained.ensembles] == [3, 3, 2]
+    for i in range(8):
+        assert (
+            largest_difference(trained.transcoder[i], train(experiments[i], progress=False)[0])
+            < 1e-6
+        )
+
+
+def test_history_holds_the_named_terms_and_their_sum():
+    history = train([SMALL, replace(MATCHED, seed=2)], progress=False).history
+    total = history.reconstruction + history.sparsity + history.jacobian + history.contribution
+    assert np.allclose(history.loss, total, rtol=1e-5)
+    assert (history.jacobian.sel(inst=0) == 0).all()
+    assert (history.jacobian.sel(inst=1) > 0).all()
+    assert history.step.values[0] == 0
+    assert history.step.values[-1] == SMALL.steps - 1
+    assert (history.loss.isel(step=-1) < history.loss.isel(step=0)).all()
+
+
+def test_matching_leaves_data_and_start_as_they_were():
+    plain, matched = Batches([SMALL], CPU), Batches([MATCHED], CPU)
+    for _ in range(3):
+        a, b = plain.draw()["x"], matched.draw()["x"]
+        assert torch.equal(a[:, : SMALL.batch_size], b[:, : SMALL.batch_size])
+    still = replace(MATCHED, jacobian_coefficient=0.0, steps=20)
+    plain = replace(SMALL, steps=20)
+    assert (
+        largest_difference(train(still, progress=False)[0], train(plain, progress=False)[0]) < 1e-5
+    )
+
+
+def test_cells_that_share_a_seed_share_their_data():
+    a, b, c = (replace(SMALL, repeat_frac=r, seed=s) for r, s in ((0.0, 1), (0.3, 1), (0.0, 2)))
+    x = Batches([a, b, c], CPU).draw()["x"]
+    assert torch.equal(x[0], x[1])
+    assert not torch.equal(x[0], x[2])
+
+
+def test_zero_repeat_frac_is_training_without_points():
+    none = replace(SMALL, repeat_frac=0.0)
+    assert (
+        largest_difference(
+            train(none, progress=False)[0], train(replace(none, points=()), progress=False)[0]
+        )
+        < 1e-5
+    )
+
+
+def test_the_rate_rises_stays_and_falls():
+    e = Experiment(steps=100, warmup_frac=0.1, decay_frac=0.2)
+    assert [rate(e, s) for s in (0, 4, 9, 50, 80, 90, 99)] == pytest.approx(
+        [0.1, 0.5, 1, 1, 1, 0.5, 0.05]
+    )
+    assert rate(replace(e, warmup_frac=0, decay_frac=0), 99) == 1
+
+
+def test_divergence_is_named_and_the_others_are_kept(monkeypatch):
+    good = [replace(SMALL, seed=s) for s in range(3)]
+    alone = train(good, progress=False)
+
+    def poisoned(n, d_in, density, generator, dtype=torch.float32):
+        x = sample_base(n, d_in, density, generator, dtype)
+        return x * torch.nan if density == 0.9 else x
+
+    monkeypatch.setattr(training, "sample_base", poisoned)
+    with pytest.warns(DivergenceWarning, match=r"1 of 4 experiments diverged \(2: .*density=0.9"):
+        trained = train([*good[:2], replace(SMALL, density=0.9), good[2]], progress=False)
+    assert trained.diverged == (2,)
+    for i, k in ((0, 0), (1, 1), (3, 2)):
+        assert largest_difference(trained[i], alone[k]) < 1e-6
+    fvu = trained.metrics().fvu.values
+    assert np.isnan(fvu).tolist() == [False, False, True, False]
+
+
+def test_a_learning_rate_far_too_high_is_divergence():
+    with pytest.warns(DivergenceWarning, match="learning_rate=1000"):
+        trained = train([SMALL, replace(SMALL, learning_rate=1000)], progress=False)
+    assert trained.diverged == (1,)
+
+
+def test_interruption_leaves_a_clear_message(monkeypatch):
+    draws = []
+
+    def interrupted(self):
+        draws.append(1)
+        if len(draws) == 11:
+            raise KeyboardInterrupt
+        return original(self)
+
+    original = Batches.draw
+    monkeypatch.setattr(Batches, "draw", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="interrupted after 10 of 40 steps"):
+        train(SMALL, progress=False)
+    monkeypatch.setattr(Batches, "draw", original)
+    assert train(SMALL, progress=False).transcoder.n_inst == 1
+
+
+def test_progress_shows_steps_and_loss(capsys):
+    train(SMALL, progress=True)
+    shown = capsys.readouterr().err
+    assert "40/40" in shown
+    assert "loss=" in shown
+    train(SMALL, progress=False)
+    assert capsys.readouterr().err == ""
+
+
+def test_nothing_to_train():
+    with pytest.raises(ValueError, match="experiments is empty"):
+        train([])
+
+
+def test_trained_weights_are_plain_and_safe_to_keep(tmp_path):
+    t = train(SMALL, progress=False).transcoder
+    assert not any(w.requires_grad for w in t.parameters())
+    t.save(tmp_path)
+    assert largest_difference(Transcoder.load(tmp_path), t) == 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("matching", ["none", "plain", "smoothed", "finite"])
+def test_gpu_and_cpu_agree(matching):
+    mu = 0.03 if matching != "none" else 0.0
+    e = Experiment(steps=200, repeat_frac=0.05, jacobian_matching=matching, jacobian_coefficient=mu)
+    on_cpu, on_gpu = (train(e, device=d, progress=False).transcoder.cpu() for d in ("cpu", "cuda"))
+    scale = max(w.abs().max().item() for w in weights(on_cpu))
+    assert largest_difference(on_cpu, on_gpu) < 1e-4 * scale
