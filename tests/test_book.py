@@ -1,0 +1,224 @@
+"""The build: what it reuses, what it refuses, and the built pages in a real browser."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from faithnb import book
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None
+)
+HARMLESS = ("THEBE_JS_URL", "classList", "theme mode", "ERR_NAME_NOT_RESOLVED", "ERR_INTERNET")
+"""The theme's own console errors, and formulas' script where there is no network."""
+
+
+def notebook(*cells, **metadata):
+    nb = nbformat.v4.new_notebook()
+    for source in cells:
+        make = (
+            nbformat.v4.new_markdown_cell if source.startswith("#") else nbformat.v4.new_code_cell
+        )
+        nb.cells.append(make(source))
+    nb.cells[0].metadata.update(metadata)
+    return nb
+
+
+@pytest.fixture
+def sandbox(tmp_path, monkeypatch):
+    monkeypatch.setattr(book, "CACHE", tmp_path / "cache")
+    return tmp_path
+
+
+def write(path, nb):
+    nbformat.write(nb, path)
+    return path
+
+
+def test_pages_are_read_from_the_table_of_contents():
+    assert book.pages(book.ROOT / "_toc.yml")[:3] == [
+        "book/index", "book/background", "notebooks/01_absolute_value"
+    ]  # fmt: skip
+
+
+@pytest.mark.book
+def test_a_notebook_is_run_once_and_again_when_its_code_changes(sandbox):
+    parameters = {"a": 2}
+    cells = ("a = 1  # a number", "print(a, id(object()))", "# prose")
+    path = write(sandbox / "n.ipynb", notebook(*cells, tags=["parameters"]))
+    first = book.execute(path, parameters, sandbox / "failed")
+    assert first.cells[2].outputs[0].text.startswith("2 ")
+    assert first.cells[1].metadata.tags == ["injected-parameters", "remove-cell"]
+
+    write(path, notebook(*cells[:2], "# other prose", tags=["parameters"]))
+    again = book.execute(path, parameters, sandbox / "failed")
+    assert again.cells[2].outputs == first.cells[2].outputs
+    assert again.cells[3].source == "# other prose"
+
+    write(path, notebook(cells[0], "print(a, 'new')", tags=["parameters"]))
+    assert book.execute(path, parameters, sandbox / "failed").cells[2].outputs[0].text == "2 new\n"
+    assert book.execute(path, {"a": 3}, sandbox / "failed").cells[2].outputs[0].text == "3 new\n"
+    assert len(list((sandbox / "cache").iterdir())) == 3
+
+
+@pytest.mark.book
+def test_a_failing_cell_stops_the_build_and_keeps_the_report(sandbox):
+    path = write(sandbox / "n.ipynb", notebook("a = 1  # n", "1 / 0", tags=["parameters"]))
+    with pytest.raises(book.BuildError, match="n.ipynb failed in a cell with ZeroDivisionError"):
+        book.execute(path, {}, sandbox / "failed")
+    assert "ZeroDivisionError" in (sandbox / "failed" / "n.ipynb").read_text()
+    assert list((sandbox / "cache").iterdir()) == []
+
+
+def test_a_parameter_that_a_notebook_lacks_stops_the_build(sandbox):
+    path = write(sandbox / "n.ipynb", notebook("a = 1  # n", tags=["parameters"]))
+    with pytest.raises(book.BuildError, match="n.ipynb has no parameter b; it has a"):
+        book.execute(path, {"b": 1}, sandbox / "failed")
+
+
+def test_the_key_follows_the_package_and_the_pins(monkeypatch, tmp_path):
+    nb = notebook("1 + 1")
+    for name in ("faithnb/x.py", "requirements.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("a")
+    monkeypatch.setattr(book, "ROOT", tmp_path)
+    keys = [book.code_key(nb, {})]
+    for name in ("faithnb/x.py", "requirements.txt"):
+        (tmp_path / name).write_text("b")
+        keys.append(book.code_key(nb, {}))
+    keys += [book.code_key(nb, {"p": 1}), book.code_key(notebook("1 + 2"), {})]
+    assert len(set(keys)) == 5
+
+
+def made_page(folder, article, source="# Title\n\n![x](y.svg)\n"):
+    (folder / "src" / "book").mkdir(parents=True)
+    (folder / "html" / "book").mkdir(parents=True)
+    (folder / "src" / "_toc.yml").write_text("format: jb-book\nroot: book/index\n")
+    (folder / "src" / "book" / "index.md").write_text(source)
+    (folder / "html" / "book" / "index.html").write_text(f"<article>{article}</article>")
+    return folder / "html", folder / "src"
+
+
+@pytest.mark.parametrize(
+    ("article", "wrong"),
+    [
+        ('<img src="y.svg">', None),
+        ("no picture", "0 pictures where 1 belong"),
+        ('<img src="y"> {glue:text}`n`', "was not filled in"),
+        ('<img src="y"> {numref}`fig`', "was not filled in"),
+    ],
+)
+def test_pages_are_checked_for_pictures_and_values(tmp_path, article, wrong):
+    html, src = made_page(tmp_path, article)
+    if wrong is None:
+        book.check(html, src)
+    else:
+        with pytest.raises(book.BuildError, match=wrong):
+            book.check(html, src)
+    (html / "book" / "index.html").unlink()
+    with pytest.raises(book.BuildError, match="the page is missing"):
+        book.check(html, src)
+
+
+@pytest.mark.book
+@pytest.mark.parametrize(
+    ("page", "complaint"),
+    [
+        ("# T\n\n{numref}`fig-nowhere`\n", "fig-nowhere"),
+        ("# T\n\n{glue:text}`nothing`\n", "nothing"),
+        ("# T\n\n{cite}`nobody1999`\n", "nobody1999"),
+        ("# T\n\n[x](missing.md)\n", "missing"),
+    ],
+)
+def test_what_does_not_resolve_fails_the_rendering(tmp_path, page, complaint):
+    src = tmp_path / "_build" / "src"
+    (src / "book").mkdir(parents=True)
+    shutil.copy(book.ROOT / "_config.yml", src)
+    shutil.copytree(book.ROOT / "book" / "static", src / "book" / "static")
+    shutil.copy(book.ROOT / "book" / "references.bib", src / "book")
+    (src / "_toc.yml").write_text("format: jb-book\nroot: book/index\n")
+    (src / "book" / "index.md").write_text(page)
+    with pytest.raises(book.BuildError, match=complaint):
+        book.render(src, tmp_path / "_build")
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory):
+    """The whole book at ``quick``; notebooks that ran already are reused."""
+    index = book.build_book("quick", tmp_path_factory.mktemp("book") / "_build")
+    return index.parent
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI must have Chromium")
+        pytest.skip("no Chromium on this machine: the built pages were not opened in a browser")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as p:
+        flags = [
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-background-networking",
+            "--disable-sync",
+        ]
+        chromium = p.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield chromium
+        chromium.close()
+
+
+@pytest.mark.book
+def test_the_book_says_what_it_was_built_with(html):
+    freeze = (html.parent / "src" / "book" / "freeze.txt").read_text()
+    assert "torch==" in freeze
+    assert "faithnb" not in freeze
+    page = (html / "book" / "reproduce.html").read_text()
+    assert "profile <code" in page
+    assert "torch==" in re.sub("<[^>]+>", "", page)
+
+
+@pytest.mark.book
+@pytest.mark.parametrize("page", book.pages(book.ROOT / "_toc.yml"))
+def test_pages_without_images_stay_small(html, page):
+    assert (html / f"{page}.html").stat().st_size < 2_000_000
+
+
+@pytest.mark.book
+@pytest.mark.parametrize("page", book.pages(book.ROOT / "_toc.yml"))
+@pytest.mark.parametrize(("width", "mode"), [(1400, "light"), (1400, "dark"), (390, "light")])
+def test_pages_open_in_a_browser(html, browser, page, width, mode):
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=mode)
+    tab = context.new_page()
+    errors = []
+    tab.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    tab.on("pageerror", lambda e: errors.append(str(e)))
+    tab.goto((html / f"{page}.html").as_uri(), wait_until="load")
+    assert tab.evaluate("document.documentElement.dataset.theme") == mode
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    broken = "[...document.querySelectorAll('article img')].filter(i => !i.naturalWidth).length"
+    assert tab.evaluate(broken) == 0
+    without_alt = "[...document.querySelectorAll('article img')].filter(i => !i.alt).length"
+    assert tab.evaluate(without_alt) == 0
+    assert [e for e in errors if not any(known in e for known in HARMLESS)] == []
+    assert tab.locator("h1").count() == 1
+    shots = Path(os.environ.get("FAITHNB_SCREENSHOTS", html.parent / "screenshots"))
+    tab.screenshot(path=shots / f"{page.replace('/', '-')}-{width}-{mode}.png", full_page=True)
+    context.close()
+
+
+@pytest.mark.book
+def test_search_and_download_work(html, browser):
+    tab = browser.new_context().new_page()
+    tab.goto((html / "search.html").as_uri() + "?q=datapoint")
+    tab.wait_for_selector("#search-results li a")
+    assert "datapoint" in tab.inner_text("#search-results").lower()
+    tab.goto((html / "notebooks" / "01_absolute_value.html").as_uri())
+    assert tab.locator("a[href$='01_absolute_value.ipynb']").count() >= 1
+    tab.goto((html / "index.html").as_uri())
+    tab.wait_for_url("**/book/index.html")

@@ -1,0 +1,114 @@
+"""The notebooks as a reader or a script runs them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+from faithnb.book import ROOT, pages
+from faithnb.experiment import Experiment
+from faithnb.notebook import Run
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PAPERMILL = Path(sys.executable).parent / "papermill"
+TINY = ["-p", "profile", "quick", "-p", "interactive", "False", "-p", "steps", "60"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_sources_hold_no_outputs_and_no_traces(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            assert cell.outputs == []
+            assert cell.execution_count is None
+            assert len([x for x in cell.source.splitlines() if x.strip()]) <= 20, cell.source
+            figure = cell.metadata.get("mystnb", {}).get("figure")
+            if figure:
+                assert len(figure["caption"]) > 40
+                assert cell.metadata.mystnb.image.alt
+    assert set(notebook.metadata) <= {"kernelspec", "language_info"}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_parameters_are_known_fields_and_documented(path):
+    known = papermill.inspect_notebook(str(path))
+    assert set(known) <= set(Experiment.__dataclass_fields__) | set(Run.__dataclass_fields__)
+    assert {"profile", "steps", "interactive"} <= set(known)
+    assert all(parameter["help"] for parameter in known.values())
+
+
+def test_every_notebook_is_in_the_book():
+    listed = {page for page in pages(ROOT / "_toc.yml") if page.startswith("notebooks/")}
+    assert listed == {f"notebooks/{path.stem}" for path in NOTEBOOKS}
+
+
+@pytest.mark.book
+@pytest.mark.parametrize(
+    ("parameter", "value", "sentence"),
+    [
+        ("density", "1.5", "density = 1.5 is not allowed: it must be a number in (0, 1]"),
+        ("densty", "0.1", "there is no parameter densty. Did you mean density?"),
+        ("profile", "huge", "profile = 'huge' is not allowed"),
+    ],
+)
+def test_papermill_called_bare_refuses_a_bad_parameter(tmp_path, parameter, value, sentence):
+    command = [PAPERMILL, NOTEBOOKS[0], tmp_path / "out.ipynb", "-p", parameter, value]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode != 0
+    assert sentence in result.stderr
+    executed = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    ran = [c for c in executed.cells if c.cell_type == "code" and c.execution_count]
+    assert len(ran) <= 4
+
+
+@pytest.mark.book
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebooks_run_with_other_parameters(tmp_path, path):
+    other = [
+        "-p",
+        "d_in",
+        "8",
+        "-p",
+        "d_sae",
+        "24",
+        "-p",
+        "repeat_frac",
+        "0.2",
+        "-p",
+        "kink",
+        "masked",
+    ]
+    command = [PAPERMILL, path, tmp_path / "out.ipynb", *TINY, *other, "--no-progress-bar"]
+    subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path)
+    executed = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    figures = [c for c in executed.cells if "figure" in c.metadata.get("mystnb", {})]
+    assert figures
+    for cell in figures:
+        assert any("image/svg+xml" in o.get("data", {}) for o in cell.outputs), cell.source
+    errors = [o for c in executed.cells for o in c.get("outputs", []) if o.get("name") == "stderr"]
+    assert errors == []
+
+
+@pytest.mark.book
+def test_the_explorer_lives_in_a_notebook(tmp_path):
+    """A kernel, the widgets, a click on the button: what a reader does at the end of a chapter."""
+    notebook = nbformat.v4.new_notebook()
+    for source in (
+        "from faithnb import Experiment, explore",
+        "explorer = explore(Experiment(d_in=6, d_sae=12, steps=100, batch_size=32))\nexplorer",
+        "explorer.button.click()",
+        "print(explorer.trained.transcoder.n_inst, explorer.message.value)",
+    ):
+        notebook.cells.append(nbformat.v4.new_code_cell(source))
+    nbformat.write(notebook, tmp_path / "in.ipynb")
+    papermill.execute_notebook(
+        str(tmp_path / "in.ipynb"), str(tmp_path / "out.ipynb"), kernel_name="python3",
+        progress_bar=False, start_timeout=120, execution_timeout=120,
+    )  # fmt: skip
+    cells = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
+    assert "application/vnd.jupyter.widget-view+json" in cells[1].outputs[0].data
+    assert cells[3].outputs[0].text.startswith("1 FVU")

@@ -1,0 +1,67 @@
+"""The house: what lies where, and the style."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from faithnb.book import ROOT
+
+BIN = Path(sys.executable).parent
+FLOORS = [
+    {"targets", "data", "transcoder", "intervals"},
+    {"experiment", "objectives", "gradients", "metrics", "circuits", "reference"},
+    {"training"},
+    {"figures"},
+    {"explorer", "notebook"},
+    {"book"},
+]
+
+
+@pytest.mark.parametrize(
+    "command", [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]], ids=" ".join
+)
+def test_style(command):
+    result = subprocess.run(
+        [BIN / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_a_file_imports_only_from_its_floor_or_below():
+    floor = {name: k for k, names in enumerate(FLOORS) for name in names}
+    files = {path.stem for path in (ROOT / "faithnb").glob("*.py")} - {"__init__"}
+    assert files == set(floor)
+    for name in files:
+        for node in ast.walk(ast.parse((ROOT / "faithnb" / f"{name}.py").read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("faithnb"):
+                imported = node.module.partition(".")[2]
+                names = [imported] if imported else [alias.name for alias in node.names]
+                assert all(floor[other] <= floor[name] for other in names), (name, names)
+            if isinstance(node, ast.ImportFrom):
+                assert node.module != "faithnb.reference", f"{name} must not lean on the reference"
+
+
+def test_every_file_of_the_package_has_its_tests():
+    together = {"gradients": "objectives", "reference": "objectives", "notebook": "experiment"}
+    tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
+    for path in (ROOT / "faithnb").glob("[!_]*.py"):
+        assert together.get(path.stem, path.stem) in tested
+
+
+def test_public_names_are_documented():
+    import faithnb
+
+    for name in faithnb.__all__:
+        assert getattr(faithnb, name).__doc__, name
+
+
+def test_dependencies_of_the_package_are_pinned_for_the_paper():
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pinned = {line.split("==")[0] for line in (ROOT / "requirements.txt").read_text().splitlines()}
+    for requirement in project["dependencies"] + project["optional-dependencies"]["book"]:
+        assert requirement.split(">")[0] in pinned
