@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from faithnb.streams import Stream
+
 Points = Sequence[Sequence[float]]
-Purpose = Literal["init", "data", "probe", "evaluation"]
-
-
-def generator(seed: int, purpose: Purpose) -> torch.Generator:
-    """The random stream of one seed for one purpose.
-
-    Streams of different purposes are independent, so that switching Jacobian probes on leaves
-    data and initialisation as they were. They are drawn on the CPU whatever the device that
-    trains, so that a GPU sees the same numbers.
-    """
-    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
 def sample_base(
-    n: int,
-    d_in: int,
-    density: float,
-    generator: torch.Generator,
-    dtype: torch.dtype = torch.float32,
-) -> Float[Tensor, "n d_in"]:
-    """n inputs of the note's base distribution: each coordinate U(−1, 1) with probability
-    ``density``, else exactly 0.
+    u: Float[Tensor, "*shape"], density: float | Float[Tensor, "..."]
+) -> Float[Tensor, "*shape"]:
+    """The note's base distribution: U(−1, 1) with probability ``density``, else exactly 0.
 
-    One uniform number decides both: given u < density, 2u/density − 1 is uniform on (−1, 1).
+    ``u`` is uniform on (0, 1); one number decides both. Given u < density, 1 − 2u/density is
+    uniform on (−1, 1); otherwise it lies at or below −1 and becomes 0.
     """
-    x = torch.rand(n, d_in, generator=generator, dtype=dtype).mul_(2 / density).sub_(1)
-    return x.masked_fill_(x >= 1, 0.0)
+    return torch.threshold_(1 - u * (2 / density), -1.0, 0.0)
 
 
 def pad_points(
@@ -103,4 +86,4 @@ def evaluation_sample(
     d_in: int, density: float, n: int = 8192, dtype: torch.dtype = torch.float32
 ) -> Float[Tensor, "n d_in"]:
     """The fixed base samples, without any repeated point, that every base metric is taken on."""
-    return sample_base(n, d_in, density, generator(0, "evaluation"), dtype)
+    return sample_base(Stream([0], "evaluation").uniform(0, (n, d_in), dtype)[0], density)

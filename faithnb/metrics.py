@@ -20,9 +20,10 @@ import xarray as xr
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from faithnb.data import evaluation_sample, generator, pad_points
+from faithnb.data import evaluation_sample, pad_points
 from faithnb.experiment import Experiment
 from faithnb.intervals import rate_interval
+from faithnb.streams import Stream
 from faithnb.targets import Target
 from faithnb.transcoder import Transcoder
 
@@ -219,7 +220,7 @@ def ball(p: Point, radius: float = 1e-3, n: int = 64) -> Inputs:
     read at p itself flips on rounding; averaged over the ball it does not. The coordinates that are
     0 stay 0, where the target's own derivative may be undefined and can be masked.
     """
-    noise = 2 * torch.rand(n, len(p), generator=generator(1, "evaluation")) - 1
+    noise = 2 * Stream([1], "evaluation").uniform(0, (n, len(p)))[0] - 1
     return p + radius * noise.to(p) * (p != 0)
 
 
@@ -258,11 +259,11 @@ def off_distribution_fvu(
     Raises:
         ValueError: if ``kind`` is unknown or p is missing.
     """
-    stream = generator(2, "evaluation")
+    stream = Stream([2], "evaluation")
     if kind == "dense":
-        x = 2 * torch.rand(n, target.d_in, generator=stream) - 1
+        x = 2 * stream.uniform(0, (n, target.d_in))[0] - 1
     elif kind == "near_point" and p is not None:
-        x = p.float().cpu() + scale * torch.randn(n, target.d_in, generator=stream)
+        x = p.float().cpu() + scale * stream.normal(0, (n, target.d_in))[0]
     else:
         raise ValueError(
             f"kind = {kind!r} is not allowed: use 'dense', or 'near_point' together with p."

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,12 @@ import xarray as xr
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from faithnb.data import generator, mixture, pad_points, replace_at_random, sample_base
+from faithnb.data import mixture, pad_points, replace_at_random, sample_base
 from faithnb.experiment import Experiment
 from faithnb.gradients import LossGradient
 from faithnb.metrics import table
 from faithnb.objectives import TERMS, loss_terms
+from faithnb.streams import Stream
 from faithnb.transcoder import Transcoder
 
 COPIES = 16
@@ -33,7 +33,8 @@ MAX_INSTANCES = {"cpu": 64, "cuda": 4096}
 """Instances trained side by side in one ensemble; more are trained one ensemble after the other."""
 
 DIVERGED_AT = 100.0
-"""A loss above this multiple of its first value counts as divergence."""
+"""A last loss above this multiple of the first one (or of d_in, the most that |x|² can be on base
+data, if that is larger) counts as divergence."""
 
 SCALARS = (
     "sparsity_coefficient",
@@ -148,14 +149,14 @@ def train(
 def _chunks(experiments: Sequence[Experiment], size: int) -> Iterator[list[int]]:
     """Indices of experiments that can share an ensemble, at most ``size`` at a time.
 
-    Those that share a seed stand together, so that their data is written in one go.
+    Those that share a seed stand together, so that fewer ensembles draw the same data.
     """
     groups = defaultdict(list)
     for i, experiment in enumerate(experiments):
         form = tuple(getattr(experiment, name) for name in SHARED)
         groups[form, experiment.contribution_coefficient > 0].append(i)
     for members in groups.values():
-        members.sort(key=lambda i: (experiments[i].seed, experiments[i].density))
+        members.sort(key=lambda i: experiments[i].seed)
         for start in range(0, len(members), size):
             yield members[start : start + size]
 
@@ -237,58 +238,51 @@ class Batches:
 
     def __init__(self, experiments: Sequence[Experiment], device: torch.device):
         self.form = form = experiments[0]
-        self.device = device
-        self.points = pad_points(form.points, form.d_in, form.torch_dtype)
+        self.step = 0
+        self.points = pad_points(form.points, form.d_in, form.torch_dtype).to(device)
         self.repeat_frac = [e.repeat_frac for e in experiments]
-        streams = [(e.seed, e.density) for e in experiments]
         self.literal = form.sampling == "bernoulli"
         matching = form.jacobian_matching
         self.needs_noise = matching == "smoothed"
         self.needs_v = matching != "none" and form.jacobian_estimator == "sampled"
 
-        self.members: dict[tuple[int, float], slice] = {}
-        for key, group in groupby(range(len(experiments)), key=lambda i: streams[i]):
-            indices = list(group)
-            self.members[key] = slice(indices[0], indices[-1] + 1)
-        self.data = {key: generator(key[0], "data") for key in self.members}
-        self.probe = {key: generator(key[0], "probe") for key in self.members}
+        keys = [(e.seed, e.density) for e in experiments]
+        shared = list(dict.fromkeys(keys))
+        self.member = torch.tensor([shared.index(key) for key in keys], device=device)
+        seeds = [seed for seed, _ in shared]
+        self.density = torch.tensor([q for _, q in shared], dtype=form.torch_dtype, device=device)
+        self.data, self.noise, self.probe = (
+            Stream(seeds, purpose, device) for purpose in ("data", "noise", "probe")
+        )
 
-        base = torch.zeros(form.batch_size, form.d_in, dtype=form.torch_dtype)
+        base = torch.zeros(form.batch_size, form.d_in, dtype=form.torch_dtype, device=device)
         points = self.points[:0] if self.literal else self.points
         fracs = [0.0] * len(experiments) if self.literal else self.repeat_frac
         copies = COPIES if self.needs_v or self.needs_noise else 1
         x, weight = zip(*(mixture(base, points, r, copies) for r in fracs), strict=True)
-        ones = torch.ones(len(x), len(x[0]), 1, dtype=form.torch_dtype)
-        self.x = torch.cat([torch.stack(x), ones], dim=-1)
-        self.weight = torch.stack(weight).to(device)
-        self.noise = torch.empty_like(self.x[..., 1:])
-        self.v = torch.empty_like(self.noise)
+        self.x = torch.nn.functional.pad(torch.stack(x), (0, 1), value=1.0)
+        self.weight = torch.stack(weight)
 
     def draw(self) -> dict[str, Tensor]:
         """The next batch: ``x`` with a last column of ones, ``weight``, and ``v`` and ``noise``
-        where the form needs them. The tensors are overwritten by the next draw."""
-        form, B = self.form, self.form.batch_size
-        shape = self.v.shape[1:]
-        for key, members in self.members.items():
-            base = sample_base(B, form.d_in, key[1], self.data[key], form.torch_dtype)
-            if self.literal:
-                u = torch.rand(B, generator=self.data[key], dtype=form.torch_dtype)
-                for i in range(members.start, members.stop):
-                    drawn = replace_at_random(base, self.points, self.repeat_frac[i], u)
-                    self.x[i, :, :-1] = drawn
-            else:
-                self.x[members, :B, :-1] = base
-            if self.needs_noise:
-                self.noise[members] = torch.randn(
-                    shape, generator=self.probe[key], dtype=form.torch_dtype
-                )
-            if self.needs_v:
-                self.v[members] = draw_probes(shape, form.probe, self.probe[key], form.torch_dtype)
-        batch = {"x": self.x.to(self.device), "weight": self.weight}
+        where the form needs them. ``x`` is overwritten by the next draw."""
+        form, (B, d) = self.form, (self.form.batch_size, self.form.d_in)
+        dtype, step, shape = form.torch_dtype, self.step, (self.x.shape[1], d)
+        u = self.data.uniform(step, (B, d + self.literal), dtype)
+        base = sample_base(u[..., :d], self.density[:, None, None])
+        if self.literal:
+            for i, k in enumerate(self.member.tolist()):
+                drawn = replace_at_random(base[k], self.points, self.repeat_frac[i], u[k, :, -1])
+                self.x[i, :, :-1] = drawn
+        else:
+            self.x[:, :B, :-1] = base[self.member]
+        batch = {"x": self.x, "weight": self.weight}
         if self.needs_noise:
-            batch["noise"] = self.noise.to(self.device)
+            batch["noise"] = self.noise.normal(step, shape, dtype)[self.member]
         if self.needs_v:
-            batch["v"] = self.v.to(self.device)
+            draw = self.probe.signs if form.probe == "rademacher" else self.probe.normal
+            batch["v"] = draw(step, shape, dtype)[self.member]
+        self.step += 1
         return batch
 
 
@@ -297,21 +291,13 @@ def without_ones(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     return {**batch, "x": batch["x"][..., :-1]}
 
 
-def draw_probes(
-    shape: Sequence[int], kind: str, generator: torch.Generator, dtype: torch.dtype
-) -> Tensor:
-    """Random directions v with E v vᵀ = I. Rademacher signs are exact on a diagonal error."""
-    if kind == "gaussian":
-        return torch.randn(shape, generator=generator, dtype=dtype)
-    return torch.randint(0, 2, tuple(shape), generator=generator).to(dtype) * 2 - 1
-
-
 def _diverged(transcoder: Transcoder, history: xr.Dataset) -> list[bool]:
     """Whose weights or loss are not finite, or whose loss ended far above where it began."""
     loss = history.loss.values
     weights = torch.cat([w.flatten(1) for w in transcoder.parameters()], dim=1)
     finite = torch.isfinite(weights).all(dim=1).cpu().numpy() & np.isfinite(loss).all(axis=1)
-    return list(~finite | (loss[:, -1] > DIVERGED_AT * loss[:, 0]))
+    bound = DIVERGED_AT * np.maximum(loss[:, 0], transcoder.d_in)
+    return list(~finite | (loss[:, -1] > bound))
 
 
 def _warn_of_divergence(experiments: Sequence[Experiment], diverged: Sequence[int]) -> None:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from faithnb.data import generator
+from faithnb.streams import Stream
 from faithnb.targets import Circuit
 
 WEIGHTS = ("W_enc", "b_enc", "W_dec", "b_dec")
@@ -96,15 +96,11 @@ class Transcoder(nn.Module):
     ) -> Transcoder:
         """One untrained instance a seed: W_enc ~ N(0, 1/d_in), decoder rows uniform on the unit
         sphere, biases 0. It decides which solution training falls into, so it is fixed."""
-        W_enc, W_dec = [], []
-        for seed in seeds:
-            stream = generator(seed, "init")
-            W_enc.append(torch.randn(d_in, d_sae, generator=stream, dtype=dtype) / d_in**0.5)
-            rows = torch.randn(d_sae, d_out, generator=stream, dtype=dtype)
-            W_dec.append(rows / rows.norm(dim=-1, keepdim=True))
-        n = len(W_enc)
-        zeros = torch.zeros(n, d_sae, dtype=dtype), torch.zeros(n, d_out, dtype=dtype)
-        return cls(torch.stack(W_enc), zeros[0], torch.stack(W_dec), zeros[1])
+        stream, n = Stream(seeds, "init"), len(seeds)
+        W_enc = stream.normal(0, (d_in, d_sae), dtype) / d_in**0.5
+        W_dec = torch.nn.functional.normalize(stream.normal(1, (d_sae, d_out), dtype), dim=-1)
+        biases = torch.zeros(n, d_sae, dtype=dtype), torch.zeros(n, d_out, dtype=dtype)
+        return cls(W_enc, biases[0], W_dec, biases[1])
 
     @property
     def n_inst(self) -> int:

@@ -45,9 +45,13 @@ def test_a_datapoint_circuit_is_recognised_at_every_threshold(threshold):
 def test_the_memorising_solution():
     found = map_of(MADE["datapoint"])
     assert found.loading[0, -1, -1] > 0.9
-    assert found.loading[0, :3, 9:12].diagonal().min() > 0.5
+    rotated = found.loading[0, :3, 9:12]
+    assert (rotated.diagonal() > 0.8).all()
+    assert (rotated.diagonal() < 0.95).all()
+    assert (rotated - np.diag(rotated.diagonal()) == 0).all()
     assert (found.residual[0, 9:12] > 0.2).all()
-    assert found.circuit_match()[0] == pytest.approx(9 / 12)
+    assert (found.residual[0, :9] < 1e-3).all()
+    assert 9 / 12 <= found.circuit_match()[0] < 1
 
 
 def test_gain_and_loading_tell_scale_from_direction():

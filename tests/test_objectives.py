@@ -11,6 +11,7 @@ from faithnb.data import pad_points
 from faithnb.experiment import Experiment, ParameterError
 from faithnb.gradients import LossGradient
 from faithnb.objectives import TERMS, jacobian_exact, jacobian_sampled, loss_terms
+from faithnb.streams import Stream
 from faithnb.targets import AbsoluteValue
 
 D, ROWS, N_BASE, N_INST = 4, 8, 6, 2
@@ -148,14 +149,14 @@ def test_each_other_term_alone_has_the_gradient_it_should(term):
 @pytest.mark.parametrize("probe", ["rademacher", "gaussian"])
 @pytest.mark.parametrize("kink", ["zero", "masked"])
 def test_the_sampled_form_estimates_the_exact_one(probe, kink):
-    from faithnb.training import draw_probes
-
     t, target = random_transcoder(1, D, 7), AbsoluteValue(D, kink)
     x = batch()["x"][:1, :3]
     n = 20_000
     many = x.repeat(1, n, 1)
     weight = torch.full((1, 3 * n), 1 / (3 * n), dtype=torch.float64)
-    v = draw_probes(many.shape, probe, torch.Generator().manual_seed(0), torch.float64)
+    stream = Stream([0], "probe")
+    draw = stream.signs if probe == "rademacher" else stream.normal
+    v = draw(0, many.shape[1:], torch.float64)
     ignored = target.ignored(x) if kink == "masked" else None
     gate = t.gate(x).double()
     exact = jacobian_exact(gate, t, target.slope(x), torch.full((1, 3), 1 / 3), ignored)

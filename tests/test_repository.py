@@ -11,7 +11,7 @@ from faithnb.book import ROOT
 
 BIN = Path(sys.executable).parent
 FLOORS = [
-    {"targets", "data", "transcoder", "intervals"},
+    {"targets", "streams", "data", "transcoder", "intervals"},
     {"experiment", "objectives", "gradients", "metrics", "circuits", "reference"},
     {"training"},
     {"figures"},

@@ -9,12 +9,15 @@ from faithnb import CircuitMap, Experiment, train
 from faithnb.data import evaluation_sample, pad_points
 from faithnb.metrics import datapoint_features
 
-SEEDS = range(100, 116)
+SEEDS = range(100, 148)
+"""More than a book's comparison has, because the note's 5 % is marginal: with a rate near 0.4, the
+count over 16 seeds alone scatters from 2 to 11."""
 NONE, LIGHT = Experiment(), Experiment(repeat_frac=0.05)
 ARMS = {
     "none": NONE,
     "light": LIGHT,
     "matched": replace(LIGHT, jacobian_matching="plain", jacobian_coefficient=0.03),
+    "double": Experiment(repeat_frac=0.1),
     "l1": replace(NONE, sparsity_penalty="l1"),
 }
 TARGET = NONE.make_target()
@@ -24,14 +27,11 @@ X = evaluation_sample(NONE.d_in, NONE.density)
 
 @pytest.fixture(scope="module")
 def arms():
-    experiments = [replace(arm, seed=s) for arm in ARMS.values() for s in SEEDS]
-    trained = train(experiments, progress=False)
-    table = trained.metrics()
-    n = len(SEEDS)
-    return {
-        name: (trained.transcoder[k * n : (k + 1) * n], table.isel(inst=slice(k * n, (k + 1) * n)))
-        for k, name in enumerate(ARMS)
+    trained = {
+        name: train([replace(arm, seed=s) for s in SEEDS], progress=False)
+        for name, arm in ARMS.items()
     }
+    return {name: (t.transcoder, t.metrics()) for name, t in trained.items()}
 
 
 def memorised(table):
@@ -41,9 +41,11 @@ def memorised(table):
 @pytest.mark.story
 def test_repeats_make_transcoders_memorise_and_matching_prevents_it(arms):
     counts = {name: memorised(table) for name, (_, table) in arms.items()}
+    print(counts)
     assert counts["none"] == 0
     assert 0.2 * len(SEEDS) <= counts["light"] <= len(SEEDS)
-    assert counts["matched"] <= 1
+    assert counts["double"] >= 0.9 * len(SEEDS)
+    assert counts["matched"] <= len(SEEDS) / 16
     assert arms["matched"][1].fvu.mean() < arms["light"][1].fvu.mean()
 
 
@@ -67,4 +69,4 @@ def test_without_repeats_the_true_circuits_are_found(arms):
 def test_datapoint_features_appear_only_with_repeats(arms):
     count = {k: int(datapoint_features(t, TARGET, P, X).any(1).sum()) for k, (t, _) in arms.items()}
     assert count["none"] == 0
-    assert count["light"] >= 3
+    assert count["double"] >= len(SEEDS) / 2
