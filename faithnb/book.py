@@ -82,7 +82,8 @@ def execute(path: Path, parameters: Mapping[str, Any], failed: Path) -> Notebook
             f"{path.name} has no parameter {', '.join(unknown)}; it has {', '.join(sorted(known))}."
         )
     kept = CACHE / f"{path.stem}-{code_key(source, parameters)}.ipynb"
-    if kept.exists():
+    executed = _read_kept(kept)
+    if executed:
         print(f"{path.stem}: nothing changed, outputs reused", flush=True)
     else:
         print(f"{path.stem}: running {dict(parameters)}", flush=True)
@@ -95,17 +96,36 @@ def execute(path: Path, parameters: Mapping[str, Any], failed: Path) -> Notebook
                 kernel_name="python3", progress_bar=sys.stderr.isatty(),
                 start_timeout=START_TIMEOUT, execution_timeout=CELL_TIMEOUT,
             )  # fmt: skip
-        except PapermillExecutionError as error:
+        except (PapermillExecutionError, RuntimeError, TimeoutError) as error:
+            what = str(error)
+            if isinstance(error, PapermillExecutionError):
+                what = f"{error.ename}: {error.evalue}"
             failed.mkdir(parents=True, exist_ok=True)
-            report = failed / path.name
-            shutil.move(running, report)
+            report = shutil.move(running, failed / path.name)
             raise BuildError(
-                f"{path.name} failed in a cell with {error.ename}: {error.evalue}\n"
+                f"{path.name} failed in a cell with {what}\n"
                 f"The notebook as far as it ran is kept in {report}."
             ) from error
+        except KeyboardInterrupt:
+            running.unlink(missing_ok=True)
+            raise
         os.replace(running, kept)
         print(f"{path.stem}: {time.monotonic() - started:.0f} s", flush=True)
-    return merge(source, nbformat.read(kept, as_version=4))
+        executed = nbformat.read(kept, as_version=4)
+    return merge(source, executed)
+
+
+def _read_kept(kept: Path) -> NotebookNode | None:
+    """An executed notebook from the cache; ``None`` if there is none, or it is damaged."""
+    if not kept.exists():
+        return None
+    try:
+        return nbformat.read(kept, as_version=4)
+    except (ValueError, OSError, nbformat.ValidationError):
+        aside = kept.with_suffix(".damaged")
+        os.replace(kept, aside)
+        print(f"{kept} cannot be read; set aside as {aside.name} and run again", flush=True)
+        return None
 
 
 def merge(source: NotebookNode, executed: NotebookNode) -> NotebookNode:
@@ -124,6 +144,7 @@ def merge(source: NotebookNode, executed: NotebookNode) -> NotebookNode:
                 continue
         cells.append(cell)
     source.cells = cells
+    source.metadata["seconds"] = executed.metadata.papermill.duration
     return source
 
 
@@ -141,6 +162,7 @@ def stage(profile: str, build: Path) -> Path:
     shutil.copytree(ROOT / "book", src / "book")
     (src / "notebooks").mkdir()
     parameters = {"profile": profile, "interactive": False}
+    seconds = {}
     for page in pages(ROOT / "_toc.yml"):
         path = ROOT / f"{page}.ipynb"
         if path.exists():
@@ -148,15 +170,18 @@ def stage(profile: str, build: Path) -> Path:
             for cell in notebook.cells:
                 if file := cell.metadata.get("faithnb", {}).get("file"):
                     (src / "book" / "static" / file).write_text(_svg(cell))
+            seconds[path.stem] = notebook.metadata.pop("seconds")
             nbformat.write(notebook, src / f"{page}.ipynb")
     (src / "book" / "freeze.txt").write_text(_freeze())
-    (src / "book" / "run.md").write_text(_this_run(profile))
+    (src / "book" / "run.md").write_text(_this_run(profile, seconds))
     return src
 
 
 def _svg(cell: NotebookNode) -> str:
-    found = [output.data["image/svg+xml"] for output in cell.outputs if "data" in output]
-    return "".join(found[0])
+    for output in cell.outputs:
+        if "image/svg+xml" in output.get("data", {}):
+            return "".join(output.data["image/svg+xml"])
+    raise BuildError(f"the cell for {cell.metadata.faithnb.file} shows no figure.")
 
 
 def _freeze() -> str:
@@ -165,12 +190,15 @@ def _freeze() -> str:
     return "\n".join(line.split(" @ ")[0] for line in lines) + "\n"
 
 
-def _this_run(profile: str) -> str:
+def _this_run(profile: str, seconds: Mapping[str, float]) -> str:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU only"
     return (
         f"This copy of the book was built on {time.strftime('%d %B %Y')} with profile `{profile}`, "
         f"Python {platform.python_version()} and torch {torch.__version__} on {platform.system()} "
-        f"{platform.machine()}, {os.cpu_count()} cores, {device}.\n"
+        f"{platform.machine()}, {os.cpu_count()} cores, {device}. Running the notebooks took "
+        f"{sum(seconds.values()) / 60:.1f} minutes ("
+        + ", ".join(f"`{name}` {s:.0f} s" for name, s in seconds.items())
+        + ").\n"
     )
 
 
@@ -255,6 +283,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(build_book(options.profile).relative_to(ROOT))
     except BuildError as error:
         print(f"The book was not built: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"The book was not built: {error}. Is the disk full or read-only?", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Interrupted; notebooks that had finished are kept.", file=sys.stderr)

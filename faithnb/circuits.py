@@ -22,6 +22,9 @@ THRESHOLDS = (0.0, 0.25, 0.5, 0.75, 0.9)
 SPARSITY = 0.02
 """L1 weight of the code, in units of the loading: enough to drop what noise would fill in."""
 
+RIDGE = 1e-13
+"""Keeps Gram matrices of unit atoms positive definite where a sample cannot tell them apart."""
+
 LOADED, GAIN_RANGE = 0.9, (0.8, 1.25)
 """A feature *is* a circuit if its loading exceeds the first and its gain lies in the second."""
 
@@ -70,7 +73,8 @@ class CircuitMap:
 
         Args:
             x: the sample, without the points; each point is added once.
-            points: repeated points. Their circuit's threshold is chosen for each feature.
+            points: repeated points. The threshold of their circuits, the same for all, is the one
+                that explains the feature best.
         """
         transcoder = transcoder[:].double().cpu()
         points = [p.double().cpu() for p in points]
@@ -83,10 +87,11 @@ class CircuitMap:
         atom_norms = (acts.norm(dim=0) * write.norm(dim=1)).numpy()
 
         # Contributions have rank one, so inner products factor: ⟨C_i, A_k⟩ = (f_i·a_k)(w_i·w_k).
-        gram = ((acts.T @ acts) * (write @ write.T)).numpy() / np.outer(atom_norms, atom_norms)
+        scale = np.where(atom_norms > 0, atom_norms, np.inf)
+        gram = ((acts.T @ acts) * (write @ write.T)).numpy() / np.outer(scale, scale)
         h = transcoder.encode(x)
         sizes = (h.norm(dim=1) * transcoder.decoder_norms()).numpy()
-        cross = ((h.mT @ acts) * (transcoder.W_dec @ write.T)).numpy() / atom_norms
+        cross = ((h.mT @ acts) * (transcoder.W_dec @ write.T)).numpy() / scale
         contributes = h.amax(1) * transcoder.decoder_norms() > CONTRIBUTES
         alive = contributes.numpy()
 
@@ -94,13 +99,15 @@ class CircuitMap:
         loading = np.zeros((*sizes.shape, n_atoms))
         gain, residual = np.zeros_like(loading), np.full(sizes.shape, np.nan)
         choices = _choices(n_true, len(points))
-        factors = [np.linalg.cholesky(gram[np.ix_(c, c)]) for c in choices]
+        usable = [_independent(gram, c) for c in choices]
+        factors = [np.linalg.cholesky(gram[np.ix_(c, c)] + RIDGE * np.eye(len(c))) for c in usable]
         for n, i in zip(*np.nonzero(alive), strict=True):
             correlation = cross[n, i] / sizes[n, i]
-            codes = [_code(L, correlation[c]) for L, c in zip(factors, choices, strict=True)]
+            codes = [_code(L, correlation[c]) for L, c in zip(factors, usable, strict=True)]
             best = int(np.argmin([rest for _, rest in codes]))
-            loading[n, i], residual[n, i] = codes[best]
-            gain[n, i] = loading[n, i] * sizes[n, i] / atom_norms[choices[best]]
+            used = np.isin(choices[best], usable[best])
+            loading[n, i, used], residual[n, i] = codes[best]
+            gain[n, i] = loading[n, i] * sizes[n, i] / scale[choices[best]]
         names = [c.name for c in true] + [
             "datapoint p" if len(points) == 1 else f"datapoint p{k + 1}" for k in range(len(points))
         ]
@@ -152,7 +159,7 @@ class CircuitMap:
 
 
 def _choices(n_true: int, n_points: int) -> list[list[int]]:
-    """Index sets of the true circuits and one threshold for each point."""
+    """Index sets of the true circuits and a datapoint circuit a point, at each threshold."""
     true = list(range(n_true))
     if n_points == 0:
         return [true]
@@ -160,6 +167,15 @@ def _choices(n_true: int, n_points: int) -> list[list[int]]:
         true + [n_true + k * len(THRESHOLDS) + t for k in range(n_points)]
         for t in range(len(THRESHOLDS))
     ]
+
+
+def _independent(gram: np.ndarray, choice: list[int]) -> list[int]:
+    """The atoms of a choice without those that are silent or repeat an earlier one."""
+    kept: list[int] = []
+    for k in choice:
+        if gram[k, k] > 0 and (gram[k, kept] < 1 - 1e-9).all():
+            kept.append(k)
+    return kept
 
 
 def _code(L: np.ndarray, correlation: np.ndarray) -> tuple[np.ndarray, float]:
@@ -172,7 +188,7 @@ def _code(L: np.ndarray, correlation: np.ndarray) -> tuple[np.ndarray, float]:
     code = np.zeros(len(correlation))
     if picked.any():
         gram = (L @ L.T)[np.ix_(picked, picked)]
-        small = np.linalg.cholesky(gram)
+        small = np.linalg.cholesky(gram + RIDGE * np.eye(len(gram)))
         code[picked] = nnls(small.T, np.linalg.solve(small, correlation[picked]))[0]
     rest = 1 - 2 * code @ correlation + code @ (L @ (L.T @ code))
     return code, float(np.sqrt(max(rest, 0.0)))

@@ -6,11 +6,11 @@ import dataclasses
 import difflib
 import json
 import math
-import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from faithnb.targets import TARGETS, Target
@@ -45,14 +45,14 @@ class Range:
     open_low: bool = False
 
     def clean(self, value: Any) -> int | float:
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
             raise ValueError
-        number = float(value)
-        if not math.isfinite(number) or (self.whole and not number.is_integer()):
+        if not math.isfinite(value) or (self.whole and value != int(value)):
             raise ValueError
+        number = int(value) if self.whole else float(value)
         if number > self.high or number < self.low or (self.open_low and number == self.low):
             raise ValueError
-        return int(number) if self.whole else number
+        return number
 
     def __str__(self) -> str:
         kind = "a whole number" if self.whole else "a number"
@@ -61,25 +61,69 @@ class Range:
         return f"{kind} in {'(' if self.open_low else '['}{self.low:g}, {self.high:g}]"
 
 
+@dataclass(frozen=True)
 class PointList:
-    """Allowed: a sequence of points, each a sequence of finite numbers that are not all 0."""
+    """Allowed: a sequence of points, each a sequence of finite numbers that are not all 0.
+
+    Attributes:
+        only: how many points there must be, if not any number.
+        nonzero: how many coordinates of each must not be 0, at least.
+    """
+
+    only: int | None = None
+    nonzero: int = 1
 
     def clean(self, value: Any) -> tuple[tuple[float, ...], ...]:
-        if isinstance(value, str):
-            raise ValueError
+        coordinate = Range(-1e6, 1e6)
         try:
-            points = tuple(tuple(float(c) for c in point) for point in value)
+            points = tuple(tuple(coordinate.clean(c) for c in point) for point in value)
         except TypeError as error:
             raise ValueError from error
-        if not all(any(point) and all(map(math.isfinite, point)) for point in points):
+        if self.only is not None and len(points) != self.only:
+            raise ValueError
+        if any(sum(c != 0 for c in point) < self.nonzero for point in points):
+            raise ValueError
+        if len(set(points)) < len(points):
             raise ValueError
         return points
 
     def __str__(self) -> str:
-        return "a sequence of points such as [[1, 1, 1]], none of them empty or all zeros"
+        many = "a sequence of" if self.only is None else str(self.only)
+        return (
+            f"{many} different point(s) such as [[1, 1, 1]], each with at least {self.nonzero} "
+            "coordinate(s) that are not 0"
+        )
 
 
-def parameter(default: Any, allowed: OneOf | Range | PointList) -> Any:
+class YesNo:
+    """Allowed: True or False."""
+
+    def clean(self, value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValueError
+        return value
+
+    def __str__(self) -> str:
+        return "True or False"
+
+
+Allowed = OneOf | Range | PointList | YesNo
+
+
+def clean(name: str, value: Any, allowed: Allowed) -> Any:
+    """The value in its normal form.
+
+    Raises:
+        ParameterError: if it is not allowed.
+    """
+    try:
+        return allowed.clean(value)
+    except (ValueError, OverflowError):
+        raise ParameterError(f"{name} = {value!r} is not allowed: it must be {allowed}.") from None
+
+
+def parameter(default: Any, allowed: Allowed) -> Any:
+    """A field of a dataclass with its default and what is allowed."""
     return field(default=default, metadata={"allowed": allowed})
 
 
@@ -165,7 +209,7 @@ class Experiment:
     decay_frac: float = parameter(0.3, Range(0, 1))
     """Share of the steps, at the end, over which it falls linearly to 0."""
 
-    seed: int = parameter(0, Range(0, whole=True))
+    seed: int = parameter(0, Range(0, 2**62 - 1, whole=True))
     """Decides initialisation, data and probes. Settings are chosen below 100, judged from 100."""
 
     dtype: str = parameter("float32", OneOf(("float32", "float64")))
@@ -181,13 +225,7 @@ class Experiment:
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
-            try:
-                clean = f.metadata["allowed"].clean(value)
-            except ValueError:
-                raise ParameterError(
-                    f"{f.name} = {value!r} is not allowed: it must be {f.metadata['allowed']}."
-                ) from None
-            object.__setattr__(self, f.name, clean)
+            object.__setattr__(self, f.name, clean(f.name, value, f.metadata["allowed"]))
         for refused, sentence in self._pairs_without_sense():
             if refused:
                 raise ParameterError(sentence)
@@ -235,7 +273,10 @@ class Experiment:
     @classmethod
     def from_json(cls, text: str) -> Experiment:
         """The experiment that :meth:`to_json` wrote; fields that are absent take their default."""
-        fields = json.loads(text)
+        try:
+            fields = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ParameterError(f"{text!r} is not JSON: {error}.") from None
         if not isinstance(fields, dict):
             raise ParameterError(f"{text!r} is not a JSON object of an Experiment's fields.")
         return cls(**fields)

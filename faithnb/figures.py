@@ -19,7 +19,7 @@ from torch import Tensor
 
 from faithnb.circuits import CircuitMap
 from faithnb.intervals import rate_interval
-from faithnb.metrics import CONTRIBUTES, STATES, memorization
+from faithnb.metrics import CONTRIBUTES, STATES, contribution_sizes, memorization
 from faithnb.transcoder import Transcoder
 
 BLUE, ORANGE, RED, GREEN, GREY, INK = (
@@ -228,13 +228,18 @@ def feature_activity(
     random.hist(values, bins=np.linspace(0, max(1.05, float(values.max())), 43), color=RED)
     random.set_yscale("log")
     random.set(xlabel="contribution along p", ylabel=f"of {len(x):,} samples")
-    random.set_title(f"on random data: silent on {(values <= 0.01).mean():.1%}")
+    silent = (contribution_sizes(one, x)[0, :, feature] <= CONTRIBUTES).float().mean()
+    random.set_title(f"on random data: silent on {silent:.1%}")
     return fig
 
 
 @styled
 def states_by_arm(states: Mapping[str, Sequence[str]]) -> Figure:
-    """How often each state occurs in each arm, with a 95 % interval on "memorised"."""
+    """How often each state occurs in each arm, with a 95 % interval on "memorised".
+
+    Diverged transcoders, whose state is "", are left out.
+    """
+    states = {arm: [s for s in found if s] for arm, found in states.items()}
     fig = _figure(6.8, 0.9 + 0.55 * len(states))
     ax = fig.subplots()
     for row, found in enumerate(states.values()):
@@ -317,13 +322,14 @@ def portrait(
     Features that contribute at most 1e-2 at p are left out of both. A memorising transcoder holds
     some exactly on their kink there, where it is a matter of rounding whether they count.
     """
-    one, k = transcoder[0], int((p != 0).sum())
+    one, support = transcoder[0], p.nonzero()[:, 0]
+    k = len(support)
     h = one.encode(p[None])[0, 0]
     active = (h * one.decoder_norms()[0] > CONTRIBUTES).nonzero()[:, 0]
-    written = (h[active, None] * one.W_dec[0, active])[:, :k]
+    written = (h[active, None] * one.W_dec[0, active])[:, support]
     order = written.argmax(-1).argsort(stable=True)
     written = written[order]
-    jacobian = (one.W_dec[0, active].T @ one.W_enc[0, :, active].T)[:k, :k]
+    jacobian = (one.W_dec[0, active].T @ one.W_enc[0, :, active].T)[support][:, support]
 
     n = max(1, len(active))
     fig = _figure(2.75, 1.2 + 0.42 * (n + k))
@@ -339,9 +345,10 @@ def portrait(
             ink = "white" if abs(value) > 0.55 else INK
             label = f"{value:.2f}".replace("-0.00", "0.00")
             ax.text(j + 0.5, i + 0.5, label, ha="center", va="center", fontsize=8, color=ink)
-    top.set_xticks(coordinates, [f"$y_{j + 1}$" for j in range(k)])
-    bottom.set_xticks(coordinates, [f"$x_{j + 1}$" for j in range(k)])
-    bottom.set_yticks(coordinates, [f"$y_{j + 1}$" for j in range(k)])
+    outputs, inputs = ([f"${name}_{{{j + 1}}}$" for j in support.tolist()] for name in "yx")
+    top.set_xticks(coordinates, outputs)
+    bottom.set_xticks(coordinates, inputs)
+    bottom.set_yticks(coordinates, outputs)
     return fig
 
 
@@ -355,7 +362,8 @@ def selected_features(
     chosen = {"datapoint feature": int(m.argmax())} if m.max() > 0.1 else {}
     for j in p.nonzero()[:, 0].tolist():
         unit = torch.nn.functional.normalize(one.W_dec[0], dim=-1)[:, j]
-        reads = one.W_enc[0, j] * one.W_dec[0].norm(dim=-1)
-        score = torch.where(unit > 0.9, reads, -torch.inf)
-        chosen[f"writes $y_{j + 1}$"] = int(score.argmax())
+        reads = one.W_enc[0, j] * one.decoder_norms()[0]
+        score = torch.where(unit > 0.9, reads, 0.0)
+        if score.max() > 0:
+            chosen[f"writes $y_{{{j + 1}}}$"] = int(score.argmax())
     return chosen

@@ -28,3 +28,32 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
 def cliffs_delta(a: Sequence[float], b: Sequence[float]) -> float:
     """P(a > b) − P(a < b), in [−1, 1]: how far a random a lies above a random b."""
     return float(2 * mannwhitneyu(a, b).statistic / (len(a) * len(b)) - 1)
+
+
+def delta_interval(
+    a: Sequence[float],
+    b: Sequence[float],
+    seeds_a: Sequence[int],
+    seeds_b: Sequence[int],
+    confidence: float = 0.95,
+    n_resamples: int = 2000,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of Cliff's δ that resamples seeds, not single values, because
+    values of the same seed are not independent."""
+    of_a, of_b = _by_seed(a, seeds_a), _by_seed(b, seeds_b)
+    seeds, rng = sorted(set(of_a) | set(of_b)), np.random.default_rng(0)
+    deltas = []
+    for _ in range(n_resamples):
+        drawn = rng.choice(seeds, len(seeds))
+        some_a = np.concatenate([of_a.get(s, np.empty(0)) for s in drawn])
+        some_b = np.concatenate([of_b.get(s, np.empty(0)) for s in drawn])
+        if len(some_a) and len(some_b):
+            deltas.append(np.sign(some_a[:, None] - some_b).mean())
+    tail = 100 * (1 - confidence) / 2
+    low, high = np.percentile(deltas, [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def _by_seed(values: Sequence[float], seeds: Sequence[int]) -> dict[int, np.ndarray]:
+    v, s = np.asarray(values, dtype=float), np.asarray(seeds)
+    return {int(seed): v[s == seed] for seed in np.unique(s)}

@@ -7,7 +7,8 @@ says so in its name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
 from itertools import combinations
@@ -50,6 +51,7 @@ STATES = ("generalising", "pair", "datapoint", "other")
 @torch.no_grad()
 def mse(transcoder: Transcoder, target: Target, x: Inputs) -> PerInstance:
     """E ‖ŷ − y‖², summed over coordinates (not divided by d_out)."""
+    x = x.to(transcoder.W_enc)
     return (transcoder(x) - target(x)).square().sum(-1).mean(-1)
 
 
@@ -61,7 +63,7 @@ def fvu(transcoder: Transcoder, target: Target, x: Inputs) -> PerInstance:
     Raises:
         ValueError: if the target's output does not vary over x.
     """
-    y = target(x)
+    y = target(x.to(transcoder.W_enc))
     variance = (y - y.mean(0)).square().sum(-1).mean()
     if variance == 0:
         raise ValueError("fvu needs inputs on which the target's output varies; it is constant.")
@@ -111,10 +113,11 @@ def memorization(
         y_p: the target's output there, p itself by default.
         per_feature: return the features' own values instead of their sum.
     """
-    y_p = p if y_p is None else y_p
+    p = p.to(transcoder.W_enc)
+    y_p = p if y_p is None else y_p.to(p)
     c = transcoder.encode(p[None])[:, 0, :, None] * transcoder.W_dec
     support = y_p != 0
-    m = torch.relu(c @ (y_p / y_p.norm()).to(c) - c[..., support].amax(-1))
+    m = torch.relu(c @ (y_p / y_p.norm()) - c[..., support].amax(-1))
     return m if per_feature else m.sum(-1)
 
 
@@ -137,6 +140,7 @@ def state(transcoder: Transcoder, target: Target, p: Point) -> list[str]:
         ValueError: if p has fewer than two coordinates that are not 0: then a datapoint feature and
             a coordinate feature are the same.
     """
+    p = p.to(transcoder.W_enc)
     y_p = target(p)
     support = y_p.nonzero()[:, 0]
     if len(support) < 2:
@@ -145,7 +149,7 @@ def state(transcoder: Transcoder, target: Target, p: Point) -> list[str]:
     active = transcoder.gate(p[None])[:, 0]
 
     unit = torch.nn.functional.normalize
-    reads = unit(transcoder.W_enc, dim=1).mT @ unit(p, dim=0).to(transcoder.W_enc)
+    reads = unit(transcoder.W_enc, dim=1).mT @ unit(p, dim=0)
     basis = torch.eye(transcoder.d_out).to(transcoder.W_dec)
     pairs = torch.stack([basis[i] + basis[j] for i, j in combinations(support, 2)])
     decoder = unit(transcoder.W_dec, dim=-1)
@@ -153,7 +157,7 @@ def state(transcoder: Transcoder, target: Target, p: Point) -> list[str]:
     def writes(direction: Tensor) -> Tensor:
         return (decoder @ unit(direction, dim=-1).mT > ALIGNED) & active[..., None]
 
-    whole = writes(y_p.to(decoder)[None])[..., 0] & (reads > ALIGNED)
+    whole = writes(y_p[None])[..., 0] & (reads > ALIGNED)
     datapoint = (m >= DATAPOINT) & whole.any(1)
     pair = ~datapoint & (m >= PARTIAL) & writes(pairs).any(dim=(1, 2))
     generalising = (m < PARTIAL) & writes(basis[support]).any(1).all(1)
@@ -173,8 +177,9 @@ def datapoint_features(
     most 1e-2 (as for :func:`l0`) on at least a share ``silent`` of the base samples.
     """
     unit = torch.nn.functional.normalize
-    reads = unit(transcoder.W_enc, dim=1).mT @ unit(p, dim=0).to(transcoder.W_enc)
-    writes = unit(transcoder.W_dec, dim=-1) @ unit(target(p), dim=0).to(transcoder.W_dec)
+    p = p.to(transcoder.W_enc)
+    reads = unit(transcoder.W_enc, dim=1).mT @ unit(p, dim=0)
+    writes = unit(transcoder.W_dec, dim=-1) @ unit(target(p), dim=0)
     at_p = contribution_sizes(transcoder, p[None])[:, 0] > CONTRIBUTES
     rare = (contribution_sizes(transcoder, x) > CONTRIBUTES).float().mean(1) <= 1 - silent
     return (reads > ALIGNED) & (writes > ALIGNED) & at_p & rare
@@ -186,20 +191,26 @@ def active_at_point(transcoder: Transcoder, p: Point) -> PerInstance:
     return l0(transcoder, p[None])
 
 
-def _jacobians(transcoder: Transcoder, target: Target, x: Inputs) -> tuple[Tensor, Tensor]:
-    """Both Jacobians in float64, undefined entries set to 0 in both where the target masks them."""
-    x = x.double()
-    J_T = deepcopy(transcoder).double().jacobian(x)
-    J_M = target.jacobian(x)
-    ignored = torch.diag_embed(target.ignored(x))
-    return J_T.masked_fill(ignored, 0), J_M.masked_fill(ignored, 0)
+def _jacobians(
+    transcoder: Transcoder, target: Target, x: Inputs, rows: int = 1024
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Both Jacobians in float64, some rows of x at a time; undefined entries are 0 in both where
+    the target masks them."""
+    exact = deepcopy(transcoder).double()
+    for some in x.to(exact.W_enc).split(rows):
+        ignored = torch.diag_embed(target.ignored(some))
+        J_T, J_M = exact.jacobian(some), target.jacobian(some)
+        yield J_T.masked_fill(ignored, 0), J_M.masked_fill(ignored, 0)
 
 
 @torch.no_grad()
 def jacobian_error(transcoder: Transcoder, target: Target, x: Inputs) -> PerInstance:
     """E‖J_T − J_M‖_F² / E‖J_M‖_F²: 0 where the derivatives agree, 1 for a constant transcoder."""
-    J_T, J_M = _jacobians(transcoder, target, x)
-    return (J_T - J_M).square().sum((-1, -2)).mean(-1) / J_M.square().sum((-1, -2)).mean()
+    error, size = torch.zeros(len(transcoder), dtype=torch.float64), 0.0
+    for J_T, J_M in _jacobians(transcoder, target, x):
+        error = error.to(J_T) + (J_T - J_M).square().sum((-1, -2, -3))
+        size += J_M.square().sum().item()
+    return error / size
 
 
 @torch.no_grad()
@@ -208,9 +219,12 @@ def jacobian_cosine(transcoder: Transcoder, target: Target, x: Inputs) -> PerIns
 
     Where the transcoder's is 0 the cosine counts as 0.
     """
-    J_T, J_M = (J.flatten(-2) for J in _jacobians(transcoder, target, x))
-    defined = J_M.norm(dim=-1) > 0
-    return torch.nn.functional.cosine_similarity(J_T, J_M[None], dim=-1)[:, defined].mean(-1)
+    cosines = []
+    for J_T, J_M in _jacobians(transcoder, target, x):
+        a, b = J_T.flatten(-2), J_M.flatten(-2)
+        defined = b.norm(dim=-1) > 0
+        cosines.append(torch.nn.functional.cosine_similarity(a, b[None], dim=-1)[:, defined])
+    return torch.cat(cosines, dim=1).mean(-1)
 
 
 def ball(p: Point, radius: float = 1e-3, n: int = 64) -> Inputs:
@@ -294,7 +308,7 @@ def subset_error(
     transcoder: Transcoder, target: Target, p: Point, per_subset: bool = False
 ) -> Float[Tensor, "n_inst"] | Float[Tensor, "n_inst n_subsets"]:
     """‖ŷ − y‖² at p with some coordinates missing, averaged over :func:`subsets` (or each)."""
-    x = subsets(p)
+    x = subsets(p).to(transcoder.W_enc)
     error = (transcoder(x) - target(x)).square().sum(-1)
     return error if per_subset else error.mean(-1)
 
@@ -345,7 +359,8 @@ def table(
     Base metrics are taken on :func:`faithnb.data.evaluation_sample`; Jacobians are compared on the
     entries that the target defines (``kink = "masked"``), whatever convention trained them. Point
     metrics are taken at the repeated points, with a further dim ``point`` if there are several.
-    The fields in which the experiments differ become coordinates over ``inst``.
+    The fields in which the experiments differ become coordinates over ``inst``. A metric that is
+    not defined for an experiment is NaN there, and so is all of a diverged one, whose state is "".
     """
     n_points = max(len(e.points) for e in experiments)
     point_dims = ("point",) if n_points > 1 else ()
@@ -365,11 +380,13 @@ def table(
             like = some.W_enc
             x = evaluation_sample(e.d_in, e.density).to(like)
             for name, (metric, _) in BASE_METRICS.items():
-                columns[name][group] = metric(some, target, x).cpu()
+                with suppress(ValueError):
+                    columns[name][group] = metric(some, target, x).cpu()
             for k, p in enumerate(pad_points(e.points, e.d_in).to(like)):
                 at = (group, k) if point_dims else group
                 for name, (metric, _) in POINT_METRICS.items():
-                    columns[name][at] = metric(some, target, p).cpu()
+                    with suppress(ValueError):
+                        columns[name][at] = metric(some, target, p).cpu()
                 if (target(p) != 0).sum() >= 2:
                     columns["state"][at] = state(some, target, p)
 
@@ -385,9 +402,16 @@ def table(
 
 def summary(tables: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     """One row an arm: the states' counts, the rate of memorised seeds with its 95 % Wilson
-    interval, and medians over seeds."""
+    interval, and medians over seeds. Diverged seeds are left out.
+
+    Raises:
+        ValueError: if the experiments repeat no point, or several.
+    """
     rows = {}
     for arm, measured in tables.items():
+        if "state" not in measured or "point" in measured.dims:
+            raise ValueError(f"{arm}: a summary needs experiments with exactly one repeated point.")
+        measured = measured.isel(inst=np.flatnonzero(measured.state != ""))
         states = measured.state.values
         k, n = int(np.isin(states, ("datapoint", "pair")).sum()), len(states)
         low, high = rate_interval(k, n)
@@ -395,10 +419,10 @@ def summary(tables: Mapping[str, xr.Dataset]) -> pd.DataFrame:
             "seeds": n,
             **{name: int((states == name).sum()) for name in STATES},
             "memorised": f"{k / n:.2f} [{low:.2f}, {high:.2f}]",
-            "FVU": f"{measured.fvu.median():.4f}",
-            "L0": f"{measured.l0.median():.2f}",
-            "active at p": f"{measured.active_at_p.median():.0f}",
-            "‖offdiag J‖ at p": f"{measured.off_diagonal_norm.median():.2f}",
+            "median FVU": f"{measured.fvu.median():.4f}",
+            "median L0": f"{measured.l0.median():.2f}",
+            "median active at p": f"{measured.active_at_p.median():.0f}",
+            "median ‖offdiag J‖ at p": f"{measured.off_diagonal_norm.median():.2f}",
         }
     return pd.DataFrame(rows).T
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import Any
 
 from faithnb.experiment import (
     PROFILES,
+    Allowed,
     Experiment,
     OneOf,
-    ParameterError,
     Range,
+    YesNo,
+    clean,
     parameter,
     unknown_name,
 )
@@ -37,7 +39,7 @@ class Run:
     """Cells along each axis of a scan."""
     first_seed: int = parameter(JUDGED_FROM, Range(0, whole=True))
     """The first seed; from 100 on for anything that judges a claim."""
-    interactive: bool = False
+    interactive: bool = parameter(False, YesNo())
     """Whether to show progress bars and widgets."""
 
     @property
@@ -46,41 +48,43 @@ class Run:
         return range(self.first_seed, self.first_seed + self.n_seeds)
 
 
-def read_parameters(variables: Mapping[str, Any]) -> tuple[Experiment, Run]:
+def read_parameters(
+    variables: MutableMapping[str, Any], **limits: Allowed
+) -> tuple[Experiment, Run]:
     """The experiment and the run that a notebook's parameters describe.
 
     Call it as ``read_parameters(globals())`` in the first cell after the parameters: it looks at
     the notebook's plain variables and refuses a name that is neither a field of
     :class:`Experiment` nor of :class:`Run`, because papermill itself accepts any. ``None`` means
-    "as the profile says", or the default where the profile says nothing.
+    "as the profile says", or the default where the profile says nothing. Called again in the same
+    kernel, when the notebook has variables of its own, it reads the fields and ignores the rest.
+
+    Args:
+        variables: the notebook's ``globals()``.
+        **limits: what this notebook allows for a field, where that is less than
+            :class:`Experiment` does.
 
     Raises:
         ParameterError: naming the parameter, its value and what is allowed.
     """
-    given = {name: value for name, value in variables.items() if _is_plain(name, value)}
     of_experiment = {f.name: f for f in dataclasses.fields(Experiment)}
     of_run = {f.name: f for f in dataclasses.fields(Run)}
-    for name, value in given.items():
-        if name not in of_experiment and name not in of_run:
-            raise unknown_name(name, value, of_run | of_experiment)
+    given = {name: value for name, value in variables.items() if _is_plain(name, value)}
+    for name in sorted(set(given) - set(of_experiment) - set(of_run)):
+        if "_parameters_read" not in variables:
+            raise unknown_name(name, given[name], of_run | of_experiment)
+        del given[name]
 
     given = {name: value for name, value in given.items() if value is not None}
-    run_fields = {k: v for k, v in given.items() if k in of_run}
-    for name, value in run_fields.items():
-        allowed = of_run[name].metadata.get("allowed")
-        try:
-            if allowed is None and not isinstance(value, bool):
-                raise ValueError
-            run_fields[name] = allowed.clean(value) if allowed else value
-        except ValueError:
-            raise ParameterError(
-                f"{name} = {value!r} is not allowed: it must be {allowed or 'True or False'}."
-            ) from None
-    profile = PROFILES[run_fields.get("profile", "paper")]
-    sizes = dataclasses.asdict(profile)
-    steps = {"steps": sizes.pop("steps")}
-    experiment = Experiment(**{**steps, **{k: v for k, v in given.items() if k in of_experiment}})
-    return experiment, Run(**{**sizes, **run_fields})
+    limits = {name: f.metadata["allowed"] for name, f in of_run.items()} | limits
+    for name in given.keys() & limits.keys():
+        given[name] = clean(name, given[name], limits[name])
+    profile = dataclasses.asdict(PROFILES[given.get("profile", "paper")])
+    chosen = profile | given
+    experiment = Experiment(**{k: v for k, v in chosen.items() if k in of_experiment})
+    run = Run(**{k: v for k, v in chosen.items() if k in of_run})
+    variables["_parameters_read"] = True
+    return experiment, run
 
 
 def _is_plain(name: str, value: Any) -> bool:

@@ -60,7 +60,10 @@ class Stream:
         return high.to(dtype).add_(0.5).mul_(2.0**-23).unflatten(1, tuple(shape))
 
     def normal(self, step: int, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
-        """Standard normal, by Box and Muller's transform of two uniform numbers each."""
+        """Standard normal, by Box and Muller's transform of two uniform numbers each.
+
+        The logarithm and the cosine may differ between devices in the last digit.
+        """
         radius, angle = self.uniform(step, (2, *shape), dtype).unbind(1)
         return radius.log_().mul_(-2).sqrt_().mul_(angle.mul_(2 * math.pi).cos_())
 

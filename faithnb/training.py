@@ -116,19 +116,20 @@ def train(
 
     Args:
         experiments: one experiment or many.
-        device: ``"cpu"``, ``"cuda"``, … or ``"auto"``: a GPU when there is one.
+        device: ``"cpu"``, ``"cuda"``, … or ``"auto"``: a GPU when there is one. The result comes
+            back on the CPU.
         progress: show one bar over all steps, with the mean loss.
 
     Raises:
-        ValueError: if there is nothing to train.
+        ValueError: if there is nothing to train, or no such device.
         KeyboardInterrupt: when interrupted; nothing half-trained is returned.
     """
     experiments = (experiments,) if isinstance(experiments, Experiment) else tuple(experiments)
     if not experiments:
         raise ValueError("experiments is empty: there is nothing to train.")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(device)
+    if strangers := [e for e in experiments if not isinstance(e, Experiment)]:
+        raise ValueError(f"experiments holds {strangers[0]!r}, which is not an Experiment.")
+    device = _device(device)
 
     ensembles, histories, diverged = [], [], []
     chunks = list(_chunks(experiments, MAX_INSTANCES.get(device.type, 64)))
@@ -144,6 +145,17 @@ def train(
     _warn_of_divergence(experiments, diverged)
     history = xr.concat(histories, dim="inst", join="outer").sortby("inst")
     return Trained(experiments, tuple(ensembles), history, tuple(diverged))
+
+
+def _device(device: str | torch.device) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ValueError(f"device = {device!r} cannot be used here: {reason}.") from None
+    return torch.device(device)
 
 
 def _chunks(experiments: Sequence[Experiment], size: int) -> Iterator[list[int]]:
@@ -214,7 +226,7 @@ def _train_ensemble(
         ) from None
 
     columns = dict(zip(TERMS, history.unbind(1), strict=True)) | {"loss": history.sum(1)}
-    return live[:], xr.Dataset(
+    return live[:].cpu(), xr.Dataset(
         {name: (("inst", "step"), values.T.numpy()) for name, values in columns.items()},
         coords={"step": recorded},
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import numbers
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -123,7 +124,8 @@ class Transcoder(nn.Module):
 
     def __getitem__(self, index: Any) -> Transcoder:
         """Some of the instances, axis kept: ``t[3]``, ``t[2:5]``, ``t[[0, 7]]``, ``t[mask]``."""
-        if isinstance(index, int):
+        if isinstance(index, numbers.Integral) or getattr(index, "ndim", None) == 0:
+            index = int(index)
             if not -self.n_inst <= index < self.n_inst:
                 raise IndexError(f"instance {index} of an ensemble of {self.n_inst}")
             index = [index]
@@ -137,8 +139,17 @@ class Transcoder(nn.Module):
         return cls(*(torch.cat([getattr(t, k).detach() for t in transcoders]) for k in WEIGHTS))
 
     def hidden_pre(self, x: Float[Tensor, "*inst B d_in"]) -> Float[Tensor, "n_inst B d_sae"]:
-        """z = x W_enc + b_enc, before the activation."""
-        return x @ self.W_enc + self.b_enc[:, None]
+        """z = x W_enc + b_enc, before the activation. x is cast to the weights' type and device.
+
+        Raises:
+            ValueError: if x does not have d_in coordinates.
+        """
+        return self._cast(x) @ self.W_enc + self.b_enc[:, None]
+
+    def _cast(self, x: Tensor) -> Tensor:
+        if x.shape[-1] != self.d_in:
+            raise ValueError(f"x has {x.shape[-1]} coordinates, the transcoder reads {self.d_in}.")
+        return x.to(self.W_enc)
 
     def encode(self, x: Float[Tensor, "*inst B d_in"]) -> Float[Tensor, "n_inst B d_sae"]:
         """Feature activations h = ReLU(z)."""
@@ -162,7 +173,7 @@ class Transcoder(nn.Module):
         self, x: Float[Tensor, "*inst B d_in"], v: Float[Tensor, "*inst B d_in"]
     ) -> Float[Tensor, "n_inst B d_out"]:
         """J(x) v in closed form: push v through the encoder, keep what is on, decode."""
-        return ((v @ self.W_enc) * self.gate(x)) @ self.W_dec
+        return ((self._cast(v) @ self.W_enc) * self.gate(x)) @ self.W_dec
 
     def jacobian(self, x: Float[Tensor, "*inst B d_in"]) -> Float[Tensor, "n_inst B d_out d_in"]:
         """J(x) = Σ_{i on} W_dec,i W_enc,iᵀ in closed form; rows are outputs, columns inputs.
@@ -215,11 +226,12 @@ class Transcoder(nn.Module):
         def refuse(reason: str) -> ValueError:
             return ValueError(f"{folder} does not hold a faithnb transcoder: {reason}.")
 
+        for name in ("cfg.json", "sae_weights.safetensors"):
+            if not (folder / name).is_file():
+                raise refuse(f"{name} is missing")
         try:
             cfg = json.loads((folder / "cfg.json").read_text())
             weights = load_file(folder / "sae_weights.safetensors")
-        except FileNotFoundError as error:
-            raise refuse(f"{Path(error.filename or folder).name} is missing") from error
         except (ValueError, OSError, SafetensorError) as error:
             raise refuse(f"a file cannot be read ({error})") from error
         if not isinstance(cfg, dict) or cfg.get("architecture") != "transcoder":

@@ -59,10 +59,15 @@ def test_a_notebook_is_run_once_and_again_when_its_code_changes(sandbox):
     assert again.cells[2].outputs == first.cells[2].outputs
     assert again.cells[3].source == "# other prose"
 
+    next((sandbox / "cache").iterdir()).write_text("{")
+    rerun = book.execute(path, parameters, sandbox / "failed")
+    assert rerun.cells[2].outputs[0].text.startswith("2 ")
+    assert len(list((sandbox / "cache").glob("*.damaged"))) == 1
+
     write(path, notebook(cells[0], "print(a, 'new')", tags=["parameters"]))
     assert book.execute(path, parameters, sandbox / "failed").cells[2].outputs[0].text == "2 new\n"
     assert book.execute(path, {"a": 3}, sandbox / "failed").cells[2].outputs[0].text == "3 new\n"
-    assert len(list((sandbox / "cache").iterdir())) == 3
+    assert len(list((sandbox / "cache").glob("*.ipynb"))) == 3
 
 
 @pytest.mark.book

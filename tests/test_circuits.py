@@ -89,6 +89,14 @@ def test_dead_and_negligible_features():
     assert np.isnan(nothing.median_residual()[0])
 
 
+def test_points_that_coincide_with_a_circuit_or_each_other_are_no_obstacle():
+    found = map_of(MADE["generalising"], points=(BASIS[0], P, 2 * P))
+    assert np.allclose(found.loading[0, :12], np.eye(12), atol=1e-6)
+    assert found.loading.shape == (1, 15, 12)
+    silent = CircuitMap.of(Transcoder.from_circuits(MADE["generalising"]), TARGET, X[:1] * 0, [P])
+    assert np.isfinite(silent.loading).all()
+
+
 @settings(max_examples=15)
 @given(st.integers(0, 1000))
 def test_the_map_follows_permutation_and_ignores_rescaling(seed):

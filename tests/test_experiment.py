@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faithnb.experiment import PROFILES, Experiment, ParameterError
+from faithnb.experiment import PROFILES, Experiment, ParameterError, PointList, Range
 from faithnb.notebook import Run, read_parameters
 
 
@@ -37,7 +37,10 @@ def test_frozen_and_hashable_and_normalised():
         density=st.floats(0.01, 1),
         repeat_frac=st.floats(0, 1),
         points=st.lists(
-            st.lists(st.floats(0.1, 2), min_size=1, max_size=3), min_size=1, max_size=3
+            st.lists(st.floats(0.1, 2), min_size=1, max_size=3),
+            min_size=1,
+            max_size=3,
+            unique_by=tuple,
         ),
         sparsity_penalty=st.sampled_from(["tanh", "l1", "none"]),
         seed=st.integers(0, 10**9),
@@ -50,6 +53,8 @@ def test_json_round_trip(experiment):
 def test_json_of_something_else_is_refused():
     with pytest.raises(ParameterError, match="not a JSON object"):
         Experiment.from_json("[1]")
+    with pytest.raises(ParameterError, match="'{' is not JSON"):
+        Experiment.from_json("{")
     with pytest.raises(ParameterError, match=r"no parameter sedd.*Did you mean seed"):
         Experiment.from_json(json.dumps({"sedd": 1}))
 
@@ -66,9 +71,14 @@ BAD = [
     ({"sparsity_penalty": "tan"}, "sparsity_penalty = 'tan' .* one of 'tanh', 'l1', 'none'"),
     ({"tanh_scale": 0}, "tanh_scale = 0 .* above 0"),
     ({"learning_rate": float("inf")}, "learning_rate = inf"),
-    ({"points": [[0, 0]]}, "points = .* none of them empty or all zeros"),
+    ({"points": [[0, 0]]}, "points = .* that are not 0"),
     ({"points": [[]]}, "points = "),
     ({"points": [["a"]]}, "points = "),
+    ({"points": ["111"]}, "points = "),
+    ({"points": [[10**400]]}, "points = "),
+    ({"points": [[1, 1], [1, 1]]}, "different point"),
+    ({"steps": 10**400}, "steps = 1000"),
+    ({"seed": 2**62}, "seed = "),
     ({"points": "111"}, "points = '111'"),
     ({"points": [[1] * 17]}, "at most 16 fit"),
     ({"points": [], "repeat_frac": 0.1}, "nothing to repeat"),
@@ -132,6 +142,26 @@ def test_parameters_of_a_notebook():
 )
 def test_a_bad_parameter_of_a_notebook_is_refused_in_a_sentence(variables, sentence):
     with pytest.raises(ParameterError, match=sentence):
+        read_parameters(variables)
+
+
+def test_a_notebook_may_allow_less():
+    limits = {"repeat_frac": Range(0, 0.5), "points": PointList(only=1, nonzero=2)}
+    read_parameters({"repeat_frac": 0.5, "points": [[1, 1]]}, **limits)
+    with pytest.raises(ParameterError, match=r"repeat_frac = 0.6 .* \[0, 0.5\]"):
+        read_parameters({"repeat_frac": 0.6}, **limits)
+    for points in ([], [[1]], [[1, 1], [1, 1, 1]]):
+        with pytest.raises(ParameterError, match="points = "):
+            read_parameters({"points": points}, **limits)
+
+
+def test_cells_can_be_run_again_in_the_same_kernel():
+    variables = {"density": 0.2}
+    read_parameters(variables)
+    variables |= {"density": 0.3, "low": 1.0, "experiment": Experiment()}
+    assert read_parameters(variables)[0].density == 0.3
+    variables["density"] = 3
+    with pytest.raises(ParameterError, match="density = 3"):
         read_parameters(variables)
 
 

@@ -61,9 +61,9 @@ def test_selected_features_are_the_ones_one_would_choose():
     chosen = figures.selected_features(M, P)
     assert chosen == {
         "datapoint feature": 12,
-        "writes $y_1$": 9,
-        "writes $y_2$": 10,
-        "writes $y_3$": 11,
+        "writes $y_{1}$": 9,
+        "writes $y_{2}$": 10,
+        "writes $y_{3}$": 11,
     }
     assert "datapoint feature" not in figures.selected_features(
         Transcoder.from_circuits(MADE["generalising"]), P

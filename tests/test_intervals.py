@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from faithnb.intervals import cliffs_delta, mean_interval, rate_interval
+from faithnb.intervals import cliffs_delta, delta_interval, mean_interval, rate_interval
 
 
 def test_rate_interval_is_wilson_s():
@@ -24,3 +24,14 @@ def test_cliffs_delta():
     assert cliffs_delta([4, 5], [1, 2]) == 1
     assert cliffs_delta([1, 2], [4, 5]) == -1
     assert cliffs_delta([1, 2], [1, 2]) == 0
+
+
+def test_delta_interval_resamples_seeds():
+    a, b, seeds = [3.0, 4, 5, 6], [1.0, 2, 1, 2], [0, 0, 1, 1]
+    assert delta_interval(a, b, seeds, seeds) == (1, 1)
+    rng = np.random.default_rng(0)
+    x, y, seeds = rng.normal(size=40), rng.normal(size=40), np.arange(40) // 4
+    low, high = delta_interval(x, y, seeds, seeds)
+    assert low < cliffs_delta(x, y) < high
+    narrow = delta_interval(x, y, np.arange(40), np.arange(40, 80))
+    assert narrow[0] < 0 < narrow[1]

@@ -174,6 +174,33 @@ def test_off_distribution(made, target, p):
         metrics.off_distribution_fvu(made["pair"], target, "near_point")
 
 
+def test_a_transcoder_from_float64_arrays_can_be_measured(made, target, p):
+    weights = [w[0].double().numpy() for w in made["datapoint"].parameters()]
+    t = Transcoder.from_arrays(*weights)
+    assert metrics.fvu(t, target, X).dtype == torch.float64
+    assert metrics.state(t, target, p) == ["datapoint"]
+    for metric, _ in metrics.BASE_METRICS.values():
+        assert metric(t, target, X).shape == (1,)
+    for metric, _ in metrics.POINT_METRICS.values():
+        assert metric(t, target, p).shape == (1,)
+    assert metrics.datapoint_features(t, target, p, X).sum() == 1
+
+
+def test_metrics_that_do_not_apply_are_left_out():
+    from faithnb import Experiment, train
+
+    many = Experiment(d_in=12, d_sae=24, steps=2, batch_size=4, points=((1,) * 11,))
+    table = train(many, progress=False).metrics()
+    assert np.isnan(table.subset_error)
+    assert not np.isnan(table.memorization)
+    rare = train(Experiment(d_in=3, d_sae=6, steps=2, density=1e-6), progress=False).metrics()
+    assert np.isnan(rare.fvu)
+    with pytest.raises(ValueError, match="exactly one repeated point"):
+        metrics.summary(
+            {"a": train(Experiment(d_in=3, steps=2, points=()), progress=False).metrics()}
+        )
+
+
 def test_table_and_summary():
     from faithnb import Experiment, train
 

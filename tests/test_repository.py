@@ -63,5 +63,18 @@ def test_dependencies_of_the_package_are_pinned_for_the_paper():
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pinned = {line.split("==")[0] for line in (ROOT / "requirements.txt").read_text().splitlines()}
-    for requirement in project["dependencies"] + project["optional-dependencies"]["book"]:
-        assert requirement.split(">")[0] in pinned
+    declared = {
+        requirement.split(">")[0]
+        for requirement in project["dependencies"] + project["optional-dependencies"]["book"]
+    }
+    assert declared <= pinned
+    imported = set()
+    for path in (ROOT / "faithnb").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                imported.add(node.module.partition(".")[0])
+    names = {"yaml": "PyYAML", "myst_nb": "myst-nb", "IPython": "ipython"}
+    foreign = imported - set(sys.stdlib_module_names) - {"faithnb", "__future__"}
+    assert {names.get(name, name) for name in foreign} <= declared

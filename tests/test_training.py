@@ -192,6 +192,10 @@ def test_progress_shows_steps_and_loss(capsys):
 def test_nothing_to_train():
     with pytest.raises(ValueError, match="experiments is empty"):
         train([])
+    with pytest.raises(ValueError, match="'a', which is not an Experiment"):
+        train(["a"])
+    with pytest.raises(ValueError, match="device = 'gpu' cannot be used here"):
+        train(SMALL, device="gpu")
 
 
 def test_trained_weights_are_plain_and_safe_to_keep(tmp_path):

@@ -48,6 +48,8 @@ def test_indexing_keeps_the_instance_axis():
     assert torch.equal(t[-1].W_enc[0], t.W_enc[2])
     assert torch.equal(t[torch.tensor([True, False, True])].b_enc, t.b_enc[[0, 2]])
     assert torch.equal(Transcoder.cat([t[0], t[1:]]).W_dec, t.W_dec)
+    for one in (np.int64(1), torch.tensor(1)):
+        assert t[one].W_enc.shape == (1, 4, 7)
     with pytest.raises(IndexError, match="instance 3 of an ensemble of 3"):
         t[3]
 
@@ -158,6 +160,14 @@ def test_a_damaged_or_foreign_folder_is_refused_with_its_reason(tmp_path, damage
     with pytest.raises(ValueError, match=reason) as refused:
         Transcoder.load(tmp_path)
     assert str(tmp_path) in str(refused.value)
+
+
+def test_inputs_of_another_type_are_cast_and_of_another_width_refused():
+    t = random_transcoder()
+    assert t(torch.zeros(2, 4)).dtype == torch.float64
+    assert t.jvp(torch.zeros(2, 4), torch.ones(2, 4)).dtype == torch.float64
+    with pytest.raises(ValueError, match="x has 5 coordinates, the transcoder reads 4"):
+        t(torch.zeros(2, 5))
 
 
 def test_random_start_is_one_instance_a_seed():
