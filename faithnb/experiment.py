@@ -139,7 +139,7 @@ class Experiment:
     """
 
     target: str = parameter("abs", OneOf(tuple(TARGETS)))
-    """The layer to explain, by name: ``"abs"`` is ``y = |x|``."""
+    """The layer to explain, by name; ``"abs"`` is ``y = |x|``."""
 
     d_in: int = parameter(16, Range(1, whole=True))
     """Input coordinates of the target."""
@@ -163,7 +163,7 @@ class Experiment:
     """The transcoder's nonlinearity."""
 
     sparsity_penalty: str = parameter("tanh", OneOf(("tanh", "l1", "none")))
-    """``"tanh"``: Σ tanh(s·h_i·‖w_i‖), near L0; ``"l1"``: Σ h_i·‖w_i‖ (w_i: decoder row)."""
+    """``"tanh"`` is Σ tanh(s·h_i·‖w_i‖), near L0; ``"l1"`` is Σ h_i·‖w_i‖ (w_i a decoder row)."""
 
     sparsity_coefficient: float = parameter(0.1, Range(0))
     """λ, the weight of the sparsity penalty."""
@@ -172,14 +172,14 @@ class Experiment:
     """s, how soon a contribution counts as one whole active feature; for ``"tanh"`` only."""
 
     jacobian_matching: str = parameter("none", OneOf(("none", "plain", "smoothed", "finite")))
-    """``"plain"``: ‖J_T(x) − J_M(x)‖²; ``"smoothed"``: the same at x + σε, ε ~ N(0, I);
-    ``"finite"``: differences of outputs over a step σv instead of derivatives."""
+    """``"plain"`` is ‖J_T(x) − J_M(x)‖²; ``"smoothed"`` the same at x + σε, ε ~ N(0, I);
+    ``"finite"`` takes differences of outputs over a step σv instead of derivatives."""
 
     jacobian_coefficient: float = parameter(0.0, Range(0))
     """μ, the weight of Jacobian matching."""
 
     jacobian_estimator: str = parameter("sampled", OneOf(("sampled", "exact")))
-    """``"sampled"``: one random probe v a row and step, the note's estimator; ``"exact"``: the
+    """``"sampled"`` is one random probe v a row and step, the note's estimator; ``"exact"`` the
     Frobenius norm in closed form."""
 
     kink: str = parameter("zero", OneOf(("zero", "masked", "one")))

@@ -30,7 +30,7 @@ class Run:
     """The size of one notebook's run, beside its experiment."""
 
     profile: str = parameter("paper", OneOf(tuple(PROFILES)))
-    """One of :data:`PROFILES`."""
+    """``"quick"``, ``"paper"`` or ``"large"``."""
     n_seeds: int = parameter(PROFILES["paper"].n_seeds, Range(1, whole=True))
     """Seeds of a comparison between arms."""
     scan_seeds: int = parameter(PROFILES["paper"].scan_seeds, Range(1, whole=True))

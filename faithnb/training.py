@@ -66,7 +66,7 @@ class Trained:
     experiments: tuple[Experiment, ...]
     """What was trained."""
     ensembles: tuple[tuple[tuple[int, ...], Transcoder], ...]
-    """The transcoders as they were trained: (indices into ``experiments``, their ensemble)."""
+    """The transcoders as they were trained, pairs of indices into ``experiments`` and ensemble."""
     history: xr.Dataset
     """Each term of the loss and their sum, ``loss``, over (inst, step), before each update."""
     diverged: tuple[int, ...] = ()
