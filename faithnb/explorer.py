@@ -38,7 +38,6 @@ class Explorer(widgets.VBox):
     """Sliders for an experiment, a button that trains it, and its figures.
 
     Attributes:
-        experiment: the experiment the sliders show.
         trained: the last result, ``None`` before the first.
     """
 

@@ -356,7 +356,7 @@ def selected_features(
     transcoder: Transcoder, p: Float[Tensor, "d_in"], inst: int = 0
 ) -> dict[str, int]:
     """The features worth looking at: the one that memorises p most, and those that write its
-    coordinates most purely."""
+    coordinates most purely; if there is none of these, the one that contributes most at p."""
     one = transcoder[inst]
     m = memorization(one, p, per_feature=True)[0]
     chosen = {"datapoint feature": int(m.argmax())} if m.max() > 0.1 else {}
@@ -366,4 +366,5 @@ def selected_features(
         score = torch.where(unit > 0.9, reads, 0.0)
         if score.max() > 0:
             chosen[f"writes $y_{{{j + 1}}}$"] = int(score.argmax())
-    return chosen
+    most = int(contribution_sizes(one, p[None]).argmax())
+    return chosen or {"contributes most at p": most}

@@ -95,7 +95,7 @@ def _is_plain(name: str, value: Any) -> bool:
 
 
 def glue(**values: Any) -> None:
-    """Keep values for the prose of the book, by name; ``{glue:text}`name:.2f` `` shows one there.
+    """Keep values by name for the prose of the book, which shows them with the role ``glue:text``.
 
     Without MyST-NB, outside the book, there is no prose to fill and nothing happens.
     """

@@ -18,7 +18,8 @@ HARMLESS = ("THEBE_JS_URL", "classList", "theme mode", "ERR_NAME_NOT_RESOLVED", 
 
 
 def notebook(*cells, **metadata):
-    nb = nbformat.v4.new_notebook()
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nb = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
     for source in cells:
         make = (
             nbformat.v4.new_markdown_cell if source.startswith("#") else nbformat.v4.new_code_cell
@@ -211,7 +212,7 @@ def test_pages_open_in_a_browser(html, browser, page, width, mode):
     without_alt = "[...document.querySelectorAll('article img')].filter(i => !i.alt).length"
     assert tab.evaluate(without_alt) == 0
     assert [e for e in errors if not any(known in e for known in HARMLESS)] == []
-    assert tab.locator("h1").count() == 1
+    assert tab.locator("article h1").count() == 1
     shots = Path(os.environ.get("FAITHNB_SCREENSHOTS", html.parent / "screenshots"))
     tab.screenshot(path=shots / f"{page.replace('/', '-')}-{width}-{mode}.png", full_page=True)
     context.close()
