@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import inspect
 import json
 import math
 from collections.abc import Mapping
@@ -297,6 +298,11 @@ class Experiment:
     @property
     def torch_dtype(self) -> torch.dtype:
         return {"float32": torch.float32, "float64": torch.float64}[self.dtype]
+
+
+# The signature is the fields', not that of __new__, which only looks at names.
+_, *_fields = inspect.signature(Experiment.__init__).parameters.values()
+Experiment.__signature__ = inspect.Signature(_fields)  # type: ignore[attr-defined]
 
 
 def unknown_name(name: str, value: Any, known: Mapping[str, Any]) -> ParameterError:

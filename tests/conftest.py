@@ -6,10 +6,14 @@ import math
 
 import pytest
 import torch
+from hypothesis import settings
 
 from faithnb.data import pad_points
 from faithnb.targets import AbsoluteValue, Circuit
 from faithnb.transcoder import Transcoder
+
+settings.register_profile("no clock", deadline=None)
+settings.load_profile("no clock")
 
 D = 6
 P = pad_points([[1, 1, 1]], D)[0]
