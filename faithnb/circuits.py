@@ -50,6 +50,7 @@ class CircuitMap:
         residual: ‖C_i − Σ_k a_k A_k‖/‖C_i‖, ``[n_inst, d_sae]``; NaN for dead features.
         size: ‖C_i‖ as a root mean square over the sample, ``[n_inst, d_sae]``.
         alive: whether a feature contributes more than 1e-2 anywhere in the sample.
+        n_true: how many of the circuits, the first ones, are the target's own.
     """
 
     names: tuple[str, ...]
@@ -92,8 +93,7 @@ class CircuitMap:
         h = transcoder.encode(x)
         sizes = (h.norm(dim=1) * transcoder.decoder_norms()).numpy()
         cross = ((h.mT @ acts) * (transcoder.W_dec @ write.T)).numpy() / scale
-        contributes = h.amax(1) * transcoder.decoder_norms() > CONTRIBUTES
-        alive = contributes.numpy()
+        alive = (h.amax(1) * transcoder.decoder_norms() > CONTRIBUTES).numpy()
 
         n_true, n_atoms = len(true), len(true) + len(points)
         loading = np.zeros((*sizes.shape, n_atoms))

@@ -194,9 +194,8 @@ class LossGradient:
         mu = self.scalars["jacobian_coefficient"][:, None, None]
         x_moved = x.clone()
         x_moved[..., :-1].addcmul_(v, sigma)
-        if "h_moved" not in self.buffers:
-            self.buffers["h_moved"] = torch.empty_like(self.buffers["h"])
-        h_moved = torch.bmm(x_moved, E, out=self.buffers["h_moved"]).relu_()
+        h_moved = self.buffer("h_moved", self.buffers["h"])
+        torch.bmm(x_moved, E, out=h_moved).relu_()
         residual = torch.bmm(h_moved, D).sub_(self.target(x_moved[..., :-1])).sub_(error)
         grad_y_moved = residual.mul_(double_weight).mul_(mu / sigma.square())
         grad_y.sub_(grad_y_moved)
