@@ -67,11 +67,11 @@ def mixture(
 
 
 def replace_at_random(
-    base: Float[Tensor, "batch d_in"],
+    base: Float[Tensor, "*batch d_in"],
     points: Float[Tensor, "n_points d_in"],
     repeat_frac: float,
-    u: Float[Tensor, "batch"],
-) -> Float[Tensor, "batch d_in"]:
+    u: Float[Tensor, "*batch"],
+) -> Float[Tensor, "*batch d_in"]:
     """The note's mixture taken literally: row b becomes a repeated point where u_b < repeat_frac.
 
     ``u`` is uniform on [0, 1); which point it is follows from where in [0, repeat_frac) it lies.
@@ -79,7 +79,7 @@ def replace_at_random(
     if not len(points) or repeat_frac == 0:
         return base
     which = (u * (len(points) / repeat_frac)).long().clamp(max=len(points) - 1)
-    return torch.where((u < repeat_frac)[:, None], points[which], base)
+    return torch.where((u < repeat_frac)[..., None], points[which], base)
 
 
 def evaluation_sample(

@@ -20,18 +20,32 @@ Purpose = Literal["init", "data", "noise", "probe", "evaluation"]
 probes on leaves data and initialisation as they were."""
 
 
+def _word(value: int) -> Tensor:
+    """A constant: torch casts a Python number anew at every use, a tensor it takes as it is."""
+    return torch.tensor(value - (value >> 31 << 32), dtype=torch.int32)
+
+
+SHIFT_15, SHIFT_16, LOW_16, LOW_17 = map(_word, (15, 16, 0xFFFF, 0x1FFFF))
+FACTORS = _word(0x7FEB352D), _word(0x846CA68B)
+SHIFT_9, MANTISSA, ONE, MINUS_ONE = map(_word, (9, 0x7FFFFF, 0x3F800000, 0xBF800000))
+SIGN = _word(0x80000000)
+
+
 def mix(x: Tensor) -> Tensor:
     """Scramble int32 words in place; one to one, and every bit depends on every bit."""
-    x ^= (x >> 16) & 0xFFFF
-    x *= 0x7FEB352D
-    x ^= (x >> 15) & 0x1FFFF
-    x *= -0x7B935975
-    x ^= (x >> 16) & 0xFFFF
+    x ^= (x >> SHIFT_16).bitwise_and_(LOW_16)
+    x *= FACTORS[0]
+    x ^= (x >> SHIFT_15).bitwise_and_(LOW_17)
+    x *= FACTORS[1]
+    x ^= (x >> SHIFT_16).bitwise_and_(LOW_16)
     return x
 
 
 class Stream:
-    """The numbers of some seeds for one purpose; each draw is ``[n_seeds, *shape]``.
+    """The numbers of some seeds for one purpose.
+
+    Each draw is ``[n_seeds, *shape]`` for one step, ``[n_steps, n_seeds, *shape]`` for a range of
+    steps, which gives the same numbers at less cost.
 
     Args:
         seeds: whole numbers, at least 0.
@@ -45,32 +59,40 @@ class Stream:
         self.key = mix(mix(mix(high + 1) ^ low) ^ get_args(Purpose).index(purpose) + 1)
         self.places: dict[int, Tensor] = {}
 
-    def words(self, step: int, n: int) -> Tensor:
-        """32 random bits each, int32 ``[n_seeds, n]``."""
+    def words(self, step: int | range, n: int) -> Tensor:
+        """32 random bits each, int32 ``[n_seeds, n]`` or ``[n_steps, n_seeds, n]``."""
         if n not in self.places:
             places = torch.arange(n, dtype=torch.int32, device=self.key.device)
             self.places[n] = mix(places + 0x2545F491)
-        return mix(self.places[n] + mix(self.key ^ step)[:, None])
+        steps = torch.tensor(step, dtype=torch.int32).to(self.key.device)
+        return mix(self.places[n] + mix(self.key ^ steps[..., None])[..., None])
 
     def uniform(
-        self, step: int, shape: Sequence[int], dtype: torch.dtype = torch.float32
+        self, step: int | range, shape: Sequence[int], dtype: torch.dtype = torch.float32
     ) -> Tensor:
         """Uniform on (0, 1): odd multiples of 2⁻²⁴, exact in either floating-point type."""
-        high = (self.words(step, math.prod(shape)) >> 9) & 0x7FFFFF
-        return high.to(dtype).add_(0.5).mul_(2.0**-23).unflatten(1, tuple(shape))
+        bits = (self.words(step, math.prod(shape)) >> SHIFT_9).bitwise_and_(MANTISSA)
+        from_one_to_two = bits.bitwise_or_(ONE).view(torch.float32)
+        return (from_one_to_two - (1 - 2.0**-24)).to(dtype).unflatten(-1, tuple(shape))
 
-    def normal(self, step: int, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+    def normal(
+        self, step: int | range, shape: Sequence[int], dtype: torch.dtype = torch.float32
+    ) -> Tensor:
         """Standard normal, by Box and Muller's transform of two uniform numbers each.
 
         The logarithm and the cosine may differ between devices in the last digit.
         """
-        radius, angle = self.uniform(step, (2, *shape), dtype).unbind(1)
-        return radius.log_().mul_(-2).sqrt_().mul_(angle.mul_(2 * math.pi).cos_())
+        radius, angle = self.uniform(step, (2, math.prod(shape)), dtype).unbind(-2)
+        values = radius.log_().mul_(-2).sqrt_().mul_(angle.mul_(2 * math.pi).cos_())
+        return values.unflatten(-1, tuple(shape))
 
-    def signs(self, step: int, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+    def signs(
+        self, step: int | range, shape: Sequence[int], dtype: torch.dtype = torch.float32
+    ) -> Tensor:
         """Rademacher: −1 or 1, each half of the time."""
         n = math.prod(shape)
         words = self.words(step, -(-n // 16))
-        which = torch.arange(8, 24, dtype=torch.int32, device=words.device)
-        bits = (words[..., None] >> which) & 1
-        return bits.flatten(1)[:, :n].to(dtype).mul_(2).sub_(1).unflatten(1, tuple(shape))
+        to_the_sign = torch.arange(23, 7, -1, dtype=torch.int32, device=words.device)
+        signed = (words[..., None] << to_the_sign).bitwise_and_(SIGN).bitwise_xor_(MINUS_ONE)
+        values = signed.view(torch.float32).flatten(-2)[..., :n]
+        return values.to(dtype).unflatten(-1, tuple(shape))

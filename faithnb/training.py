@@ -15,12 +15,11 @@ import xarray as xr
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from faithnb.data import mixture, pad_points, replace_at_random, sample_base
+from faithnb.batches import Batches
 from faithnb.experiment import Experiment
 from faithnb.gradients import LossGradient
 from faithnb.metrics import table
 from faithnb.objectives import TERMS, loss_terms
-from faithnb.streams import Stream
 from faithnb.transcoder import Transcoder
 
 COPIES = 16
@@ -45,8 +44,9 @@ SCALARS = (
 )
 """Fields that enter the loss as one number an instance."""
 
-CHUNK = {"cpu": 16}
-"""Instances whose hidden layers are computed together: few enough to stay in a core's cache."""
+CHUNK_BYTES = {"cpu": 2**21, "cuda": 2**29}
+"""Size of a hidden layer of all instances computed together: what the caches of a CPU hold, and
+enough to keep a GPU busy."""
 
 OWN = (*SCALARS, "seed", "density", "repeat_frac")
 """Fields in which experiments may differ and still share an ensemble."""
@@ -168,65 +168,105 @@ def _chunks(experiments: Sequence[Experiment], size: int) -> Iterator[list[int]]
         form = tuple(getattr(experiment, name) for name in SHARED)
         groups[form, experiment.contribution_coefficient > 0].append(i)
     for members in groups.values():
-        members.sort(key=lambda i: experiments[i].seed)
+        members.sort(key=lambda i: (experiments[i].seed, experiments[i].density))
         for start in range(0, len(members), size):
             yield members[start : start + size]
+
+
+class Loop:
+    """The training of one ensemble, to be driven step by step: ``draw``, then ``update``.
+
+    Args:
+        experiments: equal in all fields but :data:`OWN`.
+        device: where to train.
+    """
+
+    def __init__(self, experiments: Sequence[Experiment], device: torch.device):
+        self.form = form = experiments[0]
+        self.target = form.make_target()
+        self.batches = Batches(experiments, device)
+        start = Transcoder.random(
+            [e.seed for e in experiments], form.d_in, form.d_sae, self.target.d_out,
+            form.torch_dtype,
+        ).to(device)  # fmt: skip
+        encoder = torch.cat([start.W_enc, start.b_enc[:, None]], dim=1).detach()
+        decoder = start.W_dec.detach()
+        self.weights = encoder, decoder
+        self.gradients = torch.zeros_like(encoder), torch.zeros_like(decoder)
+        encoder.grad, decoder.grad = self.gradients
+        self.transcoder = Transcoder(encoder[:, :-1], encoder[:, -1], decoder, start.b_dec)
+        as_form: dict[str, Any] = {"dtype": form.torch_dtype, "device": device}
+        self.scalars = {
+            name: torch.tensor([getattr(e, name) for e in experiments], **as_form)
+            for name in SCALARS
+        }
+        size = chunk_size(form, device)
+        self.chunks = [slice(i, i + size) for i in range(0, len(experiments), size)]
+        self.gradient = LossGradient(form, self.target, self.scalars, self.batches, self.chunks)
+        self.optimiser = torch.optim.Adam(self.weights, lr=form.learning_rate, fused=True)
+
+    def draw(self) -> None:
+        """Draw the next batch."""
+        self.batches.draw()
+
+    @torch.no_grad()
+    def terms(self) -> Tensor:
+        """The terms of the loss on the present batch, ``[n_terms, n_inst]``."""
+        values = torch.zeros(
+            len(TERMS), len(self.batches.stream), device=self.batches.weight.device
+        )
+        for chunk in self.chunks:
+            scalars = {name: scalar[chunk] for name, scalar in self.scalars.items()}
+            terms = loss_terms(
+                self.form, self.transcoder[chunk], self.target,
+                **self.batches.inputs(chunk), **scalars,
+            )  # fmt: skip
+            for name, value in terms.items():
+                values[TERMS.index(name), chunk] = value
+        return values
+
+    def update(self) -> None:
+        """One step of Adam on the present batch. Nothing here waits for the device."""
+        self.gradient(*self.weights, *self.gradients)
+        now = rate(self.form, self.batches.step - 1)
+        self.optimiser.param_groups[0]["lr"] = self.form.learning_rate * now
+        self.optimiser.step()
+
+
+def chunk_size(form: Experiment, device: torch.device) -> int:
+    """How many instances' hidden layers fit :data:`CHUNK_BYTES`; at least one."""
+    hidden = form.batch_size * form.d_sae * form.torch_dtype.itemsize
+    return max(1, CHUNK_BYTES.get(device.type, CHUNK_BYTES["cuda"]) // hidden)
 
 
 def _train_ensemble(
     experiments: Sequence[Experiment], device: torch.device, bar: tqdm
 ) -> tuple[Transcoder, xr.Dataset]:
-    form = experiments[0]
-    target = form.make_target()
-    start = Transcoder.random(
-        [e.seed for e in experiments], form.d_in, form.d_sae, target.d_out, form.torch_dtype
-    ).to(device)
-    encoder = torch.cat([start.W_enc, start.b_enc[:, None]], dim=1).detach()
-    decoder = start.W_dec.detach()
-    encoder.grad, decoder.grad = torch.zeros_like(encoder), torch.zeros_like(decoder)
-    live = Transcoder(encoder[:, :-1], encoder[:, -1], decoder, start.b_dec)
-    as_form: dict[str, Any] = {"dtype": form.torch_dtype, "device": device}
-    scalars = {
-        name: torch.tensor([getattr(e, name) for e in experiments], **as_form) for name in SCALARS
-    }
-    batches = Batches(experiments, device)
-    size = CHUNK.get(device.type, len(experiments))
-    chunks = [slice(i, i + size) for i in range(0, len(experiments), size)]
-    gradients = [
-        LossGradient(form, target, {k: s[chunk] for k, s in scalars.items()}, form.batch_size)
-        for chunk in chunks
-    ]
-    optimiser = torch.optim.Adam([encoder, decoder], lr=form.learning_rate, fused=True)
-
-    recorded = np.unique(np.linspace(0, form.steps - 1, N_RECORDS).astype(int))
-    history = torch.zeros(len(recorded), len(TERMS), len(experiments))
+    loop = Loop(experiments, device)
+    steps = experiments[0].steps
+    recorded = np.unique(np.linspace(0, steps - 1, N_RECORDS).astype(int))
+    history = torch.zeros(len(recorded), len(TERMS), len(experiments), device=device)
     step = 0
     try:
-        for step in range(form.steps):
-            batch = batches.draw()
+        for step in range(steps):
+            loop.draw()
             if step in recorded:
                 record = int(np.searchsorted(recorded, step))
-                with torch.no_grad():
-                    terms = loss_terms(form, live, target, **without_ones(batch), **scalars)
-                for name, value in terms.items():
-                    history[record, TERMS.index(name)] = value
-                bar.set_postfix(loss=f"{history[record].sum(0).mean():.4f}", refresh=False)
-            for chunk, gradient in zip(chunks, gradients, strict=True):
-                gradient(
-                    encoder[chunk], decoder[chunk], encoder.grad[chunk], decoder.grad[chunk],
-                    **{name: part[chunk] for name, part in batch.items()},
-                )  # fmt: skip
-            optimiser.param_groups[0]["lr"] = form.learning_rate * rate(form, step)
-            optimiser.step()
+                history[record] = loop.terms()
+                if not bar.disable:
+                    mean_loss = history[record].sum(0).mean()
+                    bar.set_postfix(loss=f"{mean_loss:.4f}", refresh=False)
+            loop.update()
             bar.update()
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"training was interrupted after {step} of {form.steps} steps of an ensemble of "
+            f"training was interrupted after {step} of {steps} steps of an ensemble of "
             f"{len(experiments)}; nothing half-trained was kept."
         ) from None
 
+    history = history.cpu()
     columns = dict(zip(TERMS, history.unbind(1), strict=True)) | {"loss": history.sum(1)}
-    return live[:].cpu(), xr.Dataset(
+    return loop.transcoder[:].cpu(), xr.Dataset(
         {name: (("inst", "step"), values.T.numpy()) for name, values in columns.items()},
         coords={"step": recorded},
     )
@@ -239,68 +279,6 @@ def rate(experiment: Experiment, step: int) -> float:
     up = (step + 1) / rise if rise else 1.0
     down = (experiment.steps - step) / fall if fall else 1.0
     return min(1.0, up, down)
-
-
-class Batches:
-    """The batches of an ensemble. Instances that share a seed share their base samples and probes.
-
-    Each batch is ``batch_size`` base samples, then the repeated points unless these are drawn
-    into the base samples (``sampling="bernoulli"``).
-    """
-
-    def __init__(self, experiments: Sequence[Experiment], device: torch.device):
-        self.form = form = experiments[0]
-        self.step = 0
-        self.points = pad_points(form.points, form.d_in, form.torch_dtype).to(device)
-        self.repeat_frac = [e.repeat_frac for e in experiments]
-        self.literal = form.sampling == "bernoulli"
-        matching = form.jacobian_matching
-        self.needs_noise = matching == "smoothed"
-        self.needs_v = matching != "none" and form.jacobian_estimator == "sampled"
-
-        keys = [(e.seed, e.density) for e in experiments]
-        shared = list(dict.fromkeys(keys))
-        self.member = torch.tensor([shared.index(key) for key in keys], device=device)
-        seeds = [seed for seed, _ in shared]
-        self.density = torch.tensor([q for _, q in shared], dtype=form.torch_dtype, device=device)
-        self.data, self.noise, self.probe = (
-            Stream(seeds, purpose, device) for purpose in ("data", "noise", "probe")
-        )
-
-        base = torch.zeros(form.batch_size, form.d_in, dtype=form.torch_dtype, device=device)
-        points = self.points[:0] if self.literal else self.points
-        fracs = [0.0] * len(experiments) if self.literal else self.repeat_frac
-        copies = COPIES if self.needs_v or self.needs_noise else 1
-        x, weight = zip(*(mixture(base, points, r, copies) for r in fracs), strict=True)
-        self.x = torch.nn.functional.pad(torch.stack(x), (0, 1), value=1.0)
-        self.weight = torch.stack(weight)
-
-    def draw(self) -> dict[str, Tensor]:
-        """The next batch: ``x`` with a last column of ones, ``weight``, and ``v`` and ``noise``
-        where the form needs them. ``x`` is overwritten by the next draw."""
-        form, (B, d) = self.form, (self.form.batch_size, self.form.d_in)
-        dtype, step, shape = form.torch_dtype, self.step, (self.x.shape[1], d)
-        u = self.data.uniform(step, (B, d + self.literal), dtype)
-        base = sample_base(u[..., :d], self.density[:, None, None])
-        if self.literal:
-            for i, k in enumerate(self.member.tolist()):
-                drawn = replace_at_random(base[k], self.points, self.repeat_frac[i], u[k, :, -1])
-                self.x[i, :, :-1] = drawn
-        else:
-            self.x[:, :B, :-1] = base[self.member]
-        batch = {"x": self.x, "weight": self.weight}
-        if self.needs_noise:
-            batch["noise"] = self.noise.normal(step, shape, dtype)[self.member]
-        if self.needs_v:
-            draw = self.probe.signs if form.probe == "rademacher" else self.probe.normal
-            batch["v"] = draw(step, shape, dtype)[self.member]
-        self.step += 1
-        return batch
-
-
-def without_ones(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The batch as :func:`faithnb.objectives.loss_terms` takes it."""
-    return {**batch, "x": batch["x"][..., :-1]}
 
 
 def _diverged(transcoder: Transcoder, history: xr.Dataset) -> list[bool]:

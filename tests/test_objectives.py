@@ -38,7 +38,8 @@ def all_forms():
             continue
         try:
             yield Experiment(
-                d_in=D, d_sae=7, sparsity_penalty=penalty, jacobian_matching=matching,
+                d_in=D, d_sae=7, batch_size=N_BASE, sparsity_penalty=penalty,
+                jacobian_matching=matching,
                 jacobian_estimator=estimator, kink=kink, contribution_coefficient=contribution,
                 dtype="float64",
             )  # fmt: skip
@@ -93,15 +94,30 @@ def by_reference(form, transcoder, only=TERMS):
     return stacked, [torch.stack(g) for g in zip(*gradients, strict=True)]
 
 
-def fast_gradient(transcoder, form):
+class GivenBatches:
+    """The batch above in the place of :class:`faithnb.batches.Batches`, a stream an instance."""
+
+    def __init__(self, seen=slice(0, N_INST)):
+        given = batch()
+        self.weight, self.seen = given["weight"], seen
+        ends = {"x": 1.0, "v": 0.0, "noise": 0.0}
+        self.now = {
+            name: torch.nn.functional.pad(given[name], (0, 1), value=end)
+            for name, end in ends.items()
+        }
+
+    def seen_by(self, chunk):
+        return self.seen
+
+
+def fast_gradient(transcoder, form, seen=slice(0, N_INST)):
     """The closed-form gradients of encoder (bias last) and decoder."""
-    given = batch()
-    x = torch.nn.functional.pad(given.pop("x"), (0, 1), value=1.0)
     E = torch.cat([transcoder.W_enc, transcoder.b_enc[:, None]], dim=1)
     grad_E, grad_D = torch.empty_like(E), torch.empty_like(transcoder.W_dec)
-    gradient = LossGradient(form, form.make_target(), scalars(), N_BASE)
+    everyone = [slice(0, N_INST)]
+    gradient = LossGradient(form, form.make_target(), scalars(), GivenBatches(seen), everyone)
     for _ in range(2):  # buffers are used again: a second call must not see the first
-        gradient(E, transcoder.W_dec, grad_E, grad_D, x, **given)
+        gradient(E, transcoder.W_dec, grad_E, grad_D)
     return grad_E, grad_D
 
 
@@ -126,6 +142,18 @@ def test_closed_form_gradient_equals_the_reference(form):
         assert (found - expected).abs().max() < 1e-8
         if (form.sparsity_penalty, form.jacobian_matching) != ("none", "none"):
             assert expected.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("form", FORMS, ids=IDS)
+def test_instances_that_see_the_same_may_share_it_or_have_copies(form):
+    """A stream for all (no copy), and streams picked by index, against each other."""
+    t = random_transcoder(N_INST, D, 7)
+    shared = fast_gradient(t, form, slice(0, 1))
+    copied = fast_gradient(t, form, torch.zeros(N_INST, dtype=torch.long))
+    for a, b in zip(shared, copied, strict=True):
+        assert (a - b).abs().max() < 1e-12
+    apart = fast_gradient(t, form, torch.tensor([1, 0]))
+    assert (apart[0] - shared[0]).abs().max() > 1e-3
 
 
 MATCHING = [f for f in FORMS if f.jacobian_matching != "none" and f.sparsity_penalty == "none"

@@ -12,7 +12,7 @@ from faithnb.book import ROOT
 BIN = Path(sys.executable).parent
 FLOORS = [
     {"targets", "streams", "data", "transcoder", "intervals"},
-    {"experiment", "objectives", "gradients", "metrics", "circuits", "reference"},
+    {"experiment", "batches", "objectives", "gradients", "metrics", "circuits", "reference"},
     {"training"},
     {"figures"},
     {"explorer", "notebook"},

@@ -61,6 +61,15 @@ def test_numbers_do_not_depend_on_company_or_type():
     assert draw("uniform", dtype=torch.float32).max() < 1
 
 
+@pytest.mark.parametrize("kind", ["uniform", "normal", "signs"])
+def test_steps_drawn_together_are_the_steps(kind):
+    stream = Stream([3, 5, 8], "probe")
+    together = getattr(stream, kind)(range(7, 10), (20, 4))
+    assert together.shape == (3, 3, 20, 4)
+    for k, step in enumerate((7, 8, 9)):
+        assert torch.equal(together[k], getattr(stream, kind)(step, (20, 4)))
+
+
 def test_numbers_stay_what_they_are():
     """A change here changes every result of the book."""
     u = draw("uniform", [100], shape=(3,))

@@ -1,0 +1,127 @@
+"""What an ensemble sees at each step: base samples, repeated points, probes and noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from faithnb.data import mixture, pad_points, replace_at_random, sample_base
+from faithnb.experiment import Experiment
+from faithnb.streams import Purpose, Stream
+
+COPIES = 16
+"""Rows a repeated point is split over when noise is drawn row by row (probes, smoothing)."""
+
+DRAWN_AT_ONCE = {"cpu": 16, "cuda": 1024}
+"""Batches drawn together, of several streams and, if these are few, several steps: so many that
+calls do not cost more than numbers, so few that they stay in a CPU's cache."""
+
+
+class Batches:
+    """The batches of an ensemble, drawn once for all the instances that see the same.
+
+    Instances with the same seed and density see the same base samples, probes and noise: one
+    *stream*. A batch is ``batch_size`` base samples, then the repeated points, unless these are
+    drawn into the base samples (``sampling="bernoulli"``; then a stream has one ``repeat_frac``).
+
+    Inputs are in homogeneous coordinates: a point ends in 1 and a direction in 0, so that one
+    matrix, the encoder with its bias as last row, acts on both as it should.
+
+    Args:
+        experiments: those of an ensemble; they differ in :data:`faithnb.training.OWN` only.
+        device: where to draw.
+
+    Attributes:
+        stream: which stream an instance sees.
+        weight: ``[n_inst, rows]``, the weight of each row in an instance's mean; all of the first
+            ``batch_size`` weigh the same, and so do all others.
+        now: the present batch of every stream, each ``[n_streams, rows, d_in+1]``: points ``x``,
+            and where the experiments need them directions ``v`` (probes) and ``noise`` (N(0, I)).
+    """
+
+    def __init__(self, experiments: Sequence[Experiment], device: torch.device):
+        self.form = form = experiments[0]
+        self.step = 0
+        self.literal = form.sampling == "bernoulli"
+        self.points = pad_points(form.points, form.d_in, form.torch_dtype).to(device)
+
+        keys = [(e.seed, e.density, e.repeat_frac if self.literal else None) for e in experiments]
+        number = {key: k for k, key in enumerate(dict.fromkeys(keys))}
+        self.stream = [number[key] for key in keys]
+        seeds, density, self.drawn_frac = zip(*number, strict=True)
+        self.density = torch.tensor(density, dtype=form.torch_dtype, device=device)[:, None, None]
+
+        at_once = DRAWN_AT_ONCE.get(device.type, DRAWN_AT_ONCE["cuda"])
+        self.ahead = max(1, at_once // len(number))
+        purposes: tuple[Purpose, ...] = ("data", "probe", "noise")
+        self.blocks = [
+            (block, {name: Stream(seeds[block], name, device) for name in purposes})
+            for block in (slice(k, k + at_once) for k in range(0, len(number), at_once))
+        ]
+
+        matching = form.jacobian_matching
+        needs_v = matching != "none" and form.jacobian_estimator == "sampled"
+        needs_noise = matching == "smoothed"
+        base = torch.zeros(form.batch_size, form.d_in, dtype=form.torch_dtype, device=device)
+        points = self.points[:0] if self.literal else self.points
+        fracs = [0.0 if self.literal else e.repeat_frac for e in experiments]
+        copies = COPIES if needs_v or needs_noise else 1
+        rows = mixture(base, points, 0.0, copies)[0]
+        self.weight: Float[Tensor, "n_inst rows"] = torch.stack(
+            [mixture(base, points, r, copies)[1] for r in fracs]
+        )
+        ones = torch.nn.functional.pad(rows, (0, 1), value=1.0)
+        self.drawn = {"x": ones.repeat(self.ahead, len(number), 1, 1)}
+        if needs_v:
+            self.drawn["v"] = torch.zeros_like(self.drawn["x"])
+        if needs_noise:
+            self.drawn["noise"] = torch.zeros_like(self.drawn["x"])
+        self.now: dict[str, Tensor] = {}
+
+    def draw(self) -> None:
+        """Go on to the next batch. Batches of several steps are drawn together."""
+        k = self.step % self.ahead
+        if k == 0:
+            steps = range(self.step, self.step + self.ahead)
+            for block, streams in self.blocks:
+                self._draw_block(steps, block, streams)
+        self.now = {name: part[k] for name, part in self.drawn.items()}
+        self.step += 1
+
+    def _draw_block(self, steps: range, block: slice, streams: dict[Purpose, Stream]) -> None:
+        B, d, dtype = self.form.batch_size, self.form.d_in, self.form.torch_dtype
+        u = streams["data"].uniform(steps, (B, d + self.literal), dtype)
+        base = sample_base(u[..., :d], self.density[block])
+        if self.literal:
+            for k, r in enumerate(self.drawn_frac[block]):
+                base[:, k] = replace_at_random(base[:, k], self.points, r, u[:, k, :, -1])
+        self.drawn["x"][:, block, :B, :-1] = base
+        shape = self.weight.shape[1], d
+        if "v" in self.drawn:
+            probe = streams["probe"]
+            draw = probe.signs if self.form.probe == "rademacher" else probe.normal
+            self.drawn["v"][:, block, :, :-1] = draw(steps, shape, dtype)
+        if "noise" in self.drawn:
+            self.drawn["noise"][:, block, :, :-1] = streams["noise"].normal(steps, shape, dtype)
+
+    def inputs(self, chunk: slice) -> dict[str, Tensor]:
+        """The present batch of a chunk, as :func:`faithnb.objectives.loss_terms` takes it."""
+        streams = self.seen_by(chunk)
+        seen = {name: part[streams][..., :-1] for name, part in self.now.items()}
+        return {"weight": self.weight[chunk], **seen}
+
+    def seen_by(self, chunk: slice) -> slice | Tensor:
+        """Which streams the instances of a chunk see: one stream for all, or one for each.
+
+        A slice where possible, which copies nothing, otherwise indices.
+        """
+        streams = self.stream[chunk]
+        first = streams[0]
+        if streams == [first] * len(streams):
+            return slice(first, first + 1)
+        if streams == list(range(first, first + len(streams))):
+            return slice(first, first + len(streams))
+        return torch.tensor(streams, device=self.weight.device)

@@ -1,0 +1,59 @@
+"""The matrix products that a step cannot do without, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from faithnb.experiment import Experiment
+from faithnb.training import Loop
+
+
+def of_a_step(form: Experiment) -> list[str]:
+    """Which products: forward and backward once, and what the matching term adds."""
+    once = ["encode", "decode", "back", "to decoder", "to encoder"]
+    if form.jacobian_matching == "none":
+        return once
+    again = ["encode"] if form.jacobian_matching == "smoothed" else []
+    if form.jacobian_estimator == "exact":
+        small = ["encoder pairs", "decoder pairs", "pairs to decoder", "pairs to encoder"]
+        return [*once, *again, "gate pairs", *small, "to decoder"]
+    return [*once, *again, *once]
+
+
+def alone(loop: Loop) -> Callable[[], None]:
+    """A function that does the products of one step of ``loop``, chunk by chunk."""
+    form = loop.form
+    rows, d_sae, d_out = loop.batches.weight.shape[1], form.d_sae, loop.target.d_out
+    products = of_a_step(form)
+    calls = []
+    for chunk in loop.chunks:
+        E, D = (w[chunk] for w in loop.weights)
+        n = len(E)
+        x = loop.batches.drawn["x"][0, :1].expand(n, -1, -1)
+        h, back = (torch.rand(n, rows, d_sae).to(E) for _ in range(2))
+        y = torch.rand(n, rows, d_out).to(E)
+        to_E, to_D = torch.empty_like(E), torch.empty_like(D)
+        pairs = torch.empty(n, d_sae, d_sae).to(E) if "gate pairs" in products else None
+        W = E[:, :-1]
+        operands = {
+            "encode": (x, E, h),
+            "decode": (h, D, y),
+            "back": (y, D.mT, back),
+            "to decoder": (h.mT, y, to_D),
+            "to encoder": (x.mT, back, to_E),
+            "gate pairs": (h.mT, h, pairs),
+            "encoder pairs": (W.mT, W, pairs),
+            "decoder pairs": (D, D.mT, pairs),
+            "pairs to decoder": (pairs, D, to_D),
+            "pairs to encoder": (W, pairs, torch.empty_like(W)),
+        }
+        calls += [operands[name] for name in products]
+
+    @torch.no_grad()
+    def run() -> None:
+        for a, b, out in calls:
+            torch.bmm(a, b, out=out)
+
+    return run
