@@ -64,8 +64,11 @@ class Stream:
         if n not in self.places:
             places = torch.arange(n, dtype=torch.int32, device=self.key.device)
             self.places[n] = mix(places + 0x2545F491)
-        steps = torch.tensor(step, dtype=torch.int32).to(self.key.device)
-        return mix(self.places[n] + mix(self.key ^ steps[..., None])[..., None])
+        steps = range(step, step + 1) if isinstance(step, int) else step
+        # made on the device: a copy from the host would wait for all that was asked of it before
+        at = torch.arange(steps.start, steps.stop, dtype=torch.int32, device=self.key.device)
+        words = mix(self.places[n] + mix(self.key ^ at[:, None])[..., None])
+        return words[0] if isinstance(step, int) else words
 
     def uniform(
         self, step: int | range, shape: Sequence[int], dtype: torch.dtype = torch.float32

@@ -15,21 +15,19 @@ import xarray as xr
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from faithnb.batches import Batches
+from faithnb.batches import COPIES, Batches
 from faithnb.experiment import Experiment
 from faithnb.gradients import LossGradient
 from faithnb.metrics import table
 from faithnb.objectives import TERMS, loss_terms
 from faithnb.transcoder import Transcoder
 
-COPIES = 16
-"""Rows a repeated point is split over when noise is drawn row by row (probes, smoothing)."""
-
 N_RECORDS = 100
 """How many steps of a training are kept in its history, at most; the first and last are."""
 
-MAX_INSTANCES = {"cpu": 64, "cuda": 4096}
-"""Instances trained side by side in one ensemble; more are trained one ensemble after the other."""
+MAX_INSTANCES = 64
+"""Instances trained side by side in one ensemble, more are trained one ensemble after the other;
+on a GPU as many as its free memory holds."""
 
 DIVERGED_AT = 100.0
 """A last loss above this multiple of the first one (or of d_in, the most that |x|² can be on base
@@ -44,9 +42,12 @@ SCALARS = (
 )
 """Fields that enter the loss as one number an instance."""
 
-CHUNK_BYTES = {"cpu": 2**21, "cuda": 2**29}
+CHUNK_BYTES = {"cpu": 2**21, "cuda": 2**27}
 """Size of a hidden layer of all instances computed together: what the caches of a CPU hold, and
 enough to keep a GPU busy."""
+
+COPIES_IN_FLIGHT = 12
+"""Arrays as large as that at any time, at most; `make bench` measures it."""
 
 OWN = (*SCALARS, "seed", "density", "repeat_frac")
 """Fields in which experiments may differ and still share an ensemble."""
@@ -132,7 +133,7 @@ def train(
     device = _device(device)
 
     ensembles, histories, diverged = [], [], []
-    chunks = list(_chunks(experiments, MAX_INSTANCES.get(device.type, 64)))
+    chunks = list(_chunks(experiments, device))
     total = sum(experiments[chunk[0]].steps for chunk in chunks)
     with tqdm(total=total, unit="step", desc="training", disable=not progress) as bar:
         for chunk in chunks:
@@ -158,8 +159,8 @@ def _device(device: str | torch.device) -> torch.device:
     return torch.device(device)
 
 
-def _chunks(experiments: Sequence[Experiment], size: int) -> Iterator[list[int]]:
-    """Indices of experiments that can share an ensemble, at most ``size`` at a time.
+def _chunks(experiments: Sequence[Experiment], device: torch.device) -> Iterator[list[int]]:
+    """Indices of experiments that can share an ensemble, as many as the device takes at a time.
 
     Those that share a seed stand together, so that fewer ensembles draw the same data.
     """
@@ -169,6 +170,7 @@ def _chunks(experiments: Sequence[Experiment], size: int) -> Iterator[list[int]]
         groups[form, experiment.contribution_coefficient > 0].append(i)
     for members in groups.values():
         members.sort(key=lambda i: (experiments[i].seed, experiments[i].density))
+        size = max_instances(experiments[members[0]], device)
         for start in range(0, len(members), size):
             yield members[start : start + size]
 
@@ -200,8 +202,8 @@ class Loop:
             name: torch.tensor([getattr(e, name) for e in experiments], **as_form)
             for name in SCALARS
         }
-        size = chunk_size(form, device)
-        self.chunks = [slice(i, i + size) for i in range(0, len(experiments), size)]
+        self.chunk_size = chunk_size(form, device)
+        self.chunks = _slices(len(experiments), self.chunk_size)
         self.gradient = LossGradient(form, self.target, self.scalars, self.batches, self.chunks)
         self.optimiser = torch.optim.Adam(self.weights, lr=form.learning_rate, fused=True)
 
@@ -211,18 +213,21 @@ class Loop:
 
     @torch.no_grad()
     def terms(self) -> Tensor:
-        """The terms of the loss on the present batch, ``[n_terms, n_inst]``."""
+        """The terms of the loss on the present batch, ``[n_terms, n_inst]``.
+
+        A quarter of a chunk at a time: written for reading, they take much memory.
+        """
         values = torch.zeros(
             len(TERMS), len(self.batches.stream), device=self.batches.weight.device
         )
-        for chunk in self.chunks:
-            scalars = {name: scalar[chunk] for name, scalar in self.scalars.items()}
+        for part in _slices(len(self.batches.stream), -(-self.chunk_size // 4)):
+            scalars = {name: scalar[part] for name, scalar in self.scalars.items()}
             terms = loss_terms(
-                self.form, self.transcoder[chunk], self.target,
-                **self.batches.inputs(chunk), **scalars,
+                self.form, self.transcoder[part], self.target,
+                **self.batches.inputs(part), **scalars,
             )  # fmt: skip
             for name, value in terms.items():
-                values[TERMS.index(name), chunk] = value
+                values[TERMS.index(name), part] = value
         return values
 
     def update(self) -> None:
@@ -231,6 +236,22 @@ class Loop:
         now = rate(self.form, self.batches.step - 1)
         self.optimiser.param_groups[0]["lr"] = self.form.learning_rate * now
         self.optimiser.step()
+
+
+def _slices(n: int, size: int) -> list[slice]:
+    return [slice(i, min(i + size, n)) for i in range(0, n, size)]
+
+
+def max_instances(form: Experiment, device: torch.device) -> int:
+    """How many instances of a form one ensemble holds on a device."""
+    if device.type != "cuda":
+        return MAX_INSTANCES
+    n_weights = (2 * form.d_in + 1) * form.d_sae
+    weights = 8 * n_weights  # themselves, gradients, Adam's two moments, the same scaled
+    seen = 6 * (form.batch_size + COPIES) * (form.d_in + 1)  # x, v, noise, and to draw them
+    of_one = (weights + seen) * form.torch_dtype.itemsize
+    free = 0.8 * torch.cuda.mem_get_info(device)[0] - COPIES_IN_FLIGHT * CHUNK_BYTES["cuda"]
+    return max(MAX_INSTANCES, int(free / of_one))
 
 
 def chunk_size(form: Experiment, device: torch.device) -> int:
@@ -245,13 +266,13 @@ def _train_ensemble(
     loop = Loop(experiments, device)
     steps = experiments[0].steps
     recorded = np.unique(np.linspace(0, steps - 1, N_RECORDS).astype(int))
+    record_of = {int(step): record for record, step in enumerate(recorded)}
     history = torch.zeros(len(recorded), len(TERMS), len(experiments), device=device)
     step = 0
     try:
         for step in range(steps):
             loop.draw()
-            if step in recorded:
-                record = int(np.searchsorted(recorded, step))
+            if (record := record_of.get(step)) is not None:
                 history[record] = loop.terms()
                 if not bar.disable:
                     mean_loss = history[record].sum(0).mean()

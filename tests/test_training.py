@@ -8,9 +8,16 @@ from faithnb import batches as batches_module
 from faithnb import training
 from faithnb.batches import Batches
 from faithnb.data import sample_base
-from faithnb.experiment import Experiment
+from faithnb.experiment import Experiment, ParameterError
 from faithnb.objectives import loss_terms
-from faithnb.training import DivergenceWarning, rate, train
+from faithnb.training import (
+    DivergenceWarning,
+    Loop,
+    chunk_size,
+    max_instances,
+    rate,
+    train,
+)
 from faithnb.transcoder import Transcoder
 
 SMALL = Experiment(d_in=6, d_sae=16, batch_size=64, steps=40, repeat_frac=0.1)
@@ -84,7 +91,7 @@ def test_mixed_structures_come_back_in_order():
 
 
 def test_more_instances_than_an_ensemble_holds(monkeypatch):
-    monkeypatch.setitem(training.MAX_INSTANCES, "cpu", 3)
+    monkeypatch.setattr(training, "MAX_INSTANCES", 3)
     experiments = [replace(SMALL, seed=s % 4, repeat_frac=0.02 * s) for s in range(8)]
     trained = train(experiments, progress=False)
     assert [len(i) for i, _ in trained.ensembles] == [3, 3, 2]
@@ -93,6 +100,44 @@ def test_more_instances_than_an_ensemble_holds(monkeypatch):
             largest_difference(trained.transcoder[i], train(experiments[i], progress=False)[0])
             < 1e-6
         )
+
+
+@pytest.mark.parametrize("matching", ["none", "plain", "smoothed", "finite"])
+@pytest.mark.parametrize("kink", ["zero", "masked"])
+@pytest.mark.parametrize("estimator", ["sampled", "exact"])
+def test_a_step_never_waits_for_a_value(matching, kink, estimator):
+    """Tensors without values: whatever looks at one, and would wait for a GPU, fails."""
+    try:
+        form = replace(SMALL, jacobian_matching=matching, kink=kink, jacobian_estimator=estimator,
+                       contribution_coefficient=0.1)  # fmt: skip
+    except ParameterError:
+        return
+    experiments = [replace(form, seed=s) for s in (0, 0, 1, 2, 2)]
+    loop = Loop(experiments, torch.device("meta"))
+    for _ in range(3):
+        loop.draw()
+        loop.gradient(*loop.weights, *loop.gradients)
+    assert loop.terms().device.type == "meta"
+    with pytest.raises(RuntimeError, match="meta"):
+        loop.weights[0].sum().item()
+
+
+def test_a_gpu_takes_as_many_instances_as_its_memory_holds(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 2 * free))
+    cuda = torch.device("cuda")
+    free = 140 * 2**30
+    assert max_instances(Experiment(), cuda) > 100_000
+    wide = Experiment(d_in=64, d_sae=256, batch_size=4096)
+    assert 1_000 < max_instances(wide, cuda) < max_instances(Experiment(), cuda)
+    free = 2 * 2**30
+    assert max_instances(wide, cuda) == training.MAX_INSTANCES
+    assert max_instances(wide, CPU) == training.MAX_INSTANCES
+
+
+def test_chunks_fill_the_cache_and_hold_at_least_one():
+    assert chunk_size(Experiment(), CPU) == 16
+    assert chunk_size(replace(Experiment(), dtype="float64"), CPU) == 8
+    assert chunk_size(Experiment(d_sae=100_000), CPU) == 1
 
 
 def test_history_holds_the_named_terms_and_their_sum():
