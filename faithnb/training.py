@@ -133,15 +133,15 @@ def train(
     device = _device(device)
 
     ensembles, histories, diverged = [], [], []
-    chunks = list(_chunks(experiments, device))
-    total = sum(experiments[chunk[0]].steps for chunk in chunks)
+    alike = list(groups(experiments, device))
+    total = sum(experiments[group[0]].steps for group in alike)
     with tqdm(total=total, unit="step", desc="training", disable=not progress) as bar:
-        for chunk in chunks:
-            transcoder, history = _train_ensemble([experiments[i] for i in chunk], device, bar)
-            ensembles.append((tuple(chunk), transcoder))
-            histories.append(history.assign_coords(inst=list(chunk)))
+        for group in alike:
+            transcoder, history = _train_ensemble([experiments[i] for i in group], device, bar)
+            ensembles.append((tuple(group), transcoder))
+            histories.append(history.assign_coords(inst=list(group)))
             bad = _diverged(transcoder, history)
-            diverged += [i for i, is_bad in zip(chunk, bad, strict=True) if is_bad]
+            diverged += [i for i, is_bad in zip(group, bad, strict=True) if is_bad]
     diverged.sort()
     _warn_of_divergence(experiments, diverged)
     history = xr.concat(histories, dim="inst", join="outer").sortby("inst")
@@ -159,16 +159,16 @@ def _device(device: str | torch.device) -> torch.device:
     return torch.device(device)
 
 
-def _chunks(experiments: Sequence[Experiment], device: torch.device) -> Iterator[list[int]]:
+def groups(experiments: Sequence[Experiment], device: torch.device) -> Iterator[list[int]]:
     """Indices of experiments that can share an ensemble, as many as the device takes at a time.
 
     Those that share a seed stand together, so that fewer ensembles draw the same data.
     """
-    groups = defaultdict(list)
+    alike = defaultdict(list)
     for i, experiment in enumerate(experiments):
         form = tuple(getattr(experiment, name) for name in SHARED)
-        groups[form, experiment.contribution_coefficient > 0].append(i)
-    for members in groups.values():
+        alike[form, experiment.contribution_coefficient > 0].append(i)
+    for members in alike.values():
         members.sort(key=lambda i: (experiments[i].seed, experiments[i].density))
         size = max_instances(experiments[members[0]], device)
         for start in range(0, len(members), size):

@@ -1,0 +1,1 @@
+"""How fast, and compared to what: ``make bench``, or ``python -m benchmarks`` in ``tests``."""

@@ -1,0 +1,273 @@
+"""The four tables. Every figure that is compared is a ratio measured within one run."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from benchmarks import loops, memory, products, timing
+from faithnb import AbsoluteValue, CircuitMap, Experiment, train
+from faithnb.data import evaluation_sample, pad_points
+from faithnb.training import Loop, groups
+
+LIGHT = Experiment(repeat_frac=0.05)
+MATCHED = {"jacobian_coefficient": 0.03}
+FORMS = {
+    "none": LIGHT,
+    "plain, sampled": replace(LIGHT, jacobian_matching="plain", **MATCHED),
+    "plain, exact": replace(
+        LIGHT, jacobian_matching="plain", jacobian_estimator="exact", **MATCHED
+    ),
+    "smoothed, sampled": replace(LIGHT, jacobian_matching="smoothed", **MATCHED),
+    "finite": replace(LIGHT, jacobian_matching="finite", **MATCHED),
+}
+"""The headline setting with each way to match Jacobians."""
+
+FEW_SEEDS = 4
+MICRO = 1e6
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured: shapes ``(d_in, n_inst)`` of the first table, and how often."""
+
+    shapes: tuple[tuple[int, int], ...]
+    rounds: int
+    slice_s: float
+    wide_loops: bool = False
+
+
+SIZES = {
+    "short": Size(((16, 1), (16, 64)), rounds=5, slice_s=0.03),
+    "normal": Size(
+        (*((16, n) for n in (1, 16, 64, 256)), *((64, n) for n in (1, 16))), rounds=7, slice_s=0.04
+    ),
+    "full": Size(
+        tuple((d, n) for d in (16, 64) for n in (1, 16, 64, 256)),
+        rounds=15, slice_s=0.1, wide_loops=True,
+    ),
+}  # fmt: skip
+"""``short`` for the book, ``normal`` for two cores and five minutes, ``full`` for everything."""
+
+
+class Ensembles:
+    """Experiments in training, grouped as :func:`faithnb.training.train` groups them."""
+
+    def __init__(self, form: Experiment, n_inst: int, n_seeds: int, device: torch.device):
+        # so many steps that the learning rate stays where it is
+        form = replace(form, steps=10**6, warmup_frac=0, decay_frac=0)
+        experiments = [replace(form, seed=i % n_seeds) for i in range(n_inst)]
+        self.loops = [
+            Loop([experiments[i] for i in group], device) for group in groups(experiments, device)
+        ]
+
+    def step(self) -> None:
+        """One step of every instance, drawing its data included."""
+        for loop in self.loops:
+            loop.draw()
+            loop.update()
+
+    def step_with_terms(self) -> None:
+        """The same with the terms of the loss, as at the steps that the history keeps."""
+        for loop in self.loops:
+            loop.draw()
+            loop.terms()
+            loop.update()
+
+    def products(self) -> Callable[[], None]:
+        """The matrix products of one such step, and nothing else."""
+        each = [products.alone(loop) for loop in self.loops]
+
+        def run() -> None:
+            for of_loop in each:
+                of_loop()
+
+        return run
+
+
+def wide(form: Experiment, d_in: int) -> Experiment:
+    """The form in other dimensions, with the headline's four features a coordinate."""
+    return replace(form, d_in=d_in, d_sae=4 * d_in)
+
+
+def median_us(times: list[float], n_inst: int = 1) -> float:
+    return statistics.median(times) / n_inst * MICRO
+
+
+def steps(size: Size, device: torch.device) -> pd.DataFrame:
+    """A model-step against its matrix products alone."""
+    cells = [
+        (d_in, n_inst, n_seeds, name)
+        for d_in, n_inst in size.shapes
+        for n_seeds in sorted({min(FEW_SEEDS, n_inst), n_inst})
+        for name in FORMS
+    ]
+    rows = []
+    for d_in, n_inst, n_seeds, name in tqdm(cells, desc="steps", unit="cell"):
+        ensembles = Ensembles(wide(FORMS[name], d_in), n_inst, n_seeds, device)
+        times = timing.side_by_side(
+            {"step": ensembles.step, "products": ensembles.products()}, size.rounds, size.slice_s
+        )
+        rows.append({
+            "matching": name, "d_in": d_in, "instances": n_inst, "seeds": n_seeds,
+            "step_us": median_us(times["step"], n_inst),
+            "products_us": median_us(times["products"], n_inst),
+            **timing.ratio(times["step"], times["products"]),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def ways(size: Size, device: torch.device) -> pd.DataFrame:
+    """Ordinary loops against ours, and what matching costs in each way."""
+    eager = {
+        "eager loop, no matching": loops.without,
+        "eager loop, one probe": loops.by_one_probe,
+        "eager loop, d backward passes": loops.by_d_passes,
+        "eager loop, jacrev of each sample": loops.by_jacrev,
+    }
+    plain_eager, one_probe, d_passes, jacrev = eager
+    ours = {f"64 of ours, {name}": name for name in FORMS}
+    no_matching, sampled, exact, *_ = ours
+    one = "1 of ours, none"
+    faster = [
+        (plain_eager, no_matching), (one_probe, sampled), (d_passes, sampled), (d_passes, exact),
+        (jacrev, exact), (plain_eager, one),
+    ]  # fmt: skip
+    dearer = [(way, plain_eager) for way in (one_probe, d_passes, jacrev)]
+    dearer += [(way, no_matching) for way in list(ours)[1:]]
+
+    rows = []
+    for d_in in tqdm((16, 64) if size.wide_loops else (16,), desc="ways", unit="width"):
+        matched = wide(FORMS["plain, sampled"], d_in)
+        subjects = {way: loops.step(matched, match, device) for way, match in eager.items()}
+        for way, name in ours.items():
+            subjects[way] = Ensembles(wide(FORMS[name], d_in), 64, FEW_SEEDS, device).step
+        subjects[one] = Ensembles(wide(LIGHT, d_in), 1, 1, device).step
+        times = timing.side_by_side(subjects, size.rounds, size.slice_s)
+        for way in ours:
+            times[way] = [t / 64 for t in times[way]]
+        rows += [
+            {
+                "d_in": d_in, "compares": kind, "way": way, "us": median_us(times[way]),
+                "than": other, "than_us": median_us(times[other]),
+                **timing.ratio(times[way], times[other]),
+            }
+            for kind, pairs in (("speed", faster), ("cost of matching", dearer))
+            for way, other in pairs
+        ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def scaling(size: Size, device: torch.device) -> pd.DataFrame:
+    """A model-step without matching at other sizes, against the headline's; one thing at a time."""
+    changes: list[tuple[str, int, Experiment, int]] = [
+        *(("instances", n, LIGHT, n) for n in (1, 4, 16, 256)),
+        *(("d_in, d_sae = 4 d_in", d, wide(LIGHT, d), 64) for d in (4, 8, 32, 64)),
+        *(("d_sae", h, replace(LIGHT, d_sae=h), 64) for h in (16, 32, 128, 256)),
+        *(("batch_size", b, replace(LIGHT, batch_size=b), 64) for b in (64, 128, 1024, 2048)),
+    ]
+    rows = []
+    cores = torch.get_num_threads()
+    base = Ensembles(LIGHT, 64, FEW_SEEDS, device)
+
+    def compare(axis: str, value: int, step: Callable[[], object], n: int) -> None:
+        times = timing.side_by_side(
+            {"headline": base.step, "step": step}, size.rounds, size.slice_s
+        )
+        each = {
+            "headline": [t / 64 for t in times["headline"]],
+            "step": [t / n for t in times["step"]],
+        }
+        rows.append({
+            "axis": axis, "value": value, "step_us": median_us(each["step"]),
+            "headline_us": median_us(each["headline"]),
+            **timing.ratio(each["step"], each["headline"]),
+        })  # fmt: skip
+
+    for axis, value, form, n in tqdm(changes, desc="scaling", unit="cell"):
+        compare(axis, value, Ensembles(form, n, min(n, FEW_SEEDS), device).step, n)
+
+    def on_one_core() -> None:
+        torch.set_num_threads(1)
+        base.step()
+        torch.set_num_threads(cores)
+
+    if device.type == "cpu" and cores > 1:
+        compare(f"cores (headline: {cores})", 1, on_one_core, 64)
+    return pd.DataFrame(rows)
+
+
+def memory_peaks(size: Size, device: torch.device) -> pd.DataFrame:
+    """The peak of a training loop, in copies of the hidden layer of the chunk in flight."""
+    rows = []
+    cells = [(name, n_seeds) for name in FORMS for n_seeds in (FEW_SEEDS, 64)]
+    for name, n_seeds in tqdm(cells, desc="memory", unit="cell"):
+        form = FORMS[name]
+        ensembles = None
+
+        def start_and_step(form: Experiment = form, n_seeds: int = n_seeds) -> None:
+            nonlocal ensembles
+            ensembles = Ensembles(form, 64, n_seeds, device)
+            for _ in range(2):
+                ensembles.step_with_terms()
+
+        peak = memory.peak_bytes(start_and_step)
+        assert ensembles is not None
+        in_flight = min(64, ensembles.loops[0].chunk_size)
+        hidden = in_flight * form.batch_size * form.d_sae * form.torch_dtype.itemsize
+        rows.append({
+            "matching": name, "instances": 64, "seeds": n_seeds, "peak_MB": peak / 1e6,
+            "copies": peak / hidden,
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def measuring(size: Size, device: torch.device) -> pd.DataFrame:
+    """Metrics and circuits of 64 instances, against a hundred steps of training them."""
+    experiments = [replace(LIGHT, seed=s, steps=200) for s in range(64)]
+    trained = train(experiments, device=device, progress=False)
+    target, p = AbsoluteValue(LIGHT.d_in), pad_points(LIGHT.points, LIGHT.d_in)
+    x = evaluation_sample(LIGHT.d_in, LIGHT.density)
+    training = Ensembles(LIGHT, 64, 64, device)
+
+    def hundred_steps() -> None:
+        for _ in range(100):
+            training.step()
+
+    def circuits() -> None:
+        CircuitMap.of(trained.transcoder, target, x, p).circuit_match()
+
+    subjects = {"train": hundred_steps, "metrics": trained.metrics, "circuits": circuits}
+    times = timing.side_by_side(subjects, min(size.rounds, 3), 0)
+    return pd.DataFrame([
+        {
+            "what": f"{name} of 64 instances", "seconds": statistics.median(times[name]),
+            "hundred_steps_s": statistics.median(times["train"]),
+            **timing.ratio(times[name], times["train"]),
+        }
+        for name in ("metrics", "circuits")
+    ])  # fmt: skip
+
+
+def many(size: Size, device: torch.device) -> pd.DataFrame:
+    """A GPU's work: 10,000 transcoders, 3,000 steps each."""
+    experiments = [
+        replace(LIGHT, seed=i % 20, sparsity_coefficient=0.01 * (1 + i // 20))
+        for i in range(10_000)
+    ]
+    seconds = timing.seconds(lambda: train(experiments, device=device), 1)
+    return pd.DataFrame([{
+        "instances": len(experiments), "steps": LIGHT.steps, "seconds": seconds,
+        "step_us": seconds / len(experiments) / LIGHT.steps * MICRO,
+    }])  # fmt: skip
+
+
+TABLES = {
+    "steps": steps, "ways": ways, "scaling": scaling, "memory": memory_peaks,
+    "measuring": measuring, "many": many,
+}  # fmt: skip
