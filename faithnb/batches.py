@@ -40,6 +40,7 @@ class Batches:
             ``batch_size`` weigh the same, and so do all others.
         now: the present batch of every stream, each ``[n_streams, rows, d_in+1]``: points ``x``,
             and where the experiments need them directions ``v`` (probes) and ``noise`` (N(0, I)).
+            These arrays stay where they are; ``draw`` writes into them.
     """
 
     def __init__(self, experiments: Sequence[Experiment], device: torch.device):
@@ -79,7 +80,9 @@ class Batches:
             self.drawn["v"] = torch.zeros_like(self.drawn["x"])
         if needs_noise:
             self.drawn["noise"] = torch.zeros_like(self.drawn["x"])
-        self.now: dict[str, Tensor] = {}
+        self.now = {name: part[0] for name, part in self.drawn.items()}
+        if self.ahead > 1:
+            self.now = {name: part.clone() for name, part in self.now.items()}
 
     def draw(self) -> None:
         """Go on to the next batch. Batches of several steps are drawn together."""
@@ -88,7 +91,9 @@ class Batches:
             steps = range(self.step, self.step + self.ahead)
             for block, streams in self.blocks:
                 self._draw_block(steps, block, streams)
-        self.now = {name: part[k] for name, part in self.drawn.items()}
+        if self.ahead > 1:
+            for name, part in self.drawn.items():
+                self.now[name].copy_(part[k])
         self.step += 1
 
     def _draw_block(self, steps: range, block: slice, streams: dict[Purpose, Stream]) -> None:

@@ -1,8 +1,7 @@
 """The gradient of the loss in closed form: what :func:`faithnb.training.train` follows.
 
 :mod:`faithnb.objectives` says what each term is; here is its derivative, a method a term, with the
-same names. Nothing of the size of the hidden layer is allocated in the training loop. Two changes
-of coordinates keep the work near its matrix products:
+same names. Three devices keep the work near its matrix products:
 
 * Inputs are homogeneous: points (x, 1) and directions (v, 0), read by E = (W_enc; b_enc). One
   product gives z, one the gradient of weights and biases together, and nothing that acts on
@@ -11,11 +10,15 @@ of coordinates keep the work near its matrix products:
   make the same transcoder, as a ReLU commutes with positive factors, and the penalty no longer
   needs the norms: tanh(s h_i ‖d_i‖) = tanh(h'_i). The terms are written in these coordinates; the
   chain rule leads back at the end.
+* All arrays stay where they are, so that the calls on them can be written down once, views
+  included, and a step only plays them (:class:`Tape`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -30,6 +33,17 @@ mask_where_off = torch.ops.aten.threshold_backward.grad_input
 
 times_sech2 = torch.ops.aten.tanh_backward.grad_input
 """times_sech2(u, t, grad_input=out): u (1 − t²), in one pass."""
+
+
+class Tape(list[Callable[[], object]]):
+    """Calls on fixed arrays: ``do(operation, *arrays)`` writes one down, ``play`` makes all."""
+
+    def __call__(self, operation: Callable[..., object], *args: Any, **kwargs: Any) -> None:
+        self.append(partial(operation, *args, **kwargs))
+
+    def play(self) -> None:
+        for call in self:
+            call()
 
 
 class Buffers(dict[tuple[str, tuple[int, ...]], Tensor]):
@@ -52,6 +66,9 @@ class LossGradient:
         scalars: coefficients and scales, each ``[n_inst]``.
         batches: what the instances see.
         chunks: instances whose hidden layers are computed together; they cover the ensemble.
+        weights: encoder (bias as last row) ``[n_inst, d_in+1, d_sae]`` and decoder
+            ``[n_inst, d_sae, d_out]``.
+        gradients: where to write theirs. All of these arrays are kept, and read at every call.
     """
 
     def __init__(
@@ -61,77 +78,139 @@ class LossGradient:
         scalars: Mapping[str, Tensor],
         batches: Batches,
         chunks: Sequence[slice],
+        weights: tuple[Tensor, Tensor],
+        gradients: tuple[Tensor, Tensor],
     ):
-        self.buffers = Buffers()
-        self.chunks = [
-            ChunkGradient(form, target, scalars, batches, chunk, self.buffers) for chunk in chunks
-        ]
-        self.penalised = form.sparsity_penalty != "none"
-        tanh = form.sparsity_penalty == "tanh"
-        self.tanh_scale = scalars["tanh_scale"] if tanh else torch.ones_like(scalars["tanh_scale"])
+        self.do, buffers = Tape(), Buffers()
+        scaled = weights
+        if form.sparsity_penalty != "none":
+            n = torch.empty_like(weights[1][..., 0])
+            scaled = torch.empty_like(weights[0]), torch.empty_like(weights[1])
+            s = scalars["tanh_scale"][:, None]
+            if form.sparsity_penalty == "l1":
+                s = torch.ones_like(s)
+            self.scale(s, n, weights, scaled)
+        for chunk in chunks:
+            own = {name: scalar[chunk, None, None] for name, scalar in scalars.items()}
+            arrays = [array[chunk] for array in (*scaled, *gradients)]
+            ChunkGradient(form, target, own, batches, chunk, arrays, buffers, self.do)
+        if form.sparsity_penalty != "none":
+            self.scale_back(s, n, scaled, gradients)
 
     @torch.no_grad()
-    def __call__(
-        self,
-        E: Float[Tensor, "n_inst d_in+1 d_sae"],
-        D: Float[Tensor, "n_inst d_sae d_out"],
-        grad_E: Float[Tensor, "n_inst d_in+1 d_sae"],
-        grad_D: Float[Tensor, "n_inst d_sae d_out"],
+    def __call__(self) -> None:
+        """Write the gradient of the loss on the present batch."""
+        self.do.play()
+
+    def scale(
+        self, s: Tensor, n: Tensor, weights: Sequence[Tensor], scaled: Sequence[Tensor]
     ) -> None:
-        """Write the gradient of the loss on the present batch into ``grad_E`` and ``grad_D``."""
-        if not self.penalised:
-            for chunk in self.chunks:
-                chunk(E, D, grad_E, grad_D)
-            return
-        s = self.tanh_scale[:, None]
-        n = D.norm(dim=-1).mul_(s)
-        E = torch.mul(E, n[:, None], out=self.buffers.like("scaled E", E))
-        D = torch.div(D, n[..., None], out=self.buffers.like("scaled D", D))
-        for chunk in self.chunks:
-            chunk(E, D, grad_E, grad_D)
-        through_n = torch.mul(E, grad_E, out=self.buffers.like("product E", E)).sum(1)
-        through_n -= torch.mul(D, grad_D, out=self.buffers.like("product D", D)).sum(-1)
-        grad_E.mul_(n[:, None])
-        grad_D.addcmul_(D, through_n.mul_(s * s)[..., None]).div_(n[..., None])
+        """n_i = s‖d_i‖, E'_i = n_i E_i, D'_i = D_i / n_i."""
+        do, (E, D), (scaled_E, scaled_D) = self.do, weights, scaled
+        do(torch.linalg.vector_norm, D, dim=-1, out=n)
+        do(n.mul_, s)
+        do(torch.mul, E, n[:, None], out=scaled_E)
+        do(torch.div, D, n[..., None], out=scaled_D)
+
+    def scale_back(
+        self, s: Tensor, n: Tensor, scaled: Sequence[Tensor], gradients: Sequence[Tensor]
+    ) -> None:
+        """∂E = n ∂E', and ∂D = (∂D' + s² (⟨E', ∂E'⟩ − ⟨D', ∂D'⟩) D') / n, feature by feature."""
+        do, (E, D), (grad_E, grad_D) = self.do, scaled, gradients
+        product_E, product_D = torch.empty_like(E), torch.empty_like(D)
+        through_E, through_D = torch.empty_like(n), torch.empty_like(n)
+        do(torch.mul, E, grad_E, out=product_E)
+        do(torch.sum, product_E, 1, out=through_E)
+        do(torch.mul, D, grad_D, out=product_D)
+        do(torch.sum, product_D, -1, out=through_D)
+        do(through_E.sub_, through_D)
+        do(through_E.mul_, s * s)
+        do(grad_D.addcmul_, D, through_E[..., None])
+        do(grad_D.div_, n[..., None])
+        do(grad_E.mul_, n[:, None])
 
 
 class ChunkGradient:
-    """Adds up the gradients of a form's terms for one chunk, in the scaled coordinates.
+    """Writes down the gradients of a form's terms for one chunk, in the scaled coordinates.
 
-    The hidden layer of the chunk takes two buffers (three for finite matching and masked kinks).
+    The hidden layer of a chunk takes two buffers (three for finite matching and masked kinks).
+
+    Args:
+        own: the chunk's coefficients and scales, each ``[n_inst, 1, 1]``.
+        arrays: the chunk's scaled encoder and decoder, and their gradients.
+        do: where to write the calls.
     """
 
     def __init__(
         self,
         form: Experiment,
         target: Target,
-        scalars: Mapping[str, Tensor],
+        own: Mapping[str, Tensor],
         batches: Batches,
         chunk: slice,
+        arrays: Sequence[Tensor],
         buffers: Buffers,
+        do: Tape,
     ):
-        self.form, self.target, self.batches = form, target, batches
-        self.chunk, self.streams = chunk, batches.seen_by(chunk)
-        self.buffer = buffers.like
+        self.form, self.target, self.batches, self.do = form, target, batches, do
+        self.streams, self.buffer = batches.seen_by(chunk), buffers.like
+        self.E, self.D, self.grad_E, self.grad_D = E, D, _, _ = arrays
+        self.W_enc, self.grad_W = self.E[:, :-1], self.grad_E[:, :-1]
+        self.sigma = own["perturbation_scale"]
 
         weight = batches.weight[chunk].T[..., None, None]
-        own = {name: scalar[chunk, None, None] for name, scalar in scalars.items()}
-        mu, self.sigma = own["jacobian_coefficient"], own["perturbation_scale"]
-        factors: dict[str, float | Tensor] = {
+        B, rows = form.batch_size, batches.weight.shape[1]
+        self.parts = [(slice(None, B), weight[0])]
+        if rows > B:
+            self.parts.append((slice(B, None), weight[-1]))
+        mu = own["jacobian_coefficient"]
+        self.factors: dict[str, float | Tensor] = {
             "reconstruction": 2.0,
             "sparsity": own["sparsity_coefficient"],
             "jacobian": 2 * mu,
             "finite": 2 * mu / self.sigma.square(),
             "contribution": own["contribution_coefficient"],
         }
-        B = form.batch_size
-        parts = [(slice(None, B), weight[0])]
-        if batches.weight.shape[1] > B:
-            parts.append((slice(B, None), weight[-1]))
-        self.weights = {
-            name: [(rows, factor * w) for rows, w in parts] for name, factor in factors.items()
-        }
-        self.weights["root"] = [(rows, w.sqrt()) for rows, w in self.weights["jacobian"]]
+
+        n, d_sae, d_out = D.shape
+        self.h = self.buffer("h", E, n, rows, d_sae)
+        self.grad_z = self.buffer("grad_z", self.h)
+        self.error = self.buffer("error", E, n, rows, d_out)
+        self.write()
+
+    def write(self) -> None:
+        """The forward pass, then term by term."""
+        form, do, h, error, grad_z = self.form, self.do, self.h, self.error, self.grad_z
+        x = self.see("x")
+        do(torch.bmm, self.each(x), self.E, out=h)
+        do(h.relu_)
+        do(torch.bmm, h, self.D, out=error)
+        do(minus, error, self.target, x[..., :-1])
+        if form.jacobian_matching == "finite":
+            moved = self.finite_difference(x)
+        self.weigh(error, "reconstruction")
+        if form.jacobian_matching == "finite":
+            do(error.sub_, moved[2])
+
+        self.sparsity()
+        do(grad_z.baddbmm_, error, self.D.mT, beta=int(form.sparsity_penalty != "none"))
+        do(mask_where_off, grad_z, h, 0, grad_input=grad_z)
+        do(torch.bmm, h.mT, error, out=self.grad_D)
+        do(torch.bmm, self.each(x).mT, grad_z, out=self.grad_E)
+
+        if form.contribution_coefficient > 0:
+            self.contribution()
+        if form.jacobian_matching == "finite":
+            self.through(*moved)
+        elif form.jacobian_matching != "none":
+            if form.jacobian_matching == "smoothed":
+                x = self.move(x, self.see("noise"))
+                do(torch.bmm, x, self.E, out=h)
+                do(h.relu_)
+            if form.jacobian_estimator == "exact":
+                self.exact(x[..., :-1])
+            else:
+                self.sampled(x[..., :-1])
 
     def see(self, name: str) -> Tensor:
         """What the instances see of x, v or noise: ``[n_inst, rows, d_in+1]``, or with a first
@@ -139,151 +218,136 @@ class ChunkGradient:
         streams = self.batches.now[name]
         if isinstance(self.streams, slice):
             return streams[self.streams]
-        out = self.buffer(f"seen {name}", streams, len(self.streams), *streams.shape[1:])
-        return torch.index_select(streams, 0, self.streams, out=out)
+        seen = self.buffer(f"seen {name}", streams, len(self.streams), *streams.shape[1:])
+        self.do(torch.index_select, streams, 0, self.streams, out=seen)
+        return seen
 
-    def weigh(self, u: Tensor, term: str) -> Tensor:
-        """u_b ← c ω_b u_b, with the term's factor c; the rows of a part share their weight."""
-        for rows, weight in self.weights[term]:
-            u[:, rows].mul_(weight)
-        return u
-
-    def __call__(self, E: Tensor, D: Tensor, grad_E: Tensor, grad_D: Tensor) -> None:
-        form, c = self.form, self.chunk
-        E, D, grad_E, grad_D = weights = E[c], D[c], grad_E[c], grad_D[c]
-        n, (_, d_sae, d_out) = len(E), D.shape
-        x = self.see("x")
-        rows = x.shape[1]
-        X = x.expand(n, -1, -1)
-
-        h = self.buffer("h", E, n, rows, d_sae)
-        torch.bmm(X, E, out=h).relu_()
-        error = self.buffer("error", D, n, rows, d_out)
-        torch.bmm(h, D, out=error).sub_(self.target(x[..., :-1]))
-        moved = None
-        if form.jacobian_matching == "finite":
-            moved = self.finite_difference(E, D, x, error)
-        grad_y = self.weigh(error, "reconstruction")
-        if moved is not None:
-            grad_y -= moved[2]
-
-        grad_z = self.sparsity(h)
-        grad_z.baddbmm_(grad_y, D.mT, beta=0 if form.sparsity_penalty == "none" else 1)
-        mask_where_off(grad_z, h, 0, grad_input=grad_z)
-        torch.bmm(h.mT, grad_y, out=grad_D)
-        torch.bmm(X.mT, grad_z, out=grad_E)
-
-        if form.contribution_coefficient > 0:
-            self.contribution(*weights, h)
-        if moved is not None:
-            x, h, grad_y = moved
-            torch.bmm(grad_y, D.mT, out=grad_z)
-            mask_where_off(grad_z, h, 0, grad_input=grad_z)
-            grad_D.baddbmm_(h.mT, grad_y)
-            grad_E.baddbmm_(x.mT, grad_z)
-        elif form.jacobian_matching != "none":
-            if form.jacobian_matching == "smoothed":
-                x = self.move(x, self.see("noise"))
-                torch.bmm(x, E, out=h).relu_()
-            if form.jacobian_estimator == "exact":
-                self.exact(*weights, x[..., :-1], h)
-            else:
-                self.sampled(*weights, x[..., :-1], h)
+    def each(self, seen: Tensor) -> Tensor:
+        """The same with an axis for every instance."""
+        return seen.expand(len(self.E), -1, -1)
 
     def move(self, x: Tensor, by: Tensor) -> Tensor:
         """x + σ by; a direction leaves the last coordinate of a point at 1."""
-        out = self.buffer("moved", x, len(self.sigma), *x.shape[1:])
-        return torch.addcmul(x, by, self.sigma, out=out)
+        moved = self.buffer("moved", x, *self.each(x).shape)
+        self.do(torch.addcmul, x, by, self.sigma, out=moved)
+        return moved
 
-    def sparsity(self, h: Tensor) -> Tensor:
+    def weigh(self, u: Tensor, term: str, root: bool = False) -> None:
+        """u_b ← c ω_b u_b with the term's factor c (or its root); all rows of a part at once."""
+        for rows, weight in self.parts:
+            factor = self.factors[term] * weight
+            self.do(u[:, rows].mul_, factor.sqrt() if root else factor)
+
+    def where_on(self, term: str, root: bool = False) -> Tensor:
+        """c ω_b (or its root) where a feature is on, 0 elsewhere."""
+        for rows, weight in self.parts:
+            h, factor = self.h[:, rows], self.factors[term] * weight
+            factor = (factor.sqrt() if root else factor).expand_as(h)
+            self.do(mask_where_off, factor, h, 0, grad_input=self.grad_z[:, rows])
+        return self.grad_z
+
+    def sparsity(self) -> None:
         """∂(penalty)/∂h, before masking. tanh: λ ω_b (1 − tanh² h); L1: λ ω_b."""
-        grad_z = self.buffer("grad_z", h)
         if self.form.sparsity_penalty == "tanh":
-            torch.tanh(h, out=grad_z)
-            for rows, weight in self.weights["sparsity"]:
-                part = grad_z[:, rows]
-                times_sech2(weight.expand_as(part), part, grad_input=part)
-        elif self.form.sparsity_penalty == "l1":
-            for rows, weight in self.weights["sparsity"]:
-                grad_z[:, rows] = weight
-        return grad_z
+            self.do(torch.tanh, self.h, out=self.grad_z)
+        for rows, weight in self.parts:
+            part, factor = self.grad_z[:, rows], self.factors["sparsity"] * weight
+            if self.form.sparsity_penalty == "tanh":
+                self.do(times_sech2, factor.expand_as(part), part, grad_input=part)
+            elif self.form.sparsity_penalty == "l1":
+                self.do(part.copy_, factor.expand_as(part))
 
-    def where_on(self, term: str, h: Tensor) -> Tensor:
-        """The weights of a term where a feature is on, 0 elsewhere."""
-        out = self.buffer("grad_z", h)
-        for rows, weight in self.weights[term]:
-            part = h[:, rows]
-            mask_where_off(weight.expand_as(part), part, 0, grad_input=out[:, rows])
-        return out
-
-    def sampled(
-        self, E: Tensor, D: Tensor, grad_E: Tensor, grad_D: Tensor, x: Tensor, h: Tensor
-    ) -> None:
+    def sampled(self, x: Tensor) -> None:
         """μ Σ_b ω_b ‖J_T v − J_M v‖²: residual r, ∂D = 2 (on vE)ᵀ r, ∂E = 2 vᵀ (on rDᵀ).
 
         The gates are constants.
         """
+        do, h, on_v, residual, target = self.do, self.h, self.grad_z, self.error, self.target
         v = self.see("v")
-        V = v.expand(len(E), -1, -1)
-        on_v = torch.bmm(V, E, out=self.buffer("grad_z", h))
-        mask_where_off(on_v, h, 0, grad_input=on_v)
-        residual = torch.bmm(on_v, D, out=self.buffer("error", D, *h.shape[:2], D.shape[-1]))
-        residual -= self.target.jvp(x, v[..., :-1])
+        do(torch.bmm, self.each(v), self.E, out=on_v)
+        do(mask_where_off, on_v, h, 0, grad_input=on_v)
+        do(torch.bmm, on_v, self.D, out=residual)
+        do(minus, residual, target.jvp, x, v[..., :-1])
         if self.form.kink == "masked":
-            ignored_v = self.target.ignored(x) * v[..., :-1]
-            gate = torch.sign(h, out=self.buffer("gate", h))
-            residual -= ignored_v * (gate @ (E[:, :-1].mT * D) - self.target.slope(x))
+            gate, through = self.buffer("gate", h), self.buffer("through ignored", residual)
+
+            def leave_out_ignored() -> None:
+                through.copy_(target.ignored(x) * v[..., :-1]).neg_()
+                diagonal = torch.sign(h, out=gate) @ (self.W_enc.mT * self.D) - target.slope(x)
+                residual.addcmul_(through, diagonal)
+
+            do(leave_out_ignored)
         self.weigh(residual, "jacobian")
         if self.form.kink == "masked":
-            self.through_diagonal(E, D, grad_E, grad_D, gate, -ignored_v * residual)
-        grad_D.baddbmm_(on_v.mT, residual)
-        back = torch.bmm(residual, D.mT, out=on_v)
-        mask_where_off(back, h, 0, grad_input=back)
-        grad_E.baddbmm_(V.mT, back)
+            do(through.mul_, residual)
+            self.through_diagonal(gate, through)
+        do(self.grad_D.baddbmm_, on_v.mT, residual)
+        do(torch.bmm, residual, self.D.mT, out=on_v)
+        do(mask_where_off, on_v, h, 0, grad_input=on_v)
+        do(self.grad_E.baddbmm_, self.each(v).mT, on_v)
 
-    def exact(
-        self, E: Tensor, D: Tensor, grad_E: Tensor, grad_D: Tensor, x: Tensor, h: Tensor
-    ) -> None:
-        """μ Σ_b ω_b ‖J_T − J_M‖_F² in Gram form, each row scaled by g_b = √(2 μ ω_b).
+    def exact(self, x: Tensor) -> None:
+        """μ Σ_b ω_b ‖J_T − J_M‖_F² in Gram form, each row scaled by √(2 μ ω_b).
 
         The gates are constants here too.
         """
-        gate = self.where_on("root", h)
-        W_enc, grad_W = E[:, :-1], grad_E[:, :-1]
-        n, d_sae = D.shape[:2]
-        pairs = torch.bmm(gate.mT, gate, out=self.buffer("pairs", D, n, d_sae, d_sae))
+        do, W_enc, D, target, slope = self.do, self.W_enc, self.D, self.target, self.error
+        gate = self.where_on("jacobian", root=True)
+        n, d_sae, _ = D.shape
+        pairs = self.buffer("pairs", D, n, d_sae, d_sae)
         gram = self.buffer("gram", pairs)
-        grad_D.baddbmm_(torch.bmm(W_enc.mT, W_enc, out=gram).mul_(pairs), D)
-        grad_W.baddbmm_(W_enc, torch.bmm(D, D.mT, out=gram).mul_(pairs))
-        slope = self.weigh(self.target.slope(x).repeat(n // len(x), 1, 1), "root")
+        do(torch.bmm, gate.mT, gate, out=pairs)
+        do(torch.bmm, W_enc.mT, W_enc, out=gram)
+        do(gram.mul_, pairs)
+        do(self.grad_D.baddbmm_, gram, D)
+        do(torch.bmm, D, D.mT, out=gram)
+        do(gram.mul_, pairs)
+        do(self.grad_W.baddbmm_, W_enc, gram)
+        do(lambda: slope.copy_(target.slope(x)))
+        self.weigh(slope, "jacobian", root=True)
         if self.form.kink == "masked":
-            slope += self.target.ignored(x) * (gate @ (W_enc.mT * D) - slope)
-        self.through_diagonal(E, D, grad_E, grad_D, gate, slope.neg_())
+            do(lambda: slope.add_(target.ignored(x) * (gate @ (W_enc.mT * D) - slope)))
+        do(slope.neg_)
+        self.through_diagonal(gate, slope)
 
-    @staticmethod
-    def through_diagonal(
-        E: Tensor, D: Tensor, grad_E: Tensor, grad_D: Tensor, gate: Tensor, grad: Tensor
-    ) -> None:
+    def through_diagonal(self, gate: Tensor, grad: Tensor) -> None:
         """Chain rule through the Jacobian's diagonal, J_jj = Σ_i gate_i W_ji D_ij."""
-        grad_products = gate.mT @ grad
-        grad_E[:, :-1].addcmul_(grad_products.mT, D.mT)
-        grad_D.addcmul_(grad_products, E[:, :-1].mT)
+        grad_products = self.buffer("products", self.D)
+        self.do(torch.bmm, gate.mT, grad, out=grad_products)
+        self.do(self.grad_W.addcmul_, grad_products.mT, self.D.mT)
+        self.do(self.grad_D.addcmul_, grad_products, self.W_enc.mT)
 
-    def finite_difference(
-        self, E: Tensor, D: Tensor, x: Tensor, error: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def finite_difference(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The second end of each difference: its inputs, hidden layer and output gradient."""
-        x_moved = self.move(x, self.see("v"))
-        h_moved = self.buffer("h_moved", E, *error.shape[:2], D.shape[1])
-        torch.bmm(x_moved, E, out=h_moved).relu_()
-        residual = torch.bmm(h_moved, D, out=self.buffer("residual", error))
-        residual.sub_(self.target(x_moved[..., :-1])).sub_(error)
-        return x_moved, h_moved, self.weigh(residual, "finite")
+        x = self.move(x, self.see("v"))
+        h, residual = self.buffer("h moved", self.h), self.buffer("residual", self.error)
+        self.do(torch.bmm, x, self.E, out=h)
+        self.do(h.relu_)
+        self.do(torch.bmm, h, self.D, out=residual)
+        self.do(minus, residual, self.target, x[..., :-1])
+        self.do(residual.sub_, self.error)
+        self.weigh(residual, "finite")
+        return x, h, residual
 
-    def contribution(self, E: Tensor, D: Tensor, grad_E: Tensor, grad_D: Tensor, h: Tensor) -> None:
+    def through(self, x: Tensor, h: Tensor, grad_y: Tensor) -> None:
+        """Adds what an output gradient at x makes of the weights."""
+        self.do(torch.bmm, grad_y, self.D.mT, out=self.grad_z)
+        self.do(mask_where_off, self.grad_z, h, 0, grad_input=self.grad_z)
+        self.do(self.grad_D.baddbmm_, h.mT, grad_y)
+        self.do(self.grad_E.baddbmm_, x.mT, self.grad_z)
+
+    def contribution(self) -> None:
         """κ Σ_i a_i ‖e_i‖ ‖d_i‖ with a_i the share of the data on which feature i is on."""
-        share = self.where_on("contribution", h).sum(1)
-        W_enc = E[:, :-1]
-        ratio = D.norm(dim=-1) / W_enc.norm(dim=1)
-        grad_E[:, :-1].addcmul_(W_enc, (share * ratio)[:, None])
-        grad_D.addcmul_(D, (share / ratio)[..., None])
+        gate = self.where_on("contribution")
+
+        def add() -> None:
+            share, ratio = gate.sum(1), self.D.norm(dim=-1) / self.W_enc.norm(dim=1)
+            self.grad_W.addcmul_(self.W_enc, (share * ratio)[:, None])
+            self.grad_D.addcmul_(self.D, (share / ratio)[..., None])
+
+        self.do(add)
+
+
+def minus(out: Tensor, function: Callable[..., Tensor], *at: Float[Tensor, "..."]) -> None:
+    """out ← out − function(at)."""
+    out.sub_(function(*at))

@@ -204,7 +204,10 @@ class Loop:
         }
         self.chunk_size = chunk_size(form, device)
         self.chunks = _slices(len(experiments), self.chunk_size)
-        self.gradient = LossGradient(form, self.target, self.scalars, self.batches, self.chunks)
+        self.gradient = LossGradient(
+            form, self.target, self.scalars, self.batches, self.chunks,
+            self.weights, self.gradients,
+        )  # fmt: skip
         self.optimiser = torch.optim.Adam(self.weights, lr=form.learning_rate, fused=True)
 
     def draw(self) -> None:
@@ -232,7 +235,7 @@ class Loop:
 
     def update(self) -> None:
         """One step of Adam on the present batch. Nothing here waits for the device."""
-        self.gradient(*self.weights, *self.gradients)
+        self.gradient()
         now = rate(self.form, self.batches.step - 1)
         self.optimiser.param_groups[0]["lr"] = self.form.learning_rate * now
         self.optimiser.step()

@@ -113,12 +113,15 @@ class GivenBatches:
 def fast_gradient(transcoder, form, seen=slice(0, N_INST)):
     """The closed-form gradients of encoder (bias last) and decoder."""
     E = torch.cat([transcoder.W_enc, transcoder.b_enc[:, None]], dim=1)
-    grad_E, grad_D = torch.empty_like(E), torch.empty_like(transcoder.W_dec)
+    weights = E, transcoder.W_dec.detach()
+    gradients = torch.empty_like(weights[0]), torch.empty_like(weights[1])
     everyone = [slice(0, N_INST)]
-    gradient = LossGradient(form, form.make_target(), scalars(), GivenBatches(seen), everyone)
+    gradient = LossGradient(
+        form, form.make_target(), scalars(), GivenBatches(seen), everyone, weights, gradients
+    )
     for _ in range(2):  # buffers are used again: a second call must not see the first
-        gradient(E, transcoder.W_dec, grad_E, grad_D)
-    return grad_E, grad_D
+        gradient()
+    return gradients
 
 
 @pytest.mark.parametrize("form", FORMS, ids=IDS)

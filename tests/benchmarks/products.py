@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from faithnb.experiment import Experiment
+from faithnb.gradients import Buffers
 from faithnb.training import Loop
 
 
@@ -23,20 +24,23 @@ def of_a_step(form: Experiment) -> list[str]:
 
 
 def alone(loop: Loop) -> Callable[[], None]:
-    """A function that does the products of one step of ``loop``, chunk by chunk."""
-    form = loop.form
+    """A function that does the products of one step of ``loop``, chunk by chunk.
+
+    Shapes and strides are those of the step, and the chunks share their buffers as there.
+    """
+    form, buffers = loop.form, Buffers()
     rows, d_sae, d_out = loop.batches.weight.shape[1], form.d_sae, loop.target.d_out
-    products = of_a_step(form)
     calls = []
     for chunk in loop.chunks:
         E, D = (w[chunk] for w in loop.weights)
         n = len(E)
-        x = loop.batches.drawn["x"][0, :1].expand(n, -1, -1)
-        h, back = (torch.rand(n, rows, d_sae).to(E) for _ in range(2))
-        y = torch.rand(n, rows, d_out).to(E)
-        to_E, to_D = torch.empty_like(E), torch.empty_like(D)
-        pairs = torch.empty(n, d_sae, d_sae).to(E) if "gate pairs" in products else None
-        W = E[:, :-1]
+        streams = loop.batches.seen_by(chunk)
+        x = loop.batches.drawn["x"][0][streams].expand(n, -1, -1)
+        h, back = (buffers.like(name, E, n, rows, d_sae) for name in ("h", "back"))
+        y = buffers.like("y", E, n, rows, d_out)
+        to_E, to_D = (buffers.like(f"to {w}", weights) for w, weights in (("E", E), ("D", D)))
+        pairs = buffers.like("pairs", E, n, d_sae, d_sae)
+        W, to_W = E[:, :-1], buffers.like("to W", E, n, form.d_in, d_sae)
         operands = {
             "encode": (x, E, h),
             "decode": (h, D, y),
@@ -47,9 +51,11 @@ def alone(loop: Loop) -> Callable[[], None]:
             "encoder pairs": (W.mT, W, pairs),
             "decoder pairs": (D, D.mT, pairs),
             "pairs to decoder": (pairs, D, to_D),
-            "pairs to encoder": (W, pairs, torch.empty_like(W)),
+            "pairs to encoder": (W, pairs, to_W),
         }
-        calls += [operands[name] for name in products]
+        calls += [operands[name] for name in of_a_step(form)]
+    for array in buffers.values():
+        array.uniform_()
 
     @torch.no_grad()
     def run() -> None:
