@@ -1,4 +1,4 @@
-# make book · make test · make explore · make clean · make distclean
+# make book · make test · make explore · make bench · make clean · make distclean
 # Each sets itself up in .venv first.
 
 PROFILE ?= paper
@@ -8,7 +8,7 @@ PYTHON ?=
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: book test explore clean distclean
+.PHONY: book test explore bench clean distclean
 .DELETE_ON_ERROR:
 
 book: $(VENV)/book.installed
@@ -19,6 +19,9 @@ test: $(VENV)/test.installed
 
 explore: $(VENV)/book.installed
 	@$(VENV)/bin/jupyter lab notebooks
+
+bench: $(VENV)/book.installed
+	@PYTHONPATH=tests $(RUN) -m benchmarks --size $(if $(FULL),full,normal) --out _build/bench.json
 
 clean:
 	rm -rf _build

@@ -50,25 +50,45 @@ def test_an_instance_does_not_depend_on_its_company(matching, sampling):
     assert largest_difference(backwards[0], together[18]) < 1e-6
 
 
-def test_the_fast_loop_equals_plain_autograd_and_adam():
+def by_autograd(form):
     """The same training in the most ordinary way: autograd on the named terms, torch's Adam."""
-    for form in (SMALL, MATCHED, replace(SMALL, sampling="bernoulli", sparsity_penalty="l1")):
-        form = replace(form, dtype="float64", steps=200)
-        start = Transcoder.random([form.seed], 6, 16, 6, torch.float64).requires_grad_()
-        adam = torch.optim.Adam([start.W_enc, start.b_enc, start.W_dec])
-        batches = Batches([form], CPU)
-        scalars = {
-            k: torch.tensor([getattr(form, k)], dtype=torch.float64) for k in training.SCALARS
-        }
-        for step in range(form.steps):
-            batches.draw()
-            batch = batches.inputs(slice(None))
-            terms = loss_terms(form, start, form.make_target(), **batch, **scalars)
-            adam.zero_grad()
-            sum(terms.values()).sum().backward()
-            adam.param_groups[0]["lr"] = form.learning_rate * rate(form, step)
-            adam.step()
-        assert largest_difference(train(form, progress=False).transcoder, start) < 1e-9
+    d_in, d_sae, dtype = form.d_in, form.d_sae, form.torch_dtype
+    start = Transcoder.random([form.seed], d_in, d_sae, d_in, dtype).requires_grad_()
+    adam = torch.optim.Adam([start.W_enc, start.b_enc, start.W_dec])
+    batches = Batches([form], CPU)
+    scalars = {k: torch.tensor([getattr(form, k)], dtype=dtype) for k in training.SCALARS}
+    for step in range(form.steps):
+        batches.draw()
+        batch = batches.inputs(slice(None))
+        terms = loss_terms(form, start, form.make_target(), **batch, **scalars)
+        adam.zero_grad()
+        sum(terms.values()).sum().backward()
+        adam.param_groups[0]["lr"] = form.learning_rate * rate(form, step)
+        adam.step()
+    return start
+
+
+@pytest.mark.parametrize("changes", [
+    {}, {"sampling": "bernoulli", "sparsity_penalty": "l1"}, {"contribution_coefficient": 0.01},
+    {"jacobian_matching": "plain"}, {"jacobian_matching": "plain", "kink": "masked"},
+    {"jacobian_matching": "plain", "jacobian_estimator": "exact"},
+    {"jacobian_matching": "smoothed"}, {"jacobian_matching": "finite"},
+], ids=str)  # fmt: skip
+def test_the_fast_loop_equals_plain_autograd_and_adam(changes):
+    mu = 0.1 if "jacobian_matching" in changes else 0.0
+    form = replace(SMALL, dtype="float64", steps=200, jacobian_coefficient=mu, **changes)
+    assert largest_difference(train(form, progress=False).transcoder, by_autograd(form)) < 1e-9
+
+
+@pytest.mark.parametrize("matching", ["none", "plain"])
+def test_the_fast_loop_equals_autograd_at_the_headline_setting_in_single_precision(matching):
+    mu = 0.03 if matching != "none" else 0.0
+    form = Experiment(
+        repeat_frac=0.05, steps=200, jacobian_matching=matching, jacobian_coefficient=mu
+    )
+    slow = by_autograd(form)
+    scale = max(w.abs().max().item() for w in weights(slow))
+    assert largest_difference(train(form, progress=False).transcoder, slow) < 1e-4 * scale
 
 
 def test_mixed_structures_come_back_in_order():

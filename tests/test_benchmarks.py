@@ -1,0 +1,115 @@
+"""The benchmark compares what it says it compares. What it measures is not asserted here."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from benchmarks import loops, memory, products, record, tables, timing
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from faithnb.experiment import Experiment
+from faithnb.objectives import jacobian_exact
+from faithnb.targets import AbsoluteValue
+from faithnb.training import Loop
+from faithnb.transcoder import Transcoder
+
+CPU = torch.device("cpu")
+TINY = {"d_in": 6, "d_sae": 16, "batch_size": 64}
+SIZE = tables.Size(((16, 1), (16, 5)), rounds=2, slice_s=0)
+
+
+class Multiplications(TorchDispatchMode):
+    """Counts those of matrix products, in place or not."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        assert name not in ("mm", "addmm", "matmul")
+        if name in ("bmm", "baddbmm", "baddbmm_"):
+            *_, a, b = args
+            self.count += a.numel() * b.shape[-1]
+        return function(*args, **(kwargs or {}))
+
+
+def multiplications(run):
+    with Multiplications() as counter:
+        run()
+    return counter.count
+
+
+@pytest.mark.parametrize("name", tables.FORMS)
+@pytest.mark.parametrize("n_seeds", [1, 2, 5])
+def test_the_products_alone_are_those_of_a_step(name, n_seeds):
+    form = replace(tables.FORMS[name], **TINY)
+    loop = Loop([replace(form, seed=i % n_seeds) for i in range(5)], CPU)
+    loop.draw()
+    assert multiplications(loop.update) == multiplications(products.alone(loop)) > 0
+
+
+def test_the_ordinary_loops_match_the_exact_loss():
+    e = replace(tables.LIGHT, **TINY)
+    torch.manual_seed(0)
+    model = loops.Single(6, 16).double()
+    x = loops.sample(e, CPU)[0].double().requires_grad_()
+    y_hat, _ = model(x)
+    passes = loops.by_d_passes(model, y_hat, x, e)
+    assert torch.allclose(passes, loops.by_jacrev(model, y_hat, x, e))
+    weights = model.encoder.weight.T, model.encoder.bias, model.W_dec
+    t = Transcoder.from_arrays(*(w.detach() for w in weights))
+    rows = torch.full((1, 65), 1 / 65, dtype=torch.float64)
+    exact = jacobian_exact(t.gate(x.detach()).double(), t, AbsoluteValue(6).slope(x), rows)
+    assert torch.allclose(passes.mean(), exact)
+    probed = torch.stack([loops.by_one_probe(model, y_hat, x, e).mean() for _ in range(400)])
+    assert abs(probed.mean() - exact) < 4 * probed.std() / 20
+
+
+@pytest.mark.parametrize(
+    "matching", [loops.without, loops.by_one_probe, loops.by_d_passes, loops.by_jacrev]
+)
+def test_the_ordinary_loops_learn(matching):
+    e = Experiment(**TINY, repeat_frac=0.05, sparsity_coefficient=0.0, density=0.5)
+    step = loops.step(e, matching, CPU)
+    model = step.__closure__
+    (model,) = [c.cell_contents for c in model if isinstance(c.cell_contents, loops.Single)]
+    x, _ = loops.sample(e, CPU)
+    before = (model(x)[0] - x.abs()).square().mean().item()
+    for _ in range(150):
+        step()
+    assert (model(x)[0] - x.abs()).square().mean().item() < before / 4
+
+
+def test_ratios_are_taken_within_a_round():
+    assert timing.ratio([2.0, 40.0, 6.0], [1.0, 10.0, 2.0]) == {
+        "median": 3.0, "low": 2.5, "high": 3.5,
+    }  # fmt: skip
+    found = timing.side_by_side({"a": lambda: None, "b": lambda: None}, rounds=3, slice_s=0)
+    assert {name: len(times) for name, times in found.items()} == {"a": 3, "b": 3}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="allocates on the CPU")
+def test_the_peak_counts_what_lives_at_the_same_time():
+    def run():
+        kept = torch.zeros(1000, 1000)
+        for _ in range(3):
+            kept = kept + 1
+
+    assert memory.peak_bytes(run) == pytest.approx(8e6, rel=0.01)
+
+
+def test_a_record_holds_every_table_and_is_written_whole(tmp_path, monkeypatch):
+    monkeypatch.setitem(tables.SIZES, "tiny", SIZE)
+    found = record.measure("tiny", CPU, ["steps", "ways", "memory"])
+    record.write(found, tmp_path / "there" / "bench.json")
+    read = json.loads((tmp_path / "there" / "bench.json").read_text())
+    assert list(read["tables"]) == ["steps", "ways", "memory"]
+    assert read["machine"]["torch"] == torch.__version__
+    seeds = {(row["instances"], row["seeds"]) for row in read["tables"]["steps"]}
+    assert seeds == {(1, 1), (5, 4), (5, 5)}
+    assert {row["matching"] for row in read["tables"]["steps"]} == set(tables.FORMS)
+    for name in ("steps", "ways"):
+        for row in read["tables"][name]:
+            assert 0 < row["low"] <= row["median"] <= row["high"]
+    assert all(row["copies"] > 1 for row in read["tables"]["memory"])
+    assert [p.name for p in (tmp_path / "there").iterdir()] == ["bench.json"]
