@@ -56,12 +56,16 @@ def pages(toc: Path) -> list[str]:
 
 
 def code_key(notebook: NotebookNode, parameters: Mapping[str, Any]) -> str:
-    """What an executed notebook depends on: its code, its parameters, the package, the pins."""
+    """What an executed notebook depends on: its code and parameters, the package, the pins, and the
+    benchmark if it runs that."""
     digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
     for cell in notebook.cells:
         if cell.cell_type == "code":
             digest.update(cell.source.encode() + b"\0")
-    for path in [*sorted((ROOT / "faithnb").glob("*.py")), ROOT / "requirements.txt"]:
+    files = [*sorted((ROOT / "faithnb").glob("*.py")), ROOT / "requirements.txt"]
+    if any("benchmarks" in cell.source for cell in notebook.cells if cell.cell_type == "code"):
+        files += sorted((ROOT / "tests" / "benchmarks").glob("*.py"))
+    for path in files:
         digest.update(path.read_bytes() + b"\0")
     digest.update(f"{torch.__version__} {platform.python_version()}".encode())
     return digest.hexdigest()[:16]
@@ -257,7 +261,7 @@ def _count_pictures(page: Path) -> int:
     for cell in nbformat.read(page.with_suffix(".ipynb"), as_version=4).cells:
         if cell.cell_type == "markdown":
             count += len(in_prose.findall(cell.source))
-        elif "figure" in cell.metadata.get("mystnb", {}):
+        elif "image" in cell.metadata.get("mystnb", {}):  # a table has a caption, but no image
             count += 1
     return count
 

@@ -368,3 +368,26 @@ def selected_features(
             chosen[f"writes $y_{{{j + 1}}}$"] = int(score.argmax())
     most = int(contribution_sizes(one, p[None]).argmax())
     return chosen or {"contributes most at p": most}
+
+
+@styled
+def durations(microseconds: Mapping[str, Mapping[str, float]], unit: str = "µs") -> Figure:
+    """How long things take, on a logarithmic axis: groups of names, a colour each."""
+    names = [name for group in microseconds.values() for name in group]
+    fig = _figure(7.0, 0.9 + 0.3 * len(names))
+    ax = fig.subplots()
+    height = 0
+    for (group, values), colour in zip(microseconds.items(), (GREY, BLUE, ORANGE), strict=False):
+        places = np.arange(height, height + len(values))
+        ax.plot(list(values.values()), places, "o", color=colour, markersize=7, label=group)
+        for place, value in zip(places, values.values(), strict=True):
+            ax.annotate(f"{value:,.0f}", (value, place), (8, 0), textcoords="offset points",
+                        va="center", fontsize=8.5, color="#444444")  # fmt: skip
+        height += len(values)
+    ax.set(xscale="log", xlabel=f"time of one step of one transcoder ({unit})",
+           yticks=range(len(names)), yticklabels=names, ylim=(height - 0.5, -0.5))  # fmt: skip
+    ax.grid(axis="x", color="#E6E6E6")
+    ax.tick_params(axis="y", length=0)
+    ax.margins(x=0.12)
+    fig.legend(loc="outside upper left", ncols=len(microseconds), fontsize=9)
+    return fig

@@ -16,7 +16,6 @@ from faithnb.transcoder import Transcoder
 
 CPU = torch.device("cpu")
 TINY = {"d_in": 6, "d_sae": 16, "batch_size": 64}
-SIZE = tables.Size(((16, 1), (16, 5)), rounds=2, slice_s=0)
 
 
 class Multiplications(TorchDispatchMode):
@@ -99,8 +98,9 @@ def test_the_peak_counts_what_lives_at_the_same_time():
 
 
 def test_a_record_holds_every_table_and_is_written_whole(tmp_path, monkeypatch):
-    monkeypatch.setitem(tables.SIZES, "tiny", SIZE)
-    found = record.measure("tiny", CPU, ["steps", "ways", "memory"])
+    few = tables.Size(((16, 1), (16, 5)), rounds=2, slice_s=0)
+    monkeypatch.setitem(tables.SIZES, "few", few)
+    found = record.measure("few", CPU, ["steps", "ways", "memory"], progress=False)
     record.write(found, tmp_path / "there" / "bench.json")
     read = json.loads((tmp_path / "there" / "bench.json").read_text())
     assert list(read["tables"]) == ["steps", "ways", "memory"]

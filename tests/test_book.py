@@ -96,8 +96,14 @@ def test_the_key_follows_the_package_and_the_pins(monkeypatch, tmp_path):
     for name in ("faithnb/x.py", "requirements.txt"):
         (tmp_path / name).write_text("b")
         keys.append(book.code_key(nb, {}))
+    runs_it = notebook("from benchmarks import record")
+    for text in "ab":
+        (tmp_path / "tests" / "benchmarks").mkdir(exist_ok=True, parents=True)
+        (tmp_path / "tests" / "benchmarks" / "x.py").write_text(text)
+        keys.append(book.code_key(runs_it, {}))
+    assert book.code_key(nb, {}) == keys[2]
     keys += [book.code_key(nb, {"p": 1}), book.code_key(notebook("1 + 2"), {})]
-    assert len(set(keys)) == 5
+    assert len(set(keys)) == 7
 
 
 def made_page(folder, article, source="# Title\n\n![x](y.svg)\n"):

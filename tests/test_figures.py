@@ -37,6 +37,7 @@ DRAWN = {
         frontier(), "sparsity_penalty", "n", "n", {"tanh": "t", "l1": "l"}
     ),
     "widths": lambda: figures.widths([1, 2], np.ones((2, 3)), np.ones((2, 3))),
+    "durations": lambda: figures.durations({"loops": {"a": 1500.0}, "ours": {"b": 90.0, "c": 9}}),
     "portrait": lambda: figures.portrait(M, P, "memorising"),
 }
 

@@ -88,7 +88,8 @@ def test_notebooks_run_with_other_parameters(tmp_path, path):
     figures = [c for c in executed.cells if "figure" in c.metadata.get("mystnb", {})]
     assert figures
     for cell in figures:
-        assert any("image/svg+xml" in o.get("data", {}) for o in cell.outputs), cell.source
+        kind = "image/svg+xml" if "image" in cell.metadata.mystnb else "text/html"
+        assert any(kind in o.get("data", {}) for o in cell.outputs), cell.source
     errors = [o for c in executed.cells for o in c.get("outputs", []) if o.get("name") == "stderr"]
     assert errors == []
 

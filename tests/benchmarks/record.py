@@ -7,6 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,17 @@ import torch
 from benchmarks import tables
 
 
-def measure(size: str, device: torch.device, only: Sequence[str] | None = None) -> dict[str, Any]:
+def measure(
+    size: str,
+    device: torch.device,
+    only: Sequence[str] | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
     """Measure the tables named, or all. On a GPU also the ten thousand transcoders."""
+    how_much = replace(tables.SIZES[size], progress=progress)
     wanted = only or [name for name in tables.TABLES if name != "many" or device.type == "cuda"]
     started = time.monotonic()
-    found = {
-        name: tables.TABLES[name](tables.SIZES[size], device).to_dict("records") for name in wanted
-    }
+    found = {name: tables.TABLES[name](how_much, device).to_dict("records") for name in wanted}
     return {
         "date": time.strftime("%Y-%m-%d"),
         "size": size,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import pandas as pd
 import torch
@@ -34,15 +36,22 @@ MICRO = 1e6
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured: shapes ``(d_in, n_inst)`` of the first table, and how often."""
+    """How much is measured: shapes ``(d_in, n_inst)`` of the first table, how often, and so on."""
 
     shapes: tuple[tuple[int, int], ...]
     rounds: int
     slice_s: float
     wide_loops: bool = False
+    measured: int = 64
+    progress: bool = True
+
+    def each(self, cells: Sequence[Any], table: str) -> Iterable[Any]:
+        """The cells of a table, one after the other, with a bar."""
+        return tqdm(cells, desc=table, unit="cell", disable=not self.progress)
 
 
 SIZES = {
+    "tiny": Size(((16, 1), (16, 64)), rounds=2, slice_s=0.001, measured=4),
     "short": Size(((16, 1), (16, 64)), rounds=5, slice_s=0.03),
     "normal": Size(
         (*((16, n) for n in (1, 16, 64, 256)), *((64, n) for n in (1, 16))), rounds=7, slice_s=0.04
@@ -52,7 +61,8 @@ SIZES = {
         rounds=15, slice_s=0.1, wide_loops=True,
     ),
 }  # fmt: skip
-"""``short`` for the book, ``normal`` for two cores and five minutes, ``full`` for everything."""
+"""``tiny`` for tests, ``short`` for the book, ``normal`` for two cores and five minutes, ``full``
+for everything."""
 
 
 class Ensembles:
@@ -108,7 +118,7 @@ def steps(size: Size, device: torch.device) -> pd.DataFrame:
         for name in FORMS
     ]
     rows = []
-    for d_in, n_inst, n_seeds, name in tqdm(cells, desc="steps", unit="cell"):
+    for d_in, n_inst, n_seeds, name in size.each(cells, "steps"):
         ensembles = Ensembles(wide(FORMS[name], d_in), n_inst, n_seeds, device)
         times = timing.side_by_side(
             {"step": ensembles.step, "products": ensembles.products()}, size.rounds, size.slice_s
@@ -142,7 +152,7 @@ def ways(size: Size, device: torch.device) -> pd.DataFrame:
     dearer += [(way, no_matching) for way in list(ours)[1:]]
 
     rows = []
-    for d_in in tqdm((16, 64) if size.wide_loops else (16,), desc="ways", unit="width"):
+    for d_in in size.each((16, 64) if size.wide_loops else (16,), "ways"):
         matched = wide(FORMS["plain, sampled"], d_in)
         subjects = {way: loops.step(matched, match, device) for way, match in eager.items()}
         for way, name in ours.items():
@@ -189,7 +199,7 @@ def scaling(size: Size, device: torch.device) -> pd.DataFrame:
             **timing.ratio(each["step"], each["headline"]),
         })  # fmt: skip
 
-    for axis, value, form, n in tqdm(changes, desc="scaling", unit="cell"):
+    for axis, value, form, n in size.each(changes, "scaling"):
         compare(axis, value, Ensembles(form, n, min(n, FEW_SEEDS), device).step, n)
 
     def on_one_core() -> None:
@@ -206,7 +216,7 @@ def memory_peaks(size: Size, device: torch.device) -> pd.DataFrame:
     """The peak of a training loop, in copies of the hidden layer of the chunk in flight."""
     rows = []
     cells = [(name, n_seeds) for name in FORMS for n_seeds in (FEW_SEEDS, 64)]
-    for name, n_seeds in tqdm(cells, desc="memory", unit="cell"):
+    for name, n_seeds in size.each(cells, "memory"):
         form = FORMS[name]
         ensembles = None
 
@@ -228,12 +238,13 @@ def memory_peaks(size: Size, device: torch.device) -> pd.DataFrame:
 
 
 def measuring(size: Size, device: torch.device) -> pd.DataFrame:
-    """Metrics and circuits of 64 instances, against a hundred steps of training them."""
-    experiments = [replace(LIGHT, seed=s, steps=200) for s in range(64)]
+    """Metrics and circuits of an ensemble, against a hundred steps of training it."""
+    n = size.measured
+    experiments = [replace(LIGHT, seed=s, steps=200) for s in range(n)]
     trained = train(experiments, device=device, progress=False)
     target, p = AbsoluteValue(LIGHT.d_in), pad_points(LIGHT.points, LIGHT.d_in)
     x = evaluation_sample(LIGHT.d_in, LIGHT.density)
-    training = Ensembles(LIGHT, 64, 64, device)
+    training = Ensembles(LIGHT, n, n, device)
 
     def hundred_steps() -> None:
         for _ in range(100):
@@ -243,10 +254,10 @@ def measuring(size: Size, device: torch.device) -> pd.DataFrame:
         CircuitMap.of(trained.transcoder, target, x, p).circuit_match()
 
     subjects = {"train": hundred_steps, "metrics": trained.metrics, "circuits": circuits}
-    times = timing.side_by_side(subjects, min(size.rounds, 3), 0)
+    times = timing.side_by_side(subjects, max(2, size.rounds // 3), 0)
     return pd.DataFrame([
         {
-            "what": f"{name} of 64 instances", "seconds": statistics.median(times[name]),
+            "what": name, "instances": n, "seconds": statistics.median(times[name]),
             "hundred_steps_s": statistics.median(times["train"]),
             **timing.ratio(times[name], times["train"]),
         }
@@ -260,7 +271,8 @@ def many(size: Size, device: torch.device) -> pd.DataFrame:
         replace(LIGHT, seed=i % 20, sparsity_coefficient=0.01 * (1 + i // 20))
         for i in range(10_000)
     ]
-    seconds = timing.seconds(lambda: train(experiments, device=device), 1)
+    run = partial(train, experiments, device=device, progress=size.progress)
+    seconds = timing.seconds(run, 1)
     return pd.DataFrame([{
         "instances": len(experiments), "steps": LIGHT.steps, "seconds": seconds,
         "step_us": seconds / len(experiments) / LIGHT.steps * MICRO,

@@ -36,7 +36,7 @@ def side_by_side(
     times = {}
     for name, run in subjects.items():
         run()
-        times[name] = max(1, round(slice_s / seconds(run, 1)))
+        times[name] = max(1, round(slice_s / seconds(run, 1))) if slice_s else 1
     found: dict[str, list[float]] = {name: [] for name in subjects}
     for _ in range(rounds):
         for name, run in subjects.items():
