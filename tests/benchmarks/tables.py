@@ -141,9 +141,9 @@ def ways(size: Size, device: torch.device) -> pd.DataFrame:
         "eager loop, jacrev of each sample": loops.by_jacrev,
     }
     plain_eager, one_probe, d_passes, jacrev = eager
-    ours = {f"64 of ours, {name}": name for name in FORMS}
+    ours = {f"64 at once, {name.replace('none', 'no matching')}": name for name in FORMS}
     no_matching, sampled, exact, *_ = ours
-    one = "1 of ours, none"
+    one = "1 alone, no matching"
     faster = [
         (plain_eager, no_matching), (one_probe, sampled), (d_passes, sampled), (d_passes, exact),
         (jacrev, exact), (plain_eager, one),
