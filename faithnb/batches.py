@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,7 +16,7 @@ from faithnb.streams import Purpose, Stream
 COPIES = 16
 """Rows a repeated point is split over when noise is drawn row by row (probes, smoothing)."""
 
-DRAWN_AT_ONCE = {"cpu": 16, "cuda": 1024}
+DRAWN_AT_ONCE = {"cpu": 16, "cuda": 64}
 """Batches drawn together, of several streams and, if these are few, several steps: so many that
 calls do not cost more than numbers, so few that they stay in a CPU's cache."""
 
@@ -46,17 +47,20 @@ class Batches:
     def __init__(self, experiments: Sequence[Experiment], device: torch.device):
         self.form = form = experiments[0]
         self.step = 0
+        self._seen_by: dict[tuple[Any, Any], slice | Tensor] = {}
         self.literal = form.sampling == "bernoulli"
         self.points = pad_points(form.points, form.d_in, form.torch_dtype).to(device)
 
         keys = [(e.seed, e.density, e.repeat_frac if self.literal else None) for e in experiments]
         number = {key: k for k, key in enumerate(dict.fromkeys(keys))}
         self.stream = [number[key] for key in keys]
-        seeds, density, self.drawn_frac = zip(*number, strict=True)
-        self.density = torch.tensor(density, dtype=form.torch_dtype, device=device)[:, None, None]
+        seeds, density, drawn_frac = zip(*number, strict=True)
+        as_form: dict[str, Any] = {"dtype": form.torch_dtype, "device": device}
+        self.density = torch.tensor(density, **as_form)[:, None, None]
+        self.drawn_frac = torch.tensor([r or 0.0 for r in drawn_frac], **as_form)[:, None]
 
         at_once = DRAWN_AT_ONCE.get(device.type, DRAWN_AT_ONCE["cuda"])
-        self.ahead = max(1, at_once // len(number))
+        self.ahead = min(max(1, at_once // len(number)), form.steps)
         purposes: tuple[Purpose, ...] = ("data", "probe", "noise")
         self.blocks = [
             (block, {name: Stream(seeds[block], name, device) for name in purposes})
@@ -66,14 +70,13 @@ class Batches:
         matching = form.jacobian_matching
         needs_v = matching != "none" and form.jacobian_estimator == "sampled"
         needs_noise = matching == "smoothed"
-        base = torch.zeros(form.batch_size, form.d_in, dtype=form.torch_dtype, device=device)
+        base = torch.zeros(form.batch_size, form.d_in, **as_form)
         points = self.points[:0] if self.literal else self.points
-        fracs = [0.0 if self.literal else e.repeat_frac for e in experiments]
+        fracs = torch.tensor([0.0 if self.literal else e.repeat_frac for e in experiments],
+                             dtype=torch.float64)  # fmt: skip
         copies = COPIES if needs_v or needs_noise else 1
-        rows = mixture(base, points, 0.0, copies)[0]
-        self.weight: Float[Tensor, "n_inst rows"] = torch.stack(
-            [mixture(base, points, r, copies)[1] for r in fracs]
-        )
+        rows, weight = mixture(base, points, fracs, copies)
+        self.weight: Float[Tensor, "n_inst rows"] = weight
         ones = torch.nn.functional.pad(rows, (0, 1), value=1.0)
         self.drawn = {"x": ones.repeat(self.ahead, len(number), 1, 1)}
         if needs_v:
@@ -101,8 +104,7 @@ class Batches:
         u = streams["data"].uniform(steps, (B, d + self.literal), dtype)
         base = sample_base(u[..., :d], self.density[block])
         if self.literal:
-            for k, r in enumerate(self.drawn_frac[block]):
-                base[:, k] = replace_at_random(base[:, k], self.points, r, u[:, k, :, -1])
+            base = replace_at_random(base, self.points, self.drawn_frac[block], u[..., -1])
         self.drawn["x"][:, block, :B, :-1] = base
         shape = self.weight.shape[1], d
         if "v" in self.drawn:
@@ -123,7 +125,11 @@ class Batches:
 
         A slice where possible, which copies nothing, otherwise indices.
         """
-        streams = self.stream[chunk]
+        if (chunk.start, chunk.stop) not in self._seen_by:
+            self._seen_by[chunk.start, chunk.stop] = self._streams(self.stream[chunk])
+        return self._seen_by[chunk.start, chunk.stop]
+
+    def _streams(self, streams: list[int]) -> slice | Tensor:
         first = streams[0]
         if streams == [first] * len(streams):
             return slice(first, first + 1)

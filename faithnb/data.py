@@ -45,9 +45,9 @@ def pad_points(
 def mixture(
     base: Float[Tensor, "batch d_in"],
     points: Float[Tensor, "n_points d_in"],
-    repeat_frac: float,
+    repeat_frac: float | Float[Tensor, "*inst"],
     copies: int = 1,
-) -> tuple[Float[Tensor, "rows d_in"], Float[Tensor, "rows"]]:
+) -> tuple[Float[Tensor, "rows d_in"], Float[Tensor, "*inst rows"]]:
     """The note's mixture with the repeated points integrated exactly.
 
     x is one of the points a fraction ``repeat_frac`` of the time (each equally often), and a base
@@ -57,29 +57,28 @@ def mixture(
     """
     n_rows = copies * len(points)
     x = torch.cat([base, points.repeat(copies, 1)])
-    weight = torch.cat(
-        [
-            base.new_full((len(base),), (1 - repeat_frac) / len(base)),
-            base.new_full((n_rows,), repeat_frac / n_rows if n_rows else 0.0),
-        ]
-    )
-    return x, weight
+    r = torch.as_tensor(repeat_frac, dtype=torch.float64, device=base.device)[..., None]
+    of_base, of_point = (1 - r) / len(base), r / max(n_rows, 1)
+    shape = r.shape[:-1]
+    weight = torch.cat([of_base.expand(*shape, len(base)), of_point.expand(*shape, n_rows)], dim=-1)
+    return x, weight.to(base)
 
 
 def replace_at_random(
     base: Float[Tensor, "*batch d_in"],
     points: Float[Tensor, "n_points d_in"],
-    repeat_frac: float,
+    repeat_frac: float | Float[Tensor, "..."],
     u: Float[Tensor, "*batch"],
 ) -> Float[Tensor, "*batch d_in"]:
     """The note's mixture taken literally: row b becomes a repeated point where u_b < repeat_frac.
 
     ``u`` is uniform on [0, 1); which point it is follows from where in [0, repeat_frac) it lies.
     """
-    if not len(points) or repeat_frac == 0:
+    if not len(points):
         return base
-    which = (u * (len(points) / repeat_frac)).long().clamp(max=len(points) - 1)
-    return torch.where((u < repeat_frac)[..., None], points[which], base)
+    r = torch.as_tensor(repeat_frac, dtype=u.dtype, device=u.device)
+    which = (u * (len(points) / r)).long().clamp(0, len(points) - 1)
+    return torch.where((u < r)[..., None], points[which], base)
 
 
 def evaluation_sample(

@@ -133,7 +133,8 @@ class LossGradient:
 class ChunkGradient:
     """Writes down the gradients of a form's terms for one chunk, in the scaled coordinates.
 
-    The hidden layer of a chunk takes two buffers (three for finite matching and masked kinks).
+    The hidden layer of a chunk takes two buffers; finite matching takes a third, and so does
+    sampled matching with masked kinks.
 
     Args:
         own: the chunk's coefficients and scales, each ``[n_inst, 1, 1]``.
@@ -192,8 +193,10 @@ class ChunkGradient:
         if form.jacobian_matching == "finite":
             do(error.sub_, moved[2])
 
-        self.sparsity()
-        do(grad_z.baddbmm_, error, self.D.mT, beta=int(form.sparsity_penalty != "none"))
+        penalised = form.sparsity_penalty != "none"
+        if penalised:
+            self.sparsity()
+        do(grad_z.baddbmm_, error, self.D.mT, beta=int(penalised))
         do(mask_where_off, grad_z, h, 0, grad_input=grad_z)
         do(torch.bmm, h.mT, error, out=self.grad_D)
         do(torch.bmm, self.each(x).mT, grad_z, out=self.grad_E)
@@ -248,14 +251,16 @@ class ChunkGradient:
 
     def sparsity(self) -> None:
         """∂(penalty)/∂h, before masking. tanh: λ ω_b (1 − tanh² h); L1: λ ω_b."""
-        if self.form.sparsity_penalty == "tanh":
+        tanh = self.form.sparsity_penalty == "tanh"
+        if tanh:
             self.do(torch.tanh, self.h, out=self.grad_z)
         for rows, weight in self.parts:
-            part, factor = self.grad_z[:, rows], self.factors["sparsity"] * weight
-            if self.form.sparsity_penalty == "tanh":
-                self.do(times_sech2, factor.expand_as(part), part, grad_input=part)
-            elif self.form.sparsity_penalty == "l1":
-                self.do(part.copy_, factor.expand_as(part))
+            part = self.grad_z[:, rows]
+            factor = (self.factors["sparsity"] * weight).expand_as(part)
+            if tanh:
+                self.do(times_sech2, factor, part, grad_input=part)
+            else:
+                self.do(part.copy_, factor)
 
     def sampled(self, x: Tensor) -> None:
         """μ Σ_b ω_b ‖J_T v − J_M v‖²: residual r, ∂D = 2 (on vE)ᵀ r, ∂E = 2 vᵀ (on rDᵀ).
@@ -271,9 +276,11 @@ class ChunkGradient:
         if self.form.kink == "masked":
             gate, through = self.buffer("gate", h), self.buffer("through ignored", residual)
 
+            W_enc, D = self.W_enc, self.D
+
             def leave_out_ignored() -> None:
                 through.copy_(target.ignored(x) * v[..., :-1]).neg_()
-                diagonal = torch.sign(h, out=gate) @ (self.W_enc.mT * self.D) - target.slope(x)
+                diagonal = torch.sign(h, out=gate) @ (W_enc.mT * D) - target.slope(x)
                 residual.addcmul_(through, diagonal)
 
             do(leave_out_ignored)
@@ -338,12 +345,13 @@ class ChunkGradient:
 
     def contribution(self) -> None:
         """κ Σ_i a_i ‖e_i‖ ‖d_i‖ with a_i the share of the data on which feature i is on."""
-        gate = self.where_on("contribution")
+        gate, W_enc, D = self.where_on("contribution"), self.W_enc, self.D
+        grad_W, grad_D = self.grad_W, self.grad_D
 
         def add() -> None:
-            share, ratio = gate.sum(1), self.D.norm(dim=-1) / self.W_enc.norm(dim=1)
-            self.grad_W.addcmul_(self.W_enc, (share * ratio)[:, None])
-            self.grad_D.addcmul_(self.D, (share / ratio)[..., None])
+            share, ratio = gate.sum(1), D.norm(dim=-1) / W_enc.norm(dim=1)
+            grad_W.addcmul_(W_enc, (share * ratio)[:, None])
+            grad_D.addcmul_(D, (share / ratio)[..., None])
 
         self.do(add)
 

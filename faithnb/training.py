@@ -27,7 +27,7 @@ N_RECORDS = 100
 
 MAX_INSTANCES = 64
 """Instances trained side by side in one ensemble, more are trained one ensemble after the other;
-on a GPU as many as its free memory holds."""
+on a GPU as many as its free memory holds, but at least these."""
 
 DIVERGED_AT = 100.0
 """A last loss above this multiple of the first one (or of d_in, the most that |x|² can be on base
@@ -202,8 +202,10 @@ class Loop:
             name: torch.tensor([getattr(e, name) for e in experiments], **as_form)
             for name in SCALARS
         }
-        self.chunk_size = chunk_size(form, device)
+        n_chunks = -(-len(experiments) // most_in_a_chunk(form, device))
+        self.chunk_size = -(-len(experiments) // n_chunks)
         self.chunks = _slices(len(experiments), self.chunk_size)
+        self.quarters = _slices(len(experiments), -(-self.chunk_size // 4))
         self.gradient = LossGradient(
             form, self.target, self.scalars, self.batches, self.chunks,
             self.weights, self.gradients,
@@ -223,7 +225,7 @@ class Loop:
         values = torch.zeros(
             len(TERMS), len(self.batches.stream), device=self.batches.weight.device
         )
-        for part in _slices(len(self.batches.stream), -(-self.chunk_size // 4)):
+        for part in self.quarters:
             scalars = {name: scalar[part] for name, scalar in self.scalars.items()}
             terms = loss_terms(
                 self.form, self.transcoder[part], self.target,
@@ -234,7 +236,8 @@ class Loop:
         return values
 
     def update(self) -> None:
-        """One step of Adam on the present batch. Nothing here waits for the device."""
+        """One step of Adam on the present batch. No call in it asks for a value, as :meth:`draw`
+        does not, so that neither waits for a GPU."""
         self.gradient()
         now = rate(self.form, self.batches.step - 1)
         self.optimiser.param_groups[0]["lr"] = self.form.learning_rate * now
@@ -253,13 +256,20 @@ def max_instances(form: Experiment, device: torch.device) -> int:
     weights = 8 * n_weights  # themselves, gradients, Adam's two moments, the same scaled
     seen = 6 * (form.batch_size + COPIES) * (form.d_in + 1)  # x, v, noise, and to draw them
     of_one = (weights + seen) * form.torch_dtype.itemsize
-    free = 0.8 * torch.cuda.mem_get_info(device)[0] - COPIES_IN_FLIGHT * CHUNK_BYTES["cuda"]
-    return max(MAX_INSTANCES, int(free / of_one))
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    free = 0.8 * (torch.cuda.mem_get_info(device)[0] + kept)
+    return max(MAX_INSTANCES, int((free - COPIES_IN_FLIGHT * CHUNK_BYTES["cuda"]) / of_one))
 
 
-def chunk_size(form: Experiment, device: torch.device) -> int:
-    """How many instances' hidden layers fit :data:`CHUNK_BYTES`; at least one."""
-    hidden = form.batch_size * form.d_sae * form.torch_dtype.itemsize
+def most_in_a_chunk(form: Experiment, device: torch.device) -> int:
+    """How many instances' hidden layers fit :data:`CHUNK_BYTES`; at least one.
+
+    The exact form also holds a matrix of features by features.
+    """
+    rows = form.batch_size
+    if form.jacobian_estimator == "exact":
+        rows = max(rows, form.d_sae)
+    hidden = rows * form.d_sae * form.torch_dtype.itemsize
     return max(1, CHUNK_BYTES.get(device.type, CHUNK_BYTES["cuda"]) // hidden)
 
 

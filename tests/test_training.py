@@ -1,3 +1,5 @@
+import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +15,8 @@ from faithnb.objectives import loss_terms
 from faithnb.training import (
     DivergenceWarning,
     Loop,
-    chunk_size,
     max_instances,
+    most_in_a_chunk,
     rate,
     train,
 )
@@ -113,7 +115,7 @@ def test_mixed_structures_come_back_in_order():
 def test_more_instances_than_an_ensemble_holds(monkeypatch):
     monkeypatch.setattr(training, "MAX_INSTANCES", 3)
     experiments = [replace(SMALL, seed=s % 4, repeat_frac=0.02 * s) for s in range(8)]
-    trained = train(experiments, progress=False)
+    trained = train(experiments, device="cpu", progress=False)
     assert [len(i) for i, _ in trained.ensembles] == [3, 3, 2]
     for i in range(8):
         assert (
@@ -144,6 +146,8 @@ def test_a_step_never_waits_for_a_value(matching, kink, estimator):
 
 def test_a_gpu_takes_as_many_instances_as_its_memory_holds(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 2 * free))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 3)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 2)
     cuda = torch.device("cuda")
     free = 140 * 2**30
     assert max_instances(Experiment(), cuda) > 100_000
@@ -155,9 +159,32 @@ def test_a_gpu_takes_as_many_instances_as_its_memory_holds(monkeypatch):
 
 
 def test_chunks_fill_the_cache_and_hold_at_least_one():
-    assert chunk_size(Experiment(), CPU) == 16
-    assert chunk_size(replace(Experiment(), dtype="float64"), CPU) == 8
-    assert chunk_size(Experiment(d_sae=100_000), CPU) == 1
+    assert most_in_a_chunk(Experiment(), CPU) == 16
+    assert most_in_a_chunk(Experiment(dtype="float64"), CPU) == 8
+    assert most_in_a_chunk(Experiment(d_sae=100_000), CPU) == 1
+    assert most_in_a_chunk(Experiment(d_sae=1024), CPU) == 1
+    wide = Experiment(d_sae=1024, batch_size=64)
+    assert most_in_a_chunk(replace(wide, jacobian_estimator="exact"), CPU) == 1
+    assert most_in_a_chunk(wide, CPU) == 8
+    sizes = [c.stop - c.start for c in Loop([Experiment()] * 60, CPU).chunks]
+    assert sizes == [15, 15, 15, 15]
+
+
+@pytest.mark.parametrize("kink", ["zero", "masked"])
+@pytest.mark.parametrize("estimator", ["sampled", "exact"])
+def test_a_loop_that_is_done_with_is_gone(kink, estimator):
+    """Without waiting for the garbage collector: the next ensemble may need the memory."""
+    form = replace(MATCHED, kink=kink, jacobian_estimator=estimator, contribution_coefficient=0.1)
+    gc.disable()
+    try:
+        loop = Loop([form], CPU)
+        loop.draw()
+        loop.update()
+        gone = [weakref.ref(loop.batches), weakref.ref(loop.gradient)]
+        del loop
+        assert [reference() for reference in gone] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_history_holds_the_named_terms_and_their_sum():
