@@ -65,6 +65,7 @@ def code_key(notebook: NotebookNode, parameters: Mapping[str, Any]) -> str:
     files = [*sorted((ROOT / "faithnb").glob("*.py")), ROOT / "requirements.txt"]
     if any("benchmarks" in cell.source for cell in notebook.cells if cell.cell_type == "code"):
         files += sorted((ROOT / "tests" / "benchmarks").glob("*.py"))
+        files += (ROOT / "book" / "static").glob("gpu.json")
     for path in files:
         digest.update(path.read_bytes() + b"\0")
     digest.update(f"{torch.__version__} {platform.python_version()}".encode())

@@ -371,8 +371,8 @@ def selected_features(
 
 
 @styled
-def durations(microseconds: Mapping[str, Mapping[str, float]], unit: str = "µs") -> Figure:
-    """How long things take, on a logarithmic axis: groups of names, a colour each."""
+def durations(microseconds: Mapping[str, Mapping[str, float]]) -> Figure:
+    """How long a step takes in each way, on a logarithmic axis: groups of ways, a colour each."""
     names = [name for group in microseconds.values() for name in group]
     fig = _figure(7.0, 0.9 + 0.3 * len(names))
     ax = fig.subplots()
@@ -384,7 +384,7 @@ def durations(microseconds: Mapping[str, Mapping[str, float]], unit: str = "µs"
             ax.annotate(f"{value:,.0f}", (value, place), (8, 0), textcoords="offset points",
                         va="center", fontsize=8.5, color="#444444")  # fmt: skip
         height += len(values)
-    ax.set(xscale="log", xlabel=f"time of one step of one transcoder ({unit})",
+    ax.set(xscale="log", xlabel="time of one step of one transcoder (µs)",
            yticks=range(len(names)), yticklabels=names, ylim=(height - 0.5, -0.5))  # fmt: skip
     ax.grid(axis="x", color="#E6E6E6")
     ax.tick_params(axis="y", length=0)

@@ -139,7 +139,7 @@ def loss_terms(
         form: says which penalty, matching form, estimator and kink; its numbers are not used.
         transcoder: the ensemble.
         target: what it should do.
-        x: the batch.
+        x: the batch. Its first axis, like that of v and noise, is 1 if all instances see the same.
         weight: its weights ω; each instance's sum to 1.
         v: probes, for sampled and finite matching.
         noise: ε ~ N(0, I), for smoothed matching.

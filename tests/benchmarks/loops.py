@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
+from faithnb.data import mixture, pad_points
 from faithnb.experiment import Experiment
 
 
@@ -28,16 +29,12 @@ class Single(nn.Module):
         return h @ self.W_dec, h
 
 
-def sample(e: Experiment, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Base samples and the repeated point, with weights."""
+def sample(e: Experiment, p: Tensor) -> Tensor:
+    """Base samples and the repeated point, as rows."""
     shape = e.batch_size, e.d_in
-    x = torch.rand(shape, device=device) * 2 - 1
-    x = torch.where(torch.rand(shape, device=device) < e.density, x, 0.0)
-    p = torch.zeros(1, e.d_in, device=device)
-    p[0, :3] = 1
-    weight = torch.full((e.batch_size + 1,), (1 - e.repeat_frac) / e.batch_size, device=device)
-    weight[-1] = e.repeat_frac
-    return torch.cat([x, p]), weight
+    x = torch.rand(shape, device=p.device) * 2 - 1
+    x = torch.where(torch.rand(shape, device=p.device) < e.density, x, 0.0)
+    return torch.cat([x, p])
 
 
 def without(model: Single, y_hat: Tensor, x: Tensor, e: Experiment) -> Tensor:
@@ -63,7 +60,8 @@ def by_jacrev(model: Single, y_hat: Tensor, x: Tensor, e: Experiment) -> Tensor:
 
 
 def by_one_probe(model: Single, y_hat: Tensor, x: Tensor, e: Experiment) -> Tensor:
-    """‖(J_T − J_M)ᵀ u‖² with one random u, by one backward pass: the note's estimator."""
+    """‖(J_T − J_M)ᵀ u‖² with one random u, by one backward pass: the transpose of the note's
+    estimator, which has the same mean and no pass to itself in reverse mode."""
     u = torch.randint(0, 2, y_hat.shape, device=x.device) * 2.0 - 1
     J_u = torch.autograd.grad(y_hat, x, u, create_graph=True)[0]
     return (J_u - x.sign() * u).square().sum(-1)
@@ -74,10 +72,11 @@ def step(e: Experiment, matching: Callable[..., Tensor], device: torch.device) -
     torch.manual_seed(e.seed)
     model = Single(e.d_in, e.d_sae).to(device)
     adam = torch.optim.Adam(model.parameters(), lr=e.learning_rate)
+    p = pad_points(e.points, e.d_in).to(device)
+    weight = mixture(torch.zeros(e.batch_size, e.d_in, device=device), p, e.repeat_frac)[1]
 
     def run() -> None:
-        x, weight = sample(e, device)
-        x.requires_grad_(matching is not without)
+        x = sample(e, p).requires_grad_(matching in (by_one_probe, by_d_passes))
         y_hat, h = model(x)
         penalty = torch.tanh(h * model.W_dec.norm(dim=-1)).sum(-1)
         loss = (y_hat - x.abs()).square().sum(-1) + e.sparsity_coefficient * penalty

@@ -29,13 +29,14 @@ def alone(loop: Loop) -> Callable[[], None]:
     Shapes and strides are those of the step, and the chunks share their buffers as there.
     """
     form, buffers = loop.form, Buffers()
+    loop.draw()
     rows, d_sae, d_out = loop.batches.weight.shape[1], form.d_sae, loop.target.d_out
     calls = []
     for chunk in loop.chunks:
         E, D = (w[chunk] for w in loop.weights)
         n = len(E)
         streams = loop.batches.seen_by(chunk)
-        x = loop.batches.drawn["x"][0][streams].expand(n, -1, -1)
+        x = loop.batches.now["x"][streams].expand(n, -1, -1)
         h, back = (buffers.like(name, E, n, rows, d_sae) for name in ("h", "back"))
         y = buffers.like("y", E, n, rows, d_out)
         to_E, to_D = (buffers.like(f"to {w}", weights) for w, weights in (("E", E), ("D", D)))

@@ -1,7 +1,8 @@
-"""The four tables. Every figure that is compared is a ratio measured within one run."""
+"""The tables. Every figure that is compared is a ratio measured within one run."""
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -66,7 +67,10 @@ for everything."""
 
 
 class Ensembles:
-    """Experiments in training, grouped as :func:`faithnb.training.train` groups them."""
+    """Experiments in training, grouped as :func:`faithnb.training.train` groups them.
+
+    A call takes as many steps as are drawn together, so that drawing is in every call.
+    """
 
     def __init__(self, form: Experiment, n_inst: int, n_seeds: int, device: torch.device):
         # so many steps that the learning rate stays where it is
@@ -75,27 +79,24 @@ class Ensembles:
         self.loops = [
             Loop([experiments[i] for i in group], device) for group in groups(experiments, device)
         ]
+        self.steps = math.lcm(*(loop.batches.ahead for loop in self.loops))
+        self.model_steps = n_inst * self.steps
 
-    def step(self) -> None:
-        """One step of every instance, drawing its data included."""
+    def train(self) -> None:
+        """Steps of every instance, drawing its data included."""
         for loop in self.loops:
-            loop.draw()
-            loop.update()
-
-    def step_with_terms(self) -> None:
-        """The same with the terms of the loss, as at the steps that the history keeps."""
-        for loop in self.loops:
-            loop.draw()
-            loop.terms()
-            loop.update()
+            for _ in range(self.steps):
+                loop.draw()
+                loop.update()
 
     def products(self) -> Callable[[], None]:
-        """The matrix products of one such step, and nothing else."""
+        """The matrix products of as many steps, and nothing else."""
         each = [products.alone(loop) for loop in self.loops]
 
         def run() -> None:
             for of_loop in each:
-                of_loop()
+                for _ in range(self.steps):
+                    of_loop()
 
         return run
 
@@ -105,8 +106,13 @@ def wide(form: Experiment, d_in: int) -> Experiment:
     return replace(form, d_in=d_in, d_sae=4 * d_in)
 
 
-def median_us(times: list[float], n_inst: int = 1) -> float:
-    return statistics.median(times) / n_inst * MICRO
+def median_us(times: list[float], model_steps: int = 1) -> float:
+    return statistics.median(times) / model_steps * MICRO
+
+
+def seeds_of(n_inst: int) -> list[int]:
+    """Over how many seeds: few, so that a chunk has one; one more, so that it has not; all."""
+    return sorted({min(n, n_inst) for n in (FEW_SEEDS, FEW_SEEDS + 1, n_inst)})
 
 
 def steps(size: Size, device: torch.device) -> pd.DataFrame:
@@ -114,19 +120,18 @@ def steps(size: Size, device: torch.device) -> pd.DataFrame:
     cells = [
         (d_in, n_inst, n_seeds, name)
         for d_in, n_inst in size.shapes
-        for n_seeds in sorted({min(FEW_SEEDS, n_inst), n_inst})
+        for n_seeds in seeds_of(n_inst)
         for name in FORMS
     ]
     rows = []
     for d_in, n_inst, n_seeds, name in size.each(cells, "steps"):
         ensembles = Ensembles(wide(FORMS[name], d_in), n_inst, n_seeds, device)
-        times = timing.side_by_side(
-            {"step": ensembles.step, "products": ensembles.products()}, size.rounds, size.slice_s
-        )
+        subjects = {"step": ensembles.train, "products": ensembles.products()}
+        times = timing.side_by_side(subjects, size.rounds, size.slice_s)
         rows.append({
             "matching": name, "d_in": d_in, "instances": n_inst, "seeds": n_seeds,
-            "step_us": median_us(times["step"], n_inst),
-            "products_us": median_us(times["products"], n_inst),
+            "step_us": median_us(times["step"], ensembles.model_steps),
+            "products_us": median_us(times["products"], ensembles.model_steps),
             **timing.ratio(times["step"], times["products"]),
         })  # fmt: skip
     return pd.DataFrame(rows)
@@ -145,8 +150,8 @@ def ways(size: Size, device: torch.device) -> pd.DataFrame:
     no_matching, sampled, exact, *_ = ours
     one = "1 alone, no matching"
     faster = [
-        (plain_eager, no_matching), (one_probe, sampled), (d_passes, sampled), (d_passes, exact),
-        (jacrev, exact), (plain_eager, one),
+        (plain_eager, no_matching), (plain_eager, one), (one_probe, sampled), (d_passes, sampled),
+        (d_passes, exact), (jacrev, exact),
     ]  # fmt: skip
     dearer = [(way, plain_eager) for way in (one_probe, d_passes, jacrev)]
     dearer += [(way, no_matching) for way in list(ours)[1:]]
@@ -155,12 +160,15 @@ def ways(size: Size, device: torch.device) -> pd.DataFrame:
     for d_in in size.each((16, 64) if size.wide_loops else (16,), "ways"):
         matched = wide(FORMS["plain, sampled"], d_in)
         subjects = {way: loops.step(matched, match, device) for way, match in eager.items()}
-        for way, name in ours.items():
-            subjects[way] = Ensembles(wide(FORMS[name], d_in), 64, FEW_SEEDS, device).step
-        subjects[one] = Ensembles(wide(LIGHT, d_in), 1, 1, device).step
+        ensembles = {
+            way: Ensembles(wide(FORMS[name], d_in), 64, FEW_SEEDS, device)
+            for way, name in ours.items()
+        }
+        ensembles[one] = Ensembles(wide(LIGHT, d_in), 1, 1, device)
+        subjects |= {way: ensemble.train for way, ensemble in ensembles.items()}
         times = timing.side_by_side(subjects, size.rounds, size.slice_s)
-        for way in ours:
-            times[way] = [t / 64 for t in times[way]]
+        for way, ensemble in ensembles.items():
+            times[way] = [t / ensemble.model_steps for t in times[way]]
         rows += [
             {
                 "d_in": d_in, "compares": kind, "way": way, "us": median_us(times[way]),
@@ -182,33 +190,30 @@ def scaling(size: Size, device: torch.device) -> pd.DataFrame:
         *(("batch_size", b, replace(LIGHT, batch_size=b), 64) for b in (64, 128, 1024, 2048)),
     ]
     rows = []
-    cores = torch.get_num_threads()
+    threads = torch.get_num_threads()
     base = Ensembles(LIGHT, 64, FEW_SEEDS, device)
 
-    def compare(axis: str, value: int, step: Callable[[], object], n: int) -> None:
-        times = timing.side_by_side(
-            {"headline": base.step, "step": step}, size.rounds, size.slice_s
-        )
-        each = {
-            "headline": [t / 64 for t in times["headline"]],
-            "step": [t / n for t in times["step"]],
-        }
+    def compare(axis: str, value: int, run: Callable[[], object], model_steps: int) -> None:
+        subjects = {"headline": base.train, "changed": run}
+        times = timing.side_by_side(subjects, size.rounds, size.slice_s)
+        headline = [t / base.model_steps for t in times["headline"]]
+        changed = [t / model_steps for t in times["changed"]]
         rows.append({
-            "axis": axis, "value": value, "step_us": median_us(each["step"]),
-            "headline_us": median_us(each["headline"]),
-            **timing.ratio(each["step"], each["headline"]),
+            "axis": axis, "value": value, "step_us": median_us(changed),
+            "headline_us": median_us(headline), **timing.ratio(changed, headline),
         })  # fmt: skip
 
     for axis, value, form, n in size.each(changes, "scaling"):
-        compare(axis, value, Ensembles(form, n, min(n, FEW_SEEDS), device).step, n)
+        ensembles = Ensembles(form, n, min(n, FEW_SEEDS), device)
+        compare(axis, value, ensembles.train, ensembles.model_steps)
 
     def on_one_core() -> None:
         torch.set_num_threads(1)
-        base.step()
-        torch.set_num_threads(cores)
+        base.train()
+        torch.set_num_threads(threads)
 
-    if device.type == "cpu" and cores > 1:
-        compare(f"cores (headline: {cores})", 1, on_one_core, 64)
+    if device.type == "cpu" and threads > 1:
+        compare(f"threads (headline: {threads})", 1, on_one_core, base.model_steps)
     return pd.DataFrame(rows)
 
 
@@ -223,13 +228,17 @@ def memory_peaks(size: Size, device: torch.device) -> pd.DataFrame:
         def start_and_step(form: Experiment = form, n_seeds: int = n_seeds) -> None:
             nonlocal ensembles
             ensembles = Ensembles(form, 64, n_seeds, device)
-            for _ in range(2):
-                ensembles.step_with_terms()
+            for loop in ensembles.loops:
+                for _ in range(2):
+                    loop.draw()
+                    loop.terms()
+                    loop.update()
 
-        peak = memory.peak_bytes(start_and_step)
+        peak = memory.peak_bytes(start_and_step, device)
         assert ensembles is not None
-        in_flight = min(64, ensembles.loops[0].chunk_size)
-        hidden = in_flight * form.batch_size * form.d_sae * form.torch_dtype.itemsize
+        hidden = (
+            ensembles.loops[0].chunk_size * form.batch_size * form.d_sae * form.torch_dtype.itemsize
+        )
         rows.append({
             "matching": name, "instances": 64, "seeds": n_seeds, "peak_MB": peak / 1e6,
             "copies": peak / hidden,
@@ -247,8 +256,8 @@ def measuring(size: Size, device: torch.device) -> pd.DataFrame:
     training = Ensembles(LIGHT, n, n, device)
 
     def hundred_steps() -> None:
-        for _ in range(100):
-            training.step()
+        for _ in range(100 // training.steps):
+            training.train()
 
     def circuits() -> None:
         CircuitMap.of(trained.transcoder, target, x, p).circuit_match()
