@@ -40,12 +40,14 @@ class Batches:
         weight: ``[n_inst, rows]``, the weight of each row in an instance's mean; all of the first
             ``batch_size`` weigh the same, and so do all others.
         now: the present batch of every stream, each ``[n_streams, rows, d_in+1]``: points ``x``,
-            and where the experiments need them directions ``v`` (probes) and ``noise`` (N(0, I)).
-            These arrays stay where they are; ``draw`` writes into them.
+            and where the experiments need them directions ``v`` (probes) and ``noise`` (N(0, I));
+            and ``y``, ``[n_streams, rows, d_out]``, the target at x. These arrays stay where they
+            are; ``draw`` writes into them.
     """
 
     def __init__(self, experiments: Sequence[Experiment], device: torch.device):
         self.form = form = experiments[0]
+        self.target = form.make_target()
         self.step = 0
         self._seen_by: dict[tuple[Any, Any], slice | Tensor] = {}
         self.literal = form.sampling == "bernoulli"
@@ -78,11 +80,12 @@ class Batches:
         rows, weight = mixture(base, points, fracs, copies)
         self.weight: Float[Tensor, "n_inst rows"] = weight
         ones = torch.nn.functional.pad(rows, (0, 1), value=1.0)
-        self.drawn = {"x": ones.repeat(self.ahead, len(number), 1, 1)}
+        x = ones.repeat(self.ahead, len(number), 1, 1)
+        self.drawn = {"x": x, "y": self.target(x[..., :-1])}
         if needs_v:
-            self.drawn["v"] = torch.zeros_like(self.drawn["x"])
+            self.drawn["v"] = torch.zeros_like(x)
         if needs_noise:
-            self.drawn["noise"] = torch.zeros_like(self.drawn["x"])
+            self.drawn["noise"] = torch.zeros_like(x)
         self.now = {name: part[0] for name, part in self.drawn.items()}
         if self.ahead > 1:
             self.now = {name: part.clone() for name, part in self.now.items()}
@@ -106,6 +109,7 @@ class Batches:
         if self.literal:
             base = replace_at_random(base, self.points, self.drawn_frac[block], u[..., -1])
         self.drawn["x"][:, block, :B, :-1] = base
+        self.drawn["y"][:, block, :B] = self.target(base)
         shape = self.weight.shape[1], d
         if "v" in self.drawn:
             probe = streams["probe"]
@@ -117,7 +121,8 @@ class Batches:
     def inputs(self, chunk: slice) -> dict[str, Tensor]:
         """The present batch of a chunk, as :func:`faithnb.objectives.loss_terms` takes it."""
         streams = self.seen_by(chunk)
-        seen = {name: part[streams][..., :-1] for name, part in self.now.items()}
+        names = [name for name in self.now if name != "y"]
+        seen = {name: self.now[name][streams][..., :-1] for name in names}
         return {"weight": self.weight[chunk], **seen}
 
     def seen_by(self, chunk: slice) -> slice | Tensor:

@@ -186,7 +186,7 @@ class ChunkGradient:
         do(torch.bmm, self.each(x), self.E, out=h)
         do(h.relu_)
         do(torch.bmm, h, self.D, out=error)
-        do(minus, error, self.target, x[..., :-1])
+        do(error.sub_, self.see("y"))
         if form.jacobian_matching == "finite":
             moved = self.finite_difference(x)
         self.weigh(error, "reconstruction")
@@ -216,8 +216,8 @@ class ChunkGradient:
                 self.sampled(x[..., :-1])
 
     def see(self, name: str) -> Tensor:
-        """What the instances see of x, v or noise: ``[n_inst, rows, d_in+1]``, or with a first
-        axis of 1 if they all see the same."""
+        """What the instances see of x, y, v or noise: ``[n_inst, rows, …]``, or with a first axis
+        of 1 if they all see the same."""
         streams = self.batches.now[name]
         if isinstance(self.streams, slice):
             return streams[self.streams]

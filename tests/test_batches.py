@@ -47,6 +47,7 @@ def test_what_a_chunk_sees_is_a_view_where_it_can_be():
 
 def test_points_end_in_one_and_directions_in_zero():
     batches = drawn(MATCHED)
+    assert torch.equal(batches.now["y"], batches.now["x"][..., :-1].abs())
     assert (batches.now["x"][..., -1] == 1).all()
     assert (batches.now["v"][..., -1] == 0).all()
     assert (batches.now["noise"][..., -1] == 0).all()

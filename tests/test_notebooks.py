@@ -73,7 +73,7 @@ def test_notebooks_run_with_other_parameters(tmp_path, path):
     if path.stem == "speed":  # it measures fixed settings, and says so
         command = [PAPERMILL, path, tmp_path / "out.ipynb", *TINY, "-p", "d_in", "8"]
         refused = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-        assert "d_in=8: this notebook measures fixed settings only" in refused.stderr
+        assert "d_in=8, steps=60: this notebook measures fixed settings only" in refused.stderr
         changes = {}
     other = [word for name, value in changes.items() for word in ("-p", name, value)]
     command = [PAPERMILL, path, tmp_path / "out.ipynb", *TINY, *other, "--no-progress-bar"]

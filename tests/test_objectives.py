@@ -104,7 +104,7 @@ class GivenBatches:
         self.now = {
             name: torch.nn.functional.pad(given[name], (0, 1), value=end)
             for name, end in ends.items()
-        }
+        } | {"y": AbsoluteValue(D)(given["x"])}
 
     def seen_by(self, chunk):
         return self.seen
