@@ -8,6 +8,8 @@ from faithnb.circuits import CircuitMap, circuit_match
 from faithnb.experiment import Experiment, ParameterError
 from faithnb.explorer import explore
 from faithnb.notebook import read_parameters
+from faithnb.store import Store
+from faithnb.sweeps import sweep
 from faithnb.targets import AbsoluteValue
 from faithnb.training import Trained, train
 from faithnb.transcoder import Transcoder
@@ -19,6 +21,7 @@ __all__ = [
     "CircuitMap",
     "Experiment",
     "ParameterError",
+    "Store",
     "Trained",
     "Transcoder",
     "circuit_match",
@@ -26,5 +29,6 @@ __all__ = [
     "figures",
     "metrics",
     "read_parameters",
+    "sweep",
     "train",
 ]

@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from faithnb.data import mixture, pad_points, replace_at_random, sample_base
+from faithnb.data import mixture, pad_points, replace_at_random, sample_base, vary
 from faithnb.experiment import Experiment
 from faithnb.streams import Purpose, Stream
 
 COPIES = 16
-"""Rows a repeated point is split over when noise is drawn row by row (probes, smoothing)."""
+"""Rows a repeated point is split over when each row is drawn (probes, smoothing, variation)."""
 
 DRAWN_AT_ONCE = {"cpu": 16, "cuda": 64}
 """Batches drawn together, of several streams and, if these are few, several steps: so many that
@@ -63,7 +63,7 @@ class Batches:
 
         at_once = DRAWN_AT_ONCE.get(device.type, DRAWN_AT_ONCE["cuda"])
         self.ahead = min(max(1, at_once // len(number)), form.steps)
-        purposes: tuple[Purpose, ...] = ("data", "probe", "noise")
+        purposes: tuple[Purpose, ...] = ("data", "probe", "noise", "variation")
         self.blocks = [
             (block, {name: Stream(seeds[block], name, device) for name in purposes})
             for block in (slice(k, k + at_once) for k in range(0, len(number), at_once))
@@ -76,7 +76,8 @@ class Batches:
         points = self.points[:0] if self.literal else self.points
         fracs = torch.tensor([0.0 if self.literal else e.repeat_frac for e in experiments],
                              dtype=torch.float64)  # fmt: skip
-        copies = COPIES if needs_v or needs_noise else 1
+        self.varied = form.point_variation != "none" and len(points) > 0
+        copies = COPIES if needs_v or needs_noise or self.varied else 1
         rows, weight = mixture(base, points, fracs, copies)
         self.weight: Float[Tensor, "n_inst rows"] = weight
         ones = torch.nn.functional.pad(rows, (0, 1), value=1.0)
@@ -108,8 +109,14 @@ class Batches:
         base = sample_base(u[..., :d], self.density[block])
         if self.literal:
             base = replace_at_random(base, self.points, self.drawn_frac[block], u[..., -1])
-        self.drawn["x"][:, block, :B, :-1] = base
-        self.drawn["y"][:, block, :B] = self.target(base)
+        x, y = self.drawn["x"][:, block, :, :-1], self.drawn["y"][:, block]
+        x[..., :B, :] = base
+        y[..., :B, :] = self.target(base)
+        if self.varied:
+            kind, scale = self.form.point_variation, self.form.variation_scale
+            repeated = self.points.repeat(COPIES, 1)
+            x[..., B:, :] = vary(repeated, kind, scale, streams["variation"], steps)
+            y[..., B:, :] = self.target(x[..., B:, :])
         shape = self.weight.shape[1], d
         if "v" in self.drawn:
             probe = streams["probe"]

@@ -24,9 +24,10 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
 from faithnb.experiment import PROFILES
+from faithnb.store import default_folder
 
 ROOT = Path(__file__).parent.parent
-CACHE = Path(os.environ.get("FAITHNB_STORE", ROOT / "_cache")) / "notebooks"
+CACHE = default_folder() / "notebooks"
 START_TIMEOUT, CELL_TIMEOUT = 120, 3600
 """Seconds a kernel may take to start and a cell to run, so that no build hangs for ever."""
 

@@ -157,6 +157,17 @@ class Experiment:
     repeat_frac: float = parameter(0.0, Range(0, 1))
     """Fraction of the data that is one of the points, all of them together."""
 
+    point_variation: str = parameter(
+        "none", OneOf(("none", "ray", "independent", "jitter", "signs"))
+    )
+    """Instead of an exact repeat, what varies each time: ``"ray"`` one factor for the whole point,
+    ``"independent"`` a factor for each coordinate, ``"jitter"`` normal noise on its coordinates,
+    ``"signs"`` their signs. See :func:`faithnb.data.vary`."""
+
+    variation_scale: float = parameter(0.5, Range(0, 1))
+    """How much: factors are uniform on (1 − scale, 1), noise has this standard deviation, and a
+    sign flips with this probability."""
+
     sampling: str = parameter("exact", OneOf(("exact", "bernoulli")))
     """``"exact"`` weighs the points into every batch; ``"bernoulli"`` draws them at random."""
 
@@ -244,6 +255,11 @@ class Experiment:
                 self.repeat_frac > 0 and not self.points,
                 f"repeat_frac = {self.repeat_frac:g} is not allowed with points = (): "
                 "there is nothing to repeat, so it must be 0.",
+            ),
+            (
+                self.point_variation != "none" and self.sampling == "bernoulli",
+                f"point_variation = {self.point_variation!r} is not allowed with "
+                "sampling = 'bernoulli': varied points have rows of their own, use 'exact'.",
             ),
             (
                 self.jacobian_coefficient > 0 and self.jacobian_matching == "none",

@@ -130,7 +130,7 @@ def train(
         raise ValueError("experiments is empty: there is nothing to train.")
     if strangers := [e for e in experiments if not isinstance(e, Experiment)]:
         raise ValueError(f"experiments holds {strangers[0]!r}, which is not an Experiment.")
-    device = _device(device)
+    device = device_named(device)
 
     ensembles, histories, diverged = [], [], []
     alike = list(groups(experiments, device))
@@ -148,7 +148,12 @@ def train(
     return Trained(experiments, tuple(ensembles), history, tuple(diverged))
 
 
-def _device(device: str | torch.device) -> torch.device:
+def device_named(device: str | torch.device) -> torch.device:
+    """The device, if it can be used here; ``"auto"`` is a GPU when there is one.
+
+    Raises:
+        ValueError: if it cannot.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -86,3 +86,18 @@ def test_a_new_draw_is_new_and_the_same_for_everyone_who_draws_it():
     b.draw()
     for name in ("x", "v", "noise"):
         assert torch.equal(a.now[name], b.now[name])
+
+
+@pytest.mark.parametrize("kind", ["ray", "independent", "jitter", "signs"])
+def test_a_varied_point_is_drawn_anew_and_its_target_with_it(kind):
+    base = replace(SMALL, points=((1, 1, 1), (0, 2, 0, 2)), point_variation=kind)
+    batches = drawn(base, replace(base, seed=1), replace(base, repeat_frac=0.0))
+    x, y = (batches.now[name].clone() for name in ("x", "y"))
+    assert x.shape == (2, 64 + 2 * COPIES, 7)
+    assert torch.equal(y, x[..., :-1].abs())
+    support = (x[:, 64:, :-1] != 0).float().mean((0, 1))
+    assert torch.equal(support, torch.tensor([0.5, 1.0, 0.5, 0.5, 0, 0]))
+    assert torch.allclose(batches.weight[0, 64:].sum(), torch.tensor(0.1))
+    batches.draw()
+    assert not torch.equal(batches.now["x"][:, 64:], x[:, 64:])
+    assert torch.equal(drawn(SMALL).now["x"][:, :64], x[:1, :64])

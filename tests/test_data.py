@@ -1,7 +1,14 @@
 import pytest
 import torch
 
-from faithnb.data import evaluation_sample, mixture, pad_points, replace_at_random, sample_base
+from faithnb.data import (
+    evaluation_sample,
+    mixture,
+    pad_points,
+    replace_at_random,
+    sample_base,
+    vary,
+)
 from faithnb.streams import Stream
 
 
@@ -65,6 +72,31 @@ def test_literal_sampling_agrees_with_the_exact_mixture():
     assert abs(weight @ statistic - literal.mean()) < 4 * literal.std() / n**0.5
     assert torch.equal(replace_at_random(base, points, 0.0, u), base)
     assert torch.equal(replace_at_random(base, points[:1], 1.0, u), points[:1].expand(n, 3))
+
+
+@pytest.mark.parametrize("kind", ["ray", "independent", "jitter", "signs"])
+def test_varied_points_keep_their_coordinates_and_vary_as_said(kind):
+    p = pad_points([[1, 2]] * 4000, 3, torch.float64)
+    x = vary(p, kind, 0.25, Stream([0, 1], "variation"), range(2))
+    assert x.shape == (2, 2, 4000, 3)
+    assert (x[..., 2] == 0).all()
+    assert not torch.equal(x[0], x[1])
+    assert not torch.equal(x[:, 0], x[:, 1])
+    first, second = x[..., 0].flatten(), x[..., 1].flatten() / 2
+    together = torch.corrcoef(torch.stack([first, second]))[0, 1]
+    assert (together > 0.999) == (kind == "ray")
+    if kind in ("ray", "independent"):
+        assert first.min() > 0.75
+        assert first.max() < 1
+        assert abs(first.mean() - 0.875) < 0.005
+    elif kind == "jitter":
+        assert abs(first.mean() - 1) < 0.01
+        assert abs(first.std() - 0.25) < 0.01
+    else:
+        assert set(first.tolist()) == {-1, 1}
+        assert abs((first < 0).double().mean() - 0.25) < 0.02
+    if kind != "ray":
+        assert abs(together) < 0.05
 
 
 def test_evaluation_sample_is_fixed():

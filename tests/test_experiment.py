@@ -82,6 +82,11 @@ BAD = [
     ({"points": "111"}, "points = '111'"),
     ({"points": [[1] * 17]}, "at most 16 fit"),
     ({"points": [], "repeat_frac": 0.1}, "nothing to repeat"),
+    (
+        {"point_variation": "ray", "sampling": "bernoulli"},
+        "point_variation = .ray. .* rows of their own",
+    ),
+    ({"variation_scale": 1.5}, "variation_scale = 1.5"),
     ({"jacobian_coefficient": 0.1}, "jacobian_coefficient = 0.1 .* jacobian_matching = 'none'"),
     ({"jacobian_matching": "finite", "jacobian_estimator": "exact"}, "no closed form"),
     ({"jacobian_matching": "finite", "kink": "masked"}, "read no derivative"),

@@ -13,8 +13,8 @@ BIN = Path(sys.executable).parent
 FLOORS = [
     {"targets", "streams", "data", "transcoder", "intervals"},
     {"experiment", "batches", "objectives", "gradients", "metrics", "circuits", "reference"},
-    {"training"},
-    {"figures"},
+    {"training", "store"},
+    {"figures", "sweeps"},
     {"explorer", "notebook"},
     {"book"},
 ]
