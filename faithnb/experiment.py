@@ -160,13 +160,13 @@ class Experiment:
     point_variation: str = parameter(
         "none", OneOf(("none", "ray", "independent", "jitter", "signs"))
     )
-    """Instead of an exact repeat, what varies each time: ``"ray"`` one factor for the whole point,
+    """What changes from one repeat to the next. ``"ray"`` is one factor for the whole point,
     ``"independent"`` a factor for each coordinate, ``"jitter"`` normal noise on its coordinates,
     ``"signs"`` their signs. See :func:`faithnb.data.vary`."""
 
     variation_scale: float = parameter(0.5, Range(0, 1))
-    """How much: factors are uniform on (1 − scale, 1), noise has this standard deviation, and a
-    sign flips with this probability."""
+    """Strength of the variation. Factors are uniform on (1 − scale, 1), noise has this standard
+    deviation, and a sign flips with this probability."""
 
     sampling: str = parameter("exact", OneOf(("exact", "bernoulli")))
     """``"exact"`` weighs the points into every batch; ``"bernoulli"`` draws them at random."""

@@ -32,6 +32,7 @@ STATE_COLOURS = dict(zip(STATES, (BLUE, ORANGE, RED, GREY), strict=True))
 
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#8C3A00", RED, "#FBFBFB", BLUE, "#00344F"])
 LOADING = LinearSegmentedColormap.from_list("loading", ["#FBFBFB", "#7DB8DA", BLUE, "#00344F"])
+SHARE = LinearSegmentedColormap.from_list("share", ["#FBFBFB", "#F6D58E", ORANGE, RED, "#6B2B00"])
 RESIDUAL = LinearSegmentedColormap.from_list("residual", ["#FBFBFB", GREY, INK])
 
 STYLE: Any = {
@@ -390,4 +391,63 @@ def durations(microseconds: Mapping[str, Mapping[str, float]]) -> Figure:
     ax.tick_params(axis="y", length=0)
     ax.margins(x=0.12)
     fig.legend(loc="outside upper left", ncols=len(microseconds), fontsize=9)
+    return fig
+
+
+@styled
+def phase_maps(
+    panels: Mapping[str, xr.DataArray], threshold: tuple[float, float, float] | None = None
+) -> Figure:
+    """Values in [0, 1] over ``repeat_frac`` × ``sparsity_coefficient``, a panel each.
+
+    Both axes are logarithmic from the second value on; the first may be 0. ``threshold`` is
+    ``(a, b_r, b_λ)`` of a + b_r log r + b_λ log λ = 0, drawn as a line.
+    """
+    fig = _figure(0.9 + 3.1 * len(panels), 3.4)
+    axes = fig.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+    for ax, (title, values) in zip(axes, panels.items(), strict=True):
+        values = values.transpose("sparsity_coefficient", "repeat_frac")
+        mesh = _heat(ax, values, SHARE, 0, 1)
+        ax.invert_yaxis()
+        ax.set_title(title, fontsize=10)
+        ax.set_xlabel("repeat fraction $r$")
+        for name, axis in (("repeat_frac", ax.xaxis), ("sparsity_coefficient", ax.yaxis)):
+            ticks = range(0, values.sizes[name], -(-values.sizes[name] // 5))
+            axis.set_ticks([k + 0.5 for k in ticks], [f"{values[name][k]:.2g}" for k in ticks])
+        if threshold and np.isfinite(threshold).all():
+            a, b_r, b_lam = threshold
+            r = np.geomspace(values.repeat_frac[1].item(), values.repeat_frac[-1].item(), 50)
+            lam = np.exp(-(a + b_r * np.log(r)) / b_lam)
+            places = (_place(at, v) for at, v in ((values.repeat_frac, r),
+                                                  (values.sparsity_coefficient, lam)))  # fmt: skip
+            ax.plot(*places, color=BLUE, linewidth=1.6, linestyle="--")
+            ax.set(xlim=(0, values.sizes["repeat_frac"]), ylim=(0, len(values)))
+    axes[0].set_ylabel("sparsity coefficient $λ$")
+    fig.colorbar(mesh, ax=axes, fraction=0.03, label="share, or mean")
+    return fig
+
+
+def _place(axis: xr.DataArray, value: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+    """Where values lie among the cells of a logarithmic axis whose first cell is apart."""
+    at = np.log(axis.values[1:])
+    step = (at[-1] - at[0]) / max(len(at) - 1, 1)
+    return 1.5 + (np.log(value) - at[0]) / (step or 1.0)
+
+
+@styled
+def collapse(memorised: Mapping[str, xr.DataArray]) -> Figure:
+    """Share of seeds that memorise against r·λ, coloured by λ: one curve if only it counts."""
+    fig = _figure(1.0 + 3.4 * len(memorised), 3.2)
+    axes = fig.subplots(1, len(memorised), sharey=True, squeeze=False)[0]
+    for ax, (title, share) in zip(axes, memorised.items(), strict=True):
+        share = share.isel(repeat_frac=slice(1, None), sparsity_coefficient=slice(1, None))
+        lam = share.sparsity_coefficient
+        colours = LOADING(np.linspace(0.25, 1, lam.size))
+        for colour, row in zip(colours, share.transpose("sparsity_coefficient", ...), strict=True):
+            at = row.repeat_frac * row.sparsity_coefficient
+            ax.plot(at, row, "o-", color=colour, markersize=4, linewidth=1,
+                    label=f"λ = {row.sparsity_coefficient:.2g}")  # fmt: skip
+        ax.set(xscale="log", xlabel="product $r\\,λ$", ylim=(-0.04, 1.04), title=title)
+    axes[0].set_ylabel("share of seeds that memorise")
+    axes[-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     return fig

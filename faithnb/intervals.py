@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
+import statsmodels.api as sm
+from jaxtyping import Bool, Float
 from scipy.stats import binomtest, bootstrap, mannwhitneyu
 
 
@@ -57,3 +60,38 @@ def delta_interval(
 def _by_seed(values: Sequence[float], seeds: Sequence[int]) -> dict[int, np.ndarray]:
     v, s = np.asarray(values, dtype=float), np.asarray(seeds)
     return {int(seed): v[s == seed] for seed in np.unique(s)}
+
+
+def logit_slopes(
+    hit: Bool[np.ndarray, "cells seeds"], predictors: Float[np.ndarray, "cells k"]
+) -> Float[np.ndarray, "k+1"]:
+    """Intercept and slopes of logit P(hit) by maximum likelihood.
+
+    NaN where they do not exist: nothing or everything hits, or a plane separates the two.
+    """
+    counts = np.stack([hit.sum(1), (~hit).sum(1)], axis=1)
+    model = sm.GLM(counts, sm.add_constant(predictors), family=sm.families.Binomial())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            fit = model.fit()
+        except (Warning, np.linalg.LinAlgError, ValueError):
+            return np.full(predictors.shape[1] + 1, np.nan)
+    exists = fit.converged and np.all(fit.bse < 1e3)
+    return fit.params if exists else np.full(predictors.shape[1] + 1, np.nan)
+
+
+def resampled_slopes(
+    hit: Bool[np.ndarray, "cells seeds"],
+    predictors: Float[np.ndarray, "cells k"],
+    n: int = 400,
+) -> Float[np.ndarray, "n_found k+1"]:
+    """Coefficients of :func:`logit_slopes` on ``n`` resamples of the seeds, where they exist.
+
+    Take quantiles of them, or of what is made of them, such as a ratio of slopes.
+    """
+    rng, n_seeds = np.random.default_rng(0), hit.shape[1]
+    resampled = [
+        logit_slopes(hit[:, rng.integers(n_seeds, size=n_seeds)], predictors) for _ in range(n)
+    ]
+    return np.array([found for found in resampled if np.isfinite(found).all()])

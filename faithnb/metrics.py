@@ -192,7 +192,7 @@ def active_at_point(transcoder: Transcoder, p: Point) -> PerInstance:
 
 
 def _jacobians(
-    transcoder: Transcoder, target: Target, x: Inputs, rows: int = 1024
+    transcoder: Transcoder, target: Target, x: Inputs, rows: int = 256
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Both Jacobians in float64, some rows of x at a time; undefined entries are 0 in both where
     the target masks them."""

@@ -38,7 +38,8 @@ class Store:
     processes may use one folder.
 
     Args:
-        folder: where; by default ``results`` in :func:`default_folder`.
+        folder: where; by default ``results`` in ``$FAITHNB_STORE``, or in ``_cache`` beside the
+            package.
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None = None):

@@ -22,6 +22,11 @@ def frontier():
     )
 
 
+SCAN = xr.DataArray(
+    np.eye(3),
+    coords={"repeat_frac": [0, 0.01, 0.1], "sparsity_coefficient": [0, 0.1, 1]},
+    dims=("repeat_frac", "sparsity_coefficient"),
+)
 DRAWN = {
     "two_relus": lambda: figures.two_relus(),
     "data": lambda: figures.data(X[:9], P, [2]),
@@ -37,6 +42,8 @@ DRAWN = {
         frontier(), "sparsity_penalty", "n", "n", {"tanh": "t", "l1": "l"}
     ),
     "widths": lambda: figures.widths([1, 2], np.ones((2, 3)), np.ones((2, 3))),
+    "phase_maps": lambda: figures.phase_maps({"a": SCAN, "b": SCAN}, (10.0, 1.0, 1.5)),
+    "collapse": lambda: figures.collapse({"a": SCAN}),
     "durations": lambda: figures.durations({"loops": {"a": 1500.0}, "ours": {"b": 90.0, "c": 9}}),
     "portrait": lambda: figures.portrait(M, P, "memorising"),
 }

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from faithnb.intervals import cliffs_delta, delta_interval, mean_interval, rate_interval
+from faithnb.intervals import (
+    cliffs_delta,
+    delta_interval,
+    logit_slopes,
+    mean_interval,
+    rate_interval,
+    resampled_slopes,
+)
 
 
 def test_rate_interval_is_wilson_s():
@@ -35,3 +42,22 @@ def test_delta_interval_resamples_seeds():
     assert low < cliffs_delta(x, y) < high
     narrow = delta_interval(x, y, np.arange(40), np.arange(40, 80))
     assert narrow[0] < 0 < narrow[1]
+
+
+def test_logit_slopes_recover_what_made_the_data():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 2))
+    p = 1 / (1 + np.exp(-(0.5 + 2 * x[:, 0] - 1 * x[:, 1])))
+    hit = rng.random((60, 40)) < p[:, None]
+    assert logit_slopes(hit, x) == pytest.approx([0.5, 2, -1], abs=0.2)
+    low, high = np.quantile(resampled_slopes(hit, x, n=60), [0.025, 0.975], axis=0)
+    assert (low < [0.5, 2, -1]).all()
+    assert (high > [0.5, 2, -1]).all()
+
+
+def test_logit_slopes_that_do_not_exist_are_nan():
+    x = np.arange(6.0)[:, None]
+    separated = np.repeat(x > 2, 4, axis=1)
+    for hit in (separated, np.zeros((6, 4), bool), np.ones((6, 4), bool)):
+        assert np.isnan(logit_slopes(hit, x)).all()
+        assert len(resampled_slopes(hit, x, n=5)) == 0
