@@ -9,7 +9,7 @@ from faithnb.experiment import Experiment, ParameterError
 from faithnb.explorer import explore
 from faithnb.notebook import read_parameters
 from faithnb.store import Store
-from faithnb.sweeps import sweep
+from faithnb.sweeps import sweep, train_arms
 from faithnb.targets import AbsoluteValue
 from faithnb.training import Trained, train
 from faithnb.transcoder import Transcoder
@@ -31,4 +31,5 @@ __all__ = [
     "read_parameters",
     "sweep",
     "train",
+    "train_arms",
 ]

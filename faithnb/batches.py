@@ -12,6 +12,7 @@ from torch import Tensor
 from faithnb.data import mixture, pad_points, replace_at_random, sample_base, vary
 from faithnb.experiment import Experiment
 from faithnb.streams import Purpose, Stream
+from faithnb.targets import leading
 
 COPIES = 16
 """Rows a repeated point is split over when each row is drawn (probes, smoothing, variation)."""
@@ -26,7 +27,8 @@ class Batches:
 
     Instances with the same seed and density see the same base samples, probes and noise: one
     *stream*. A batch is ``batch_size`` base samples, then the repeated points, unless these are
-    drawn into the base samples (``sampling="bernoulli"``; then a stream has one ``repeat_frac``).
+    drawn into the base samples (``sampling="bernoulli"``; then a stream has one ``repeat_frac``, as
+    it has where the probes' covariance depends on it).
 
     Inputs are in homogeneous coordinates: a point ends in 1 and a direction in 0, so that one
     matrix, the encoder with its bias as last row, acts on both as it should.
@@ -53,7 +55,8 @@ class Batches:
         self.literal = form.sampling == "bernoulli"
         self.points = pad_points(form.points, form.d_in, form.torch_dtype).to(device)
 
-        keys = [(e.seed, e.density, e.repeat_frac if self.literal else None) for e in experiments]
+        own_frac = self.literal or form.probe == "covariance"
+        keys = [(e.seed, e.density, e.repeat_frac if own_frac else None) for e in experiments]
         number = {key: k for k, key in enumerate(dict.fromkeys(keys))}
         self.stream = [number[key] for key in keys]
         seeds, density, drawn_frac = zip(*number, strict=True)
@@ -119,11 +122,27 @@ class Batches:
             y[..., B:, :] = self.target(x[..., B:, :])
         shape = self.weight.shape[1], d
         if "v" in self.drawn:
-            probe = streams["probe"]
-            draw = probe.signs if self.form.probe == "rademacher" else probe.normal
-            self.drawn["v"][:, block, :, :-1] = draw(steps, shape, dtype)
+            self.drawn["v"][:, block, :, :-1] = self._probes(steps, block, streams["probe"], shape)
         if "noise" in self.drawn:
             self.drawn["noise"][:, block, :, :-1] = streams["noise"].normal(steps, shape, dtype)
+
+    def _probes(
+        self, steps: range, block: slice, stream: Stream, shape: tuple[int, int]
+    ) -> Float[Tensor, "n_steps n_streams rows d_in"]:
+        kind, (rows, d), dtype = self.form.probe, shape, self.form.torch_dtype
+        if kind == "gaussian":
+            return stream.normal(steps, shape, dtype)
+        if kind == "covariance":
+            # E x xᵀ = (1 − r) q/3 I + r/n Σ p pᵀ: one normal number a coordinate and one a point
+            r = self.drawn_frac[block, None]
+            drawn = stream.normal(steps, (rows, d + len(self.points)), dtype)
+            of_base = ((1 - r) * self.density[block] / 3).sqrt() * drawn[..., :d]
+            return of_base + (r / len(self.points)).sqrt() * drawn[..., d:] @ self.points
+        v = stream.signs(steps, shape, dtype)
+        x = self.drawn["x"][:, block, :, :-1]
+        if kind == "active":
+            return v * (x != 0)
+        return leading(self.target, x, v) if kind == "top_k" else v
 
     def inputs(self, chunk: slice) -> dict[str, Tensor]:
         """The present batch of a chunk, as :func:`faithnb.objectives.loss_terms` takes it."""

@@ -11,8 +11,12 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +27,9 @@ import yaml
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
+from faithnb.claims import read_ledger, to_json
 from faithnb.experiment import PROFILES
+from faithnb.notebook import RECORD, default_records, handed_over
 from faithnb.store import default_folder
 
 ROOT = Path(__file__).parent.parent
@@ -67,10 +73,66 @@ def code_key(notebook: NotebookNode, parameters: Mapping[str, Any]) -> str:
     if any("benchmarks" in cell.source for cell in notebook.cells if cell.cell_type == "code"):
         files += sorted((ROOT / "tests" / "benchmarks").glob("*.py"))
         files += (ROOT / "book" / "static").glob("gpu.json")
+    if any(_reads_records(cell.source) for cell in notebook.cells):
+        files += sorted(default_records().glob("*.json"))
     for path in files:
         digest.update(path.read_bytes() + b"\0")
     digest.update(f"{torch.__version__} {platform.python_version()}".encode())
     return digest.hexdigest()[:16]
+
+
+def _reads_records(code: str) -> bool:
+    """Whether a notebook reads what the others hand over, and so runs after them."""
+    return "read_records(" in code or "read_ledger(" in code
+
+
+def _wants_the_machine(code: str) -> bool:
+    """Whether a notebook measures time, and so runs alone."""
+    return "from benchmarks" in code
+
+
+def execute_all(parameters: Mapping[str, Any], build: Path) -> Iterator[tuple[Path, NotebookNode]]:
+    """All notebooks of the book with their outputs: as many side by side as there are cores, up to
+    four, then one after the other those that measure time or read what the others hand over."""
+    paths = [p for page in pages(ROOT / "_toc.yml") if (p := ROOT / f"{page}.ipynb").exists()]
+    code = {path: path.read_text() for path in paths}
+    last = [p for p in paths if _wants_the_machine(code[p]) and not _reads_records(code[p])]
+    last += [p for p in paths if _reads_records(code[p])]
+    together = [p for p in paths if p not in last]
+    workers = min(4, os.cpu_count() or 1)
+
+    records = build / "records"
+    shutil.rmtree(records, ignore_errors=True)
+    records.mkdir(parents=True)
+    with _environment(FAITHNB_RECORDS=str(records)):
+        with _environment(OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 1) // workers))):
+            pool = ThreadPoolExecutor(workers)
+            try:
+                run = partial(execute, parameters=parameters, failed=build / "failed")
+                for path, notebook in zip(together, pool.map(run, together), strict=True):
+                    gather(notebook, records / f"{path.stem}.json")
+                    yield path, notebook
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+        for path in last:
+            notebook = execute(path, parameters, build / "failed")
+            gather(notebook, records / f"{path.stem}.json")
+            yield path, notebook
+
+
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    """Variables that kernels started meanwhile inherit."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def execute(path: Path, parameters: Mapping[str, Any], failed: Path) -> NotebookNode:
@@ -90,16 +152,16 @@ def execute(path: Path, parameters: Mapping[str, Any], failed: Path) -> Notebook
     kept = CACHE / f"{path.stem}-{code_key(source, parameters)}.ipynb"
     executed = _read_kept(kept)
     if executed:
-        print(f"{path.stem}: nothing changed, outputs reused", flush=True)
+        _say(f"{path.stem}: nothing changed, outputs reused")
     else:
-        print(f"{path.stem}: running {dict(parameters)}", flush=True)
+        _say(f"{path.stem}: running {dict(parameters)}")
         kept.parent.mkdir(parents=True, exist_ok=True)
-        running = kept.with_suffix(f".{os.getpid()}.part.ipynb")
+        running = kept.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part.ipynb")
         started = time.monotonic()
         try:
             papermill.execute_notebook(
                 str(path), str(running), parameters=dict(parameters), cwd=str(path.parent),
-                kernel_name="python3", progress_bar=sys.stderr.isatty(),
+                kernel_name="python3", progress_bar=False,
                 start_timeout=START_TIMEOUT, execution_timeout=CELL_TIMEOUT,
             )  # fmt: skip
         except (PapermillExecutionError, RuntimeError, TimeoutError) as error:
@@ -112,13 +174,16 @@ def execute(path: Path, parameters: Mapping[str, Any], failed: Path) -> Notebook
                 f"{path.name} failed in a cell with {what}\n"
                 f"The notebook as far as it ran is kept in {report}."
             ) from error
-        except KeyboardInterrupt:
-            running.unlink(missing_ok=True)
-            raise
         os.replace(running, kept)
-        print(f"{path.stem}: {time.monotonic() - started:.0f} s", flush=True)
+        _say(f"{path.stem}: {time.monotonic() - started:.0f} s")
         executed = nbformat.read(kept, as_version=4)
     return merge(source, executed)
+
+
+def _say(line: str) -> None:
+    """One line at once, whichever notebook of several it comes from."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def _read_kept(kept: Path) -> NotebookNode | None:
@@ -130,7 +195,7 @@ def _read_kept(kept: Path) -> NotebookNode | None:
     except (ValueError, OSError, nbformat.ValidationError):
         aside = kept.with_suffix(".damaged")
         os.replace(kept, aside)
-        print(f"{kept} cannot be read; set aside as {aside.name} and run again", flush=True)
+        _say(f"{kept} cannot be read; set aside as {aside.name} and run again")
         return None
 
 
@@ -169,18 +234,24 @@ def stage(profile: str, build: Path) -> Path:
     (src / "notebooks").mkdir()
     parameters = {"profile": profile, "interactive": False}
     seconds = {}
-    for page in pages(ROOT / "_toc.yml"):
-        path = ROOT / f"{page}.ipynb"
-        if path.exists():
-            notebook = execute(path, parameters, build / "failed")
-            for cell in notebook.cells:
-                if file := cell.metadata.get("faithnb", {}).get("file"):
-                    (src / "book" / "static" / file).write_text(_svg(cell))
-            seconds[path.stem] = notebook.metadata.pop("seconds")
-            nbformat.write(notebook, src / f"{page}.ipynb")
+    for path, notebook in execute_all(parameters, build):
+        for cell in notebook.cells:
+            if file := cell.metadata.get("faithnb", {}).get("file"):
+                (src / "book" / "static" / file).write_text(_svg(cell))
+        seconds[path.stem] = notebook.metadata.pop("seconds")
+        nbformat.write(notebook, src / "notebooks" / path.name)
     (src / "book" / "freeze.txt").write_text(_freeze())
     (src / "book" / "run.md").write_text(_this_run(profile, seconds))
     return src
+
+
+def gather(notebook: NotebookNode, into: Path) -> None:
+    """Keep what a notebook hands over, and take it out of the outputs, which the page shows."""
+    if found := handed_over(notebook):
+        into.write_text(json.dumps(found, sort_keys=True))
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if RECORD not in o.get("data", {})]
 
 
 def _svg(cell: NotebookNode) -> str:
@@ -274,6 +345,7 @@ def build_book(profile: str = "paper", build: Path = ROOT / "_build") -> Path:
     src = stage(profile, build)
     html = render(src, build)
     check(html, src)
+    (html / "claims.json").write_text(to_json(read_ledger(build / "records")))
     if profile == "paper" and build == ROOT / "_build":
         for picture in PICTURES:
             shutil.copy(src / "book" / "static" / picture, ROOT / "book" / "static" / picture)
@@ -295,7 +367,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print("Interrupted; notebooks that had finished are kept.", file=sys.stderr)
-        return 130
+        for unfinished in CACHE.glob(f"*.{os.getpid()}-*.part.ipynb"):
+            unfinished.unlink(missing_ok=True)
+        os._exit(130)  # notebooks that still run end with this process
     return 0
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from faithnb.targets import TARGETS, Target
+from faithnb.data import pad_points
+from faithnb.targets import TARGETS, Target, make_target
 
 
 class ParameterError(ValueError):
@@ -139,8 +140,10 @@ class Experiment:
         ParameterError: naming the field, its value and what is allowed.
     """
 
-    target: str = parameter("abs", OneOf(tuple(TARGETS)))
-    """The layer to explain, by name; ``"abs"`` is ``y = |x|``."""
+    target: str = parameter("abs", OneOf(TARGETS))
+    """The layer to explain. ``"abs"`` is ``y = |x|``; ``"abs_with_point"`` has a mechanism for p
+    besides, see :class:`faithnb.targets.WithPoint`; ``"superposed"`` is a trained layer with too
+    few neurons, see :class:`faithnb.targets.Superposed`."""
 
     d_in: int = parameter(16, Range(1, whole=True))
     """Input coordinates of the target."""
@@ -197,8 +200,16 @@ class Experiment:
     kink: str = parameter("zero", OneOf(("zero", "masked", "one")))
     """How the target's derivative is read exactly at its kink, see :data:`faithnb.targets.Kink`."""
 
-    probe: str = parameter("rademacher", OneOf(("rademacher", "gaussian")))
-    """Distribution of the coordinates of v; both have mean 0 and variance 1."""
+    probe: str = parameter(
+        "rademacher", OneOf(("rademacher", "gaussian", "covariance", "active", "top_k"))
+    )
+    """Distribution of v. ``"rademacher"`` and ``"gaussian"`` have E v vᵀ = I. ``"covariance"`` is
+    Gaussian with E v vᵀ = E x xᵀ over the data, repeats included. ``"active"`` is a
+    Rademacher v on the coordinates where x is not 0, and 0 elsewhere; ``"top_k"`` one projected
+    onto as many leading right singular vectors of the target's Jacobian at x."""
+
+    matching_at: str = parameter("all", OneOf(("all", "points", "base")))
+    """Which part of the data the Jacobian is matched on; the weights of the other part are 0."""
 
     perturbation_scale: float = parameter(0.1, Range(0, open_low=True))
     """σ of smoothed and finite matching, in units of the input."""
@@ -272,6 +283,31 @@ class Experiment:
                 "finite differences have no closed form, use 'sampled'.",
             ),
             (
+                self.target == "abs_with_point" and len(self.points) != 1,
+                f"points = {self.points} is not allowed with target = 'abs_with_point': it has a "
+                "mechanism for exactly one point.",
+            ),
+            (
+                self.target == "superposed" and self.d_in < 2,
+                f"d_in = {self.d_in} is not allowed with target = 'superposed': it must be at "
+                "least 2.",
+            ),
+            (
+                self.probe in ("covariance", "active", "top_k")
+                and self.jacobian_estimator == "exact",
+                f"probe = {self.probe!r} is not allowed with jacobian_estimator = 'exact': the "
+                "exact form matches all directions alike, use 'sampled'.",
+            ),
+            (
+                self.matching_at != "all" and self.sampling == "bernoulli",
+                f"matching_at = {self.matching_at!r} is not allowed with sampling = 'bernoulli': "
+                "drawn points have no rows of their own, use 'exact'.",
+            ),
+            (
+                self.matching_at == "points" and not self.points,
+                "matching_at = 'points' is not allowed with points = (): there are none.",
+            ),
+            (
                 finite and self.kink != "zero",
                 f"kink = {self.kink!r} is not allowed with jacobian_matching = 'finite': finite "
                 "differences read no derivative of the target, leave it at 'zero'.",
@@ -309,7 +345,8 @@ class Experiment:
 
     def make_target(self) -> Target:
         """The target itself, with this experiment's kink convention."""
-        return TARGETS[self.target](self.d_in, kink=self.kink)  # type: ignore[arg-type]
+        points = pad_points(self.points, self.d_in)
+        return make_target(self.target, self.d_in, points, self.kink)  # type: ignore[arg-type]
 
     @property
     def torch_dtype(self) -> torch.dtype:

@@ -435,6 +435,25 @@ def _place(axis: xr.DataArray, value: Float[np.ndarray, "n"]) -> Float[np.ndarra
 
 
 @styled
+def blind_spots() -> Figure:
+    """The memorization of a feature that writes (1, a, a) at p, over a, and of others."""
+    fig = _figure(5.6, 3.0)
+    ax = fig.subplots()
+    a = np.linspace(0, 1, 101)
+    c = np.stack([np.ones_like(a), a, a], axis=1)
+    m = np.maximum(c.sum(1) / 3**0.5 - c.max(1), 0)
+    ax.plot(a, m, color=BLUE, label="(1, a, a)")
+    ax.plot(a, (3**0.5 - 1) * a, color=RED, linestyle="--", label="(a, a, a)")
+    pair = np.stack([np.ones_like(a), a, 0 * a], axis=1)
+    ax.plot(a, np.maximum(pair.sum(1) / 3**0.5 - 1, 0), color=ORANGE, linestyle=":",
+            label="(1, a, 0)")  # fmt: skip
+    ax.axvline((3**0.5 - 1) / 2, color=GREY, linewidth=0.8)
+    ax.set(xlabel="a", ylabel="memorization of the feature")
+    ax.legend(title="contribution at p", fontsize=9)
+    return fig
+
+
+@styled
 def collapse(memorised: Mapping[str, xr.DataArray]) -> Figure:
     """Share of seeds that memorise against r·λ, coloured by λ: one curve if only it counts."""
     fig = _figure(1.0 + 3.4 * len(memorised), 3.2)
@@ -450,4 +469,202 @@ def collapse(memorised: Mapping[str, xr.DataArray]) -> Figure:
         ax.set(xscale="log", xlabel="product $r\\,λ$", ylim=(-0.04, 1.04), title=title)
     axes[0].set_ylabel("share of seeds that memorise")
     axes[-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
+
+
+@styled
+def jacobians(panels: Mapping[str, Float[np.ndarray, "k k"]]) -> Figure:
+    """Jacobians on the coordinates of p, side by side, all on one colour scale."""
+    k = len(next(iter(panels.values())))
+    fig = _figure(0.7 + 2.15 * len(panels), 2.5)
+    axes = fig.subplots(1, len(panels), squeeze=False)[0]
+    for ax, (title, J) in zip(axes, panels.items(), strict=True):
+        mesh = _heat(ax, J, SIGNED, -1.2, 1.2)
+        for (i, j), value in np.ndenumerate(np.asarray(J)):
+            label = f"{value:.2f}".replace("-0.00", "0.00")
+            ink = "white" if abs(value) > 0.55 else INK
+            ax.text(j + 0.5, i + 0.5, label, ha="center", va="center", fontsize=8.5, color=ink)
+        ax.set_title(title, fontsize=9.5)
+        ax.set_xticks(np.arange(k) + 0.5, [f"$x_{{{j + 1}}}$" for j in range(k)])
+        ax.set_yticks(np.arange(k) + 0.5, [f"$y_{{{j + 1}}}$" for j in range(k)])
+        ax.set_aspect("equal")
+    fig.colorbar(mesh, ax=axes, label="∂y / ∂x", fraction=0.03)
+    return fig
+
+
+@styled
+def curves(
+    grids: Mapping[str, xr.Dataset], over: str, panels: Mapping[str, str], xlabel: str
+) -> Figure:
+    """Measures over one setting, a panel a measure, a colour a series.
+
+    The line goes through the means over ``seed``, faint dots are seeds. ``panels`` maps data
+    variables to axis labels; a label that ends in "(log)" makes the axis logarithmic.
+    """
+    fig = _figure(0.5 + 2.6 * len(panels), 3.1)
+    axes = fig.subplots(1, len(panels), squeeze=False)[0]
+    for ax, (name, label) in zip(axes, panels.items(), strict=True):
+        for (series, grid), colour, mark in zip(
+            grids.items(), (BLUE, ORANGE, GREEN, RED, GREY), "osD^v", strict=False
+        ):
+            values = grid[name].transpose(over, "seed").astype(float)
+            at = _from_zero(values[over].values)
+            if len(np.unique(values)) > 2:  # of yes and no, dots would say nothing
+                ax.plot(at, values, ".", color=colour, alpha=0.3, markersize=4)
+            else:
+                ax.set_ylim(-0.04, 1.04)
+            ax.plot(at, values.mean("seed"), marker=mark, color=colour, markersize=4.5,
+                    linewidth=1.5, label=series)  # fmt: skip
+        ax.set_xscale("log")
+        shown = _from_zero(grid[over].values)
+        ax.set_xticks(shown, [f"{v:g}" for v in grid[over].values], fontsize=8)
+        ax.minorticks_off()
+        ax.set_xlabel(xlabel)
+        ax.set_title(label.removesuffix(" (log)"), fontsize=9.5)
+        if label.endswith("(log)"):
+            ax.set_yscale("log")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(grids))
+    return fig
+
+
+def _from_zero(values: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+    """Places on a logarithmic axis, with 0 a step to the left of the rest."""
+    positive = values[values > 0]
+    step = positive[1] / positive[0] if len(positive) > 1 else 3
+    return np.where(values > 0, values, positive[0] / step)
+
+
+@styled
+def spectra(singular: Mapping[str, Float[np.ndarray, "n k"]]) -> Figure:
+    """Singular values of Jacobians by rank: median over inputs, with the middle half as a band."""
+    fig = _figure(6.4, 3.2)
+    ax = fig.subplots()
+    series = zip(singular.items(), (INK, BLUE, GREEN, ORANGE, RED), "osD^v", strict=False)
+    for (label, values), colour, mark in series:
+        rank = np.arange(1, values.shape[1] + 1)
+        low, middle, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
+        ax.plot(rank, middle, marker=mark, color=colour, markersize=4, linewidth=1.5, label=label)
+        ax.fill_between(rank, low, high, color=colour, alpha=0.18, linewidth=0)
+    ax.set(xlabel="rank", ylabel="singular value", ylim=(-0.03, None))
+    ax.legend(fontsize=9)
+    return fig
+
+
+@styled
+def circuit_code(
+    transcoder: Transcoder,
+    target: Any,
+    feature: int,
+    x: Float[Tensor, "B d_in"],
+    p: Float[Tensor, "d_in"],
+    inst: int = 0,
+) -> Figure:
+    """How one column of the map comes about: a feature's contribution over a sample, and the
+    circuits that add up to it."""
+    one = transcoder[inst]
+    found = CircuitMap.of(one, target, x, [p])
+    gain, size = found.gain[0, :, feature], found.loading[0, :, feature]
+    at = int(one.W_dec[0, feature].abs().argmax())
+    given = torch.cat([x, p[None]])
+    real = (one.encode(given)[0, :, feature] * one.W_dec[0, feature, at]).numpy()
+    near = given @ one.W_enc[0, :, feature]
+    order = torch.linspace(0, len(given) - 1, 800).long()  # more dots would only be weight
+    fig = _figure(8.2, 2.9)
+    left, right = fig.subplots(1, 2, width_ratios=[1.25, 1])
+    left.plot(near[order], real[order], ".", color=GREY, markersize=3, label="this feature")
+    for k, colour in zip(np.argsort(-size)[:2], (BLUE, RED), strict=True):
+        if size[k] > 0 and k < found.n_true:
+            part = gain[k] * target.circuits()[k].contribution(given)[:, at].numpy()
+            left.plot(near[order], part[order], ".", color=colour, markersize=3,
+                      label=f"{gain[k]:.2f} × {found.names[k]}")  # fmt: skip
+    left.set(xlabel="what the feature reads, $w_{enc} \\cdot x$",
+             ylabel=f"contribution to $y_{{{at + 1}}}$")  # fmt: skip
+    left.set_title("over the sample")
+    left.legend(fontsize=8, markerscale=3)
+    used = [k for k in np.argsort(-size) if size[k] > 0.005][:5]
+    names = [found.names[k] for k in used] + ["residual"]
+    bars = [*size[used], found.residual[0, feature]]
+    right.barh(names, bars, color=[BLUE] * len(used) + [GREY], height=0.6)
+    for row, value in enumerate(bars):
+        right.annotate(f"{value:.2f}", (value, row), (4, 0), textcoords="offset points",
+                       va="center", fontsize=8)  # fmt: skip
+    right.invert_yaxis()
+    right.set(xlim=(0, 1.15), xlabel="loading")
+    right.set_title("its column of the map")
+    return fig
+
+
+@styled
+def strips(
+    groups: Mapping[str, Sequence[float]],
+    label: str,
+    states: Mapping[str, Sequence[str]] | None = None,
+    log: bool = False,
+) -> Figure:
+    """One value a transcoder, a row an arm; coloured by state if ``states`` are given."""
+    fig = _figure(6.8, 1.1 + 0.42 * len(groups))
+    ax = fig.subplots()
+    rng = np.random.default_rng(0)
+    for row, (name, values) in enumerate(groups.items()):
+        found = np.asarray(values, dtype=float)
+        spread = row + rng.uniform(-0.16, 0.16, len(found))
+        of = states[name] if states else []
+        colours = [STATE_COLOURS.get(s, GREY) for s in of] if states else BLUE
+        ax.scatter(found, spread, c=colours, s=20, alpha=0.75, linewidth=0)
+        if np.isfinite(found).any():
+            ax.plot([np.nanmedian(found)] * 2, [row - 0.3, row + 0.3], color=INK, linewidth=1.6)
+    ax.set_yticks(range(len(groups)), list(groups))
+    ax.invert_yaxis()
+    ax.set_xlabel(label + " (line: median)")
+    if log and any(np.any(np.asarray(values) > 0) for values in groups.values()):
+        ax.set_xscale("log")
+    if states:
+        shown = {s for found in states.values() for s in found if s}
+        for name in (s for s in STATES if s in shown):
+            ax.scatter([], [], c=STATE_COLOURS[name], s=24, label=name)
+        fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    return fig
+
+
+@styled
+def two_axes(
+    l0: Sequence[float],
+    unfaithfulness: Sequence[float],
+    states: Sequence[str],
+    fvu: Sequence[float],
+) -> Figure:
+    """Every transcoder by simplicity and faithfulness, coloured by what it does at p.
+
+    Only those that do the task (FVU below 0.1) are full; the others are faint.
+    """
+    fig = _figure(6.6, 3.9)
+    ax = fig.subplots()
+    does, of = np.asarray(fvu) < 0.1, np.asarray(states)
+    for name in STATES:
+        for able, alpha in ((False, 0.15), (True, 0.65)):
+            some = (of == name) & (does == able)
+            at = np.asarray(l0)[some], np.asarray(unfaithfulness)[some]
+            ax.scatter(*at, color=STATE_COLOURS[name], alpha=alpha, s=16,
+                       linewidth=0, label=name if able else None)  # fmt: skip
+    ax.set(xlabel="L0, contributing features (left: simpler)",
+           ylabel="Jacobian error at p (below: more faithful)")  # fmt: skip
+    if len(of):
+        ax.set(xscale="log", yscale="log")
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    return fig
+
+
+@styled
+def lines(
+    x: Sequence[float], series: Mapping[str, Sequence[float]], xlabel: str, ylabel: str
+) -> Figure:
+    """Curves over a logarithmic axis."""
+    fig = _figure(5.8, 3.1)
+    ax = fig.subplots()
+    for (name, values), colour, mark in zip(
+        series.items(), (BLUE, RED, ORANGE, GREEN), "osD^", strict=False
+    ):
+        ax.plot(x, values, marker=mark, color=colour, markersize=5, label=name)
+    ax.set(xscale="log", xlabel=xlabel, ylabel=ylabel)
+    ax.legend()
     return fig

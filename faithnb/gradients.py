@@ -26,6 +26,7 @@ from torch import Tensor
 
 from faithnb.batches import Batches
 from faithnb.experiment import Experiment
+from faithnb.objectives import target_diagonal
 from faithnb.targets import Target
 
 mask_where_off = torch.ops.aten.threshold_backward.grad_input
@@ -165,6 +166,8 @@ class ChunkGradient:
         if rows > B:
             self.parts.append((slice(B, None), weight[-1]))
         mu = own["jacobian_coefficient"]
+        at = form.matching_at
+        self.matched = at in ("all", "base"), at in ("all", "points")
         self.factors: dict[str, float | Tensor] = {
             "reconstruction": 2.0,
             "sparsity": own["sparsity_coefficient"],
@@ -237,14 +240,21 @@ class ChunkGradient:
 
     def weigh(self, u: Tensor, term: str, root: bool = False) -> None:
         """u_b ← c ω_b u_b with the term's factor c (or its root); all rows of a part at once."""
-        for rows, weight in self.parts:
-            factor = self.factors[term] * weight
+        for rows, factor in self.weights_of(term):
             self.do(u[:, rows].mul_, factor.sqrt() if root else factor)
+
+    def weights_of(self, term: str) -> list[tuple[slice, Tensor]]:
+        """c ω_b for each part; where the Jacobian is not matched, its terms weigh nothing."""
+        matched = self.matched if term in ("jacobian", "finite") else (True, True)
+        return [
+            (rows, self.factors[term] * weight * is_matched)
+            for (rows, weight), is_matched in zip(self.parts, matched, strict=False)
+        ]
 
     def where_on(self, term: str, root: bool = False) -> Tensor:
         """c ω_b (or its root) where a feature is on, 0 elsewhere."""
-        for rows, weight in self.parts:
-            h, factor = self.h[:, rows], self.factors[term] * weight
+        for rows, factor in self.weights_of(term):
+            h = self.h[:, rows]
             factor = (factor.sqrt() if root else factor).expand_as(h)
             self.do(mask_where_off, factor, h, 0, grad_input=self.grad_z[:, rows])
         return self.grad_z
@@ -254,9 +264,9 @@ class ChunkGradient:
         tanh = self.form.sparsity_penalty == "tanh"
         if tanh:
             self.do(torch.tanh, self.h, out=self.grad_z)
-        for rows, weight in self.parts:
+        for rows, factor in self.weights_of("sparsity"):
             part = self.grad_z[:, rows]
-            factor = (self.factors["sparsity"] * weight).expand_as(part)
+            factor = factor.expand_as(part)
             if tanh:
                 self.do(times_sech2, factor, part, grad_input=part)
             else:
@@ -280,7 +290,8 @@ class ChunkGradient:
 
             def leave_out_ignored() -> None:
                 through.copy_(target.ignored(x) * v[..., :-1]).neg_()
-                diagonal = torch.sign(h, out=gate) @ (W_enc.mT * D) - target.slope(x)
+                diagonal_M = target_diagonal(target, target.slope(x))
+                diagonal = torch.sign(h, out=gate) @ (W_enc.mT * D) - diagonal_M
                 residual.addcmul_(through, diagonal)
 
             do(leave_out_ignored)
@@ -298,7 +309,7 @@ class ChunkGradient:
 
         The gates are constants here too.
         """
-        do, W_enc, D, target, slope = self.do, self.W_enc, self.D, self.target, self.error
+        do, W_enc, D, target = self.do, self.W_enc, self.D, self.target
         gate = self.where_on("jacobian", root=True)
         n, d_sae, _ = D.shape
         pairs = self.buffer("pairs", D, n, d_sae, d_sae)
@@ -310,12 +321,35 @@ class ChunkGradient:
         do(torch.bmm, D, D.mT, out=gram)
         do(gram.mul_, pairs)
         do(self.grad_W.baddbmm_, W_enc, gram)
+        d_hidden = target.d_in if target.units is None else len(target.units[0])
+        slope = self.buffer("slope", self.E, *self.error.shape[:-1], d_hidden)
         do(lambda: slope.copy_(target.slope(x)))
         self.weigh(slope, "jacobian", root=True)
         if self.form.kink == "masked":
-            do(lambda: slope.add_(target.ignored(x) * (gate @ (W_enc.mT * D) - slope)))
+            ignored = self.buffer("ignored", self.error)
+
+            def of_ignored() -> None:
+                diagonal = gate @ (W_enc.mT * D) - target_diagonal(target, slope)
+                torch.mul(target.ignored(x), diagonal.neg_(), out=ignored)
+
+            do(of_ignored)
+            self.through_diagonal(gate, ignored)
         do(slope.neg_)
-        self.through_diagonal(gate, slope)
+        self.through_units(gate, slope)
+
+    def through_units(self, gate: Tensor, grad: Tensor) -> None:
+        """Chain rule through the overlaps, Σ_i gate_i (e_i · read_k)(d_i · write_k)."""
+        if self.target.units is None:
+            return self.through_diagonal(gate, grad)
+        W_enc, D, grad_W, grad_D = self.W_enc, self.D, self.grad_W, self.grad_D
+        read, write = (w.to(D) for w in self.target.units)
+
+        def add() -> None:
+            grad_overlaps = gate.mT @ grad
+            grad_W.add_(((D @ write.T) * grad_overlaps @ read).mT)
+            grad_D.add_((W_enc.mT @ read.T) * grad_overlaps @ write)
+
+        self.do(add)
 
     def through_diagonal(self, gate: Tensor, grad: Tensor) -> None:
         """Chain rule through the Jacobian's diagonal, J_jj = Σ_i gate_i W_ji D_ij."""

@@ -17,6 +17,34 @@ def rate_interval(k: int, n: int, confidence: float = 0.95) -> tuple[float, floa
     return float(interval.low), float(interval.high)
 
 
+def paired_difference(
+    first: Sequence[bool], second: Sequence[bool], confidence: float = 0.95
+) -> tuple[float, float, float]:
+    """Difference of two rates over the same seeds, first − second, with its interval.
+
+    Newcombe's square-and-add interval (method 10 of Statistics in Medicine 17, 2635, 1998): the
+    Wilson intervals of the two rates, combined with the correlation of the pairs.
+    """
+    a, b = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
+    n, k_a, k_b, both = len(a), int(a.sum()), int(b.sum()), int((a & b).sum())
+    low_a, high_a = rate_interval(k_a, n, confidence)
+    low_b, high_b = rate_interval(k_b, n, confidence)
+    covariance = float(both * n - k_a * k_b)
+    if covariance > 0:
+        covariance = max(covariance - n / 2, 0.0)
+    spread = k_a * (n - k_a) * k_b * (n - k_b)
+    phi = covariance / spread**0.5 if spread else 0.0
+
+    def combine(u: float, v: float) -> float:
+        return float(max(u * u - 2 * phi * u * v + v * v, 0.0) ** 0.5)
+
+    rate_a, rate_b = k_a / n, k_b / n
+    difference = rate_a - rate_b
+    below = combine(rate_a - low_a, high_b - rate_b)
+    above = combine(high_a - rate_a, rate_b - low_b)
+    return difference, difference - below, difference + above
+
+
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
     """Percentile bootstrap interval of a mean over seeds (the value itself where all agree)."""
     sample = np.asarray(values, dtype=float)
@@ -28,16 +56,16 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
     return float(interval.low), float(interval.high)
 
 
-def cliffs_delta(a: Sequence[float], b: Sequence[float]) -> float:
+def cliffs_delta(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> float:
     """P(a > b) − P(a < b), in [−1, 1]: how far a random a lies above a random b."""
     return float(2 * mannwhitneyu(a, b).statistic / (len(a) * len(b)) - 1)
 
 
 def delta_interval(
-    a: Sequence[float],
-    b: Sequence[float],
-    seeds_a: Sequence[int],
-    seeds_b: Sequence[int],
+    a: Sequence[float] | np.ndarray,
+    b: Sequence[float] | np.ndarray,
+    seeds_a: Sequence[int] | np.ndarray,
+    seeds_b: Sequence[int] | np.ndarray,
     confidence: float = 0.95,
     n_resamples: int = 2000,
 ) -> tuple[float, float]:
@@ -57,7 +85,17 @@ def delta_interval(
     return float(low), float(high)
 
 
-def _by_seed(values: Sequence[float], seeds: Sequence[int]) -> dict[int, np.ndarray]:
+def auroc(scores: Sequence[float], labels: Sequence[bool]) -> float:
+    """Chance that a labelled item scores above one without the label; NaN unless both exist."""
+    s, positive = np.asarray(scores, dtype=float), np.asarray(labels, dtype=bool)
+    if positive.all() or not positive.any():
+        return float("nan")
+    return (cliffs_delta(s[positive], s[~positive]) + 1) / 2
+
+
+def _by_seed(
+    values: Sequence[float] | np.ndarray, seeds: Sequence[int] | np.ndarray
+) -> dict[int, np.ndarray]:
     v, s = np.asarray(values, dtype=float), np.asarray(seeds)
     return {int(seed): v[s == seed] for seed in np.unique(s)}
 
@@ -67,10 +105,13 @@ def logit_slopes(
 ) -> Float[np.ndarray, "k+1"]:
     """Intercept and slopes of logit P(hit) by maximum likelihood.
 
-    NaN where they do not exist: nothing or everything hits, or a plane separates the two.
+    NaN where they do not exist: no cells, nothing or everything hits, or a plane separates the two.
     """
     counts = np.stack([hit.sum(1), (~hit).sum(1)], axis=1)
-    model = sm.GLM(counts, sm.add_constant(predictors), family=sm.families.Binomial())
+    if not len(counts):
+        return np.full(predictors.shape[1] + 1, np.nan)
+    with_one = sm.add_constant(predictors, has_constant="add")
+    model = sm.GLM(counts, with_one, family=sm.families.Binomial())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
@@ -88,10 +129,12 @@ def resampled_slopes(
 ) -> Float[np.ndarray, "n_found k+1"]:
     """Coefficients of :func:`logit_slopes` on ``n`` resamples of the seeds, where they exist.
 
-    Take quantiles of them, or of what is made of them, such as a ratio of slopes.
+    Take quantiles of them, or of what is made of them, such as a ratio of slopes. Empty if they do
+    not exist in more than one resample of ten: what is left would be a selection.
     """
     rng, n_seeds = np.random.default_rng(0), hit.shape[1]
     resampled = [
         logit_slopes(hit[:, rng.integers(n_seeds, size=n_seeds)], predictors) for _ in range(n)
     ]
-    return np.array([found for found in resampled if np.isfinite(found).all()])
+    found = [fit for fit in resampled if np.isfinite(fit).all()]
+    return np.array(found if len(found) >= 0.9 * n else [])

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from faithnb.data import evaluation_sample, pad_points
@@ -186,6 +186,18 @@ def datapoint_features(
 
 
 @torch.no_grad()
+def alignment(transcoder: Transcoder, target: Target, p: Point) -> PerInstance:
+    """How nearly some feature reads p and writes f(p): the smaller of its two cosines, for the
+    feature that contributes at p and has the largest; 0 if none contributes."""
+    unit = torch.nn.functional.normalize
+    p = p.to(transcoder.W_enc)
+    reads = unit(transcoder.W_enc, dim=1).mT @ unit(p, dim=0)
+    writes = unit(transcoder.W_dec, dim=-1) @ unit(target(p), dim=0)
+    at_p = contribution_sizes(transcoder, p[None])[:, 0] > CONTRIBUTES
+    return torch.where(at_p, torch.minimum(reads, writes), 0.0).amax(-1).clamp(min=0)
+
+
+@torch.no_grad()
 def active_at_point(transcoder: Transcoder, p: Point) -> PerInstance:
     """Number of features that contribute at p."""
     return l0(transcoder, p[None])
@@ -313,6 +325,64 @@ def subset_error(
     return error if per_subset else error.mean(-1)
 
 
+@torch.no_grad()
+def masking_index(transcoder: Transcoder, x: Inputs, small: float = 0.05) -> PerInstance:
+    """Share of the squared Jacobian contributions, Σ ‖w_enc,i‖² ‖w_dec,i‖² over the features that
+    are on, carried by features that contribute less than ``small`` to the output there.
+
+    It is high where derivatives are made by features that hardly act: gradient masking. NaN where
+    nothing is on.
+    """
+    size = contribution_sizes(transcoder, x)
+    gain = (transcoder.W_enc.norm(dim=1) * transcoder.decoder_norms()).square()[:, None]
+    carried = (size > 0) * gain
+    return (carried * (size < small)).sum((1, 2)) / carried.sum((1, 2))
+
+
+@torch.no_grad()
+def coordinate_features(transcoder: Transcoder, p: Point) -> Int[Tensor, "n_inst k"]:
+    """For each coordinate j of p that is not 0, the feature that writes y_j when x = p_j e_j: the
+    one with the largest contribution there whose decoder is aligned with e_j (cosine > 0.9); −1
+    if there is none."""
+    support = p.nonzero()[:, 0]
+    alone = torch.diag_embed(p)[support].to(transcoder.W_enc)
+    aligned = torch.nn.functional.normalize(transcoder.W_dec, dim=-1)[..., support] > ALIGNED
+    h = transcoder.encode(alone) * transcoder.decoder_norms()[:, None]
+    most = torch.where(aligned.mT, h, 0.0).max(-1)
+    return torch.where(most.values > CONTRIBUTES, most.indices, -1)
+
+
+@torch.no_grad()
+def rotation(transcoder: Transcoder, p: Point) -> PerInstance:
+    """How far the features of p's coordinates read the *other* coordinates of p negatively.
+
+    −w_enc,k / w_enc,j, averaged over the other coordinates k of p and over the features j of
+    :func:`coordinate_features`: 0 for the true circuits, 1/3 to 1/2 where a memorising transcoder
+    holds them off at three ones. For p of ones. NaN if no such feature exists.
+    """
+    support, found = p.nonzero()[:, 0], coordinate_features(transcoder, p)
+    reads = transcoder.W_enc[:, support]
+    total = torch.zeros(len(transcoder)).to(reads)
+    count = torch.zeros(len(transcoder)).to(reads)
+    for j in range(len(support)):
+        of_j = reads.gather(-1, found[:, j].clamp(min=0)[:, None, None].expand(-1, len(support), 1))
+        others = (of_j.sum((1, 2)) - of_j[:, j, 0]) / max(len(support) - 1, 1)
+        exists = found[:, j] >= 0
+        total += torch.where(exists, -others / of_j[:, j, 0], 0.0)
+        count += exists
+    return total / torch.where(count > 0, count, torch.nan)
+
+
+@torch.no_grad()
+def off_at_point(transcoder: Transcoder, p: Point) -> Bool[Tensor, "n_inst"]:
+    """Whether every coordinate of p has its feature (:func:`coordinate_features`), and none of
+    these contributes more than 1e-2 at p."""
+    found = coordinate_features(transcoder, p)
+    at_p = contribution_sizes(transcoder, p[None])[:, 0]
+    quiet = at_p.gather(-1, found.clamp(min=0)) <= CONTRIBUTES
+    return ((found >= 0) & quiet).all(-1)
+
+
 BASE_METRICS: dict[str, tuple[Callable[[Transcoder, Target, Tensor], Tensor], str]] = {
     "mse": (mse, "summed squared error"),
     "fvu": (fvu, "fraction of variance unexplained"),
@@ -322,6 +392,7 @@ BASE_METRICS: dict[str, tuple[Callable[[Transcoder, Target, Tensor], Tensor], st
     "frac_alive": (lambda t, f, x: frac_alive(t, x), "share of features"),
     "jacobian_error": (jacobian_error, "relative squared error"),
     "jacobian_cosine": (jacobian_cosine, "cosine"),
+    "masking_index": (lambda t, f, x: masking_index(t, x), "share of squared contributions"),
     "dense_fvu": (lambda t, f, x: off_distribution_fvu(t, f), "fraction of variance unexplained"),
 }
 """Columns of :func:`table` taken on base samples: ``f(transcoder, target, x)`` and their unit."""
@@ -331,6 +402,7 @@ POINT_METRICS: dict[str, tuple[Callable[[Transcoder, Target, Tensor], Tensor], s
         lambda t, f, p: memorization(t, p, f(p)),
         "√3 − 1 is one datapoint feature for three ones",
     ),
+    "alignment": (alignment, "cosine"),
     "active_at_p": (lambda t, f, p: active_at_point(t, p), "contributing features"),
     "error_at_p": (lambda t, f, p: mse(t, f, p[None]), "summed squared error"),
     "jacobian_error_at_p": (
@@ -344,6 +416,11 @@ POINT_METRICS: dict[str, tuple[Callable[[Transcoder, Target, Tensor], Tensor], s
         "fraction of variance unexplained",
     ),
     "subset_error": (subset_error, "summed squared error"),
+    "rotation": (lambda t, f, p: rotation(t, p), "weight on p's other coordinates, relative"),
+    "masking_index_at_p": (
+        lambda t, f, p: masking_index(t, ball(p)),
+        "share of squared contributions",
+    ),
 }
 """Columns of :func:`table` taken at each repeated point: ``f(transcoder, target, p)`` and unit."""
 

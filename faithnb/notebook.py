@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import MutableMapping
+import json
+import os
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
+
+import xarray as xr
 
 from faithnb.experiment import (
     PROFILES,
@@ -92,6 +97,69 @@ def _is_plain(name: str, value: Any) -> bool:
     if name.startswith("_") or name in ("In", "Out", "get_ipython", "exit", "quit", "open"):
         return False
     return not (isinstance(value, (ModuleType, FunctionType, type)) or inspect.isroutine(value))
+
+
+RECORD = "application/vnd.faithnb.record+json"
+"""The type of output by which a notebook hands results over to others."""
+
+
+def default_records() -> Path:
+    """Where the book gathers what notebooks hand over: ``$FAITHNB_RECORDS``, or
+    ``_build/records`` beside the package."""
+    beside = Path(__file__).parent.parent / "_build" / "records"
+    return Path(os.environ.get("FAITHNB_RECORDS") or beside)
+
+
+def hand_over(kind: str, data: Mapping[str, Any]) -> None:
+    """Give results to the notebooks that run last; outside a notebook nothing happens.
+
+    They travel in the notebook's own outputs, so that they are there as well when an executed
+    notebook is used again.
+
+    Args:
+        kind: ``"claims"``, ``"runs"`` or ``"grid"``.
+        data: what JSON can hold; NaN, which it cannot, becomes ``None``.
+    """
+    try:
+        from IPython.core.interactiveshell import InteractiveShell
+        from IPython.display import publish_display_data
+    except ImportError:
+        return
+    if not InteractiveShell.initialized():
+        return
+    plain = json.loads(json.dumps(data, default=float), parse_constant=lambda _: None)
+    publish_display_data({RECORD: {"kind": kind, "data": plain}, "text/plain": ""})
+
+
+def handed_over(notebook: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What an executed notebook hands over, by kind."""
+    found: dict[str, dict[str, Any]] = {}
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", []):
+            if (record := output.get("data", {}).get(RECORD)) is not None:
+                found.setdefault(record["kind"], {}).update(record["data"])
+    return found
+
+
+def read_records(folder: Path | None = None) -> dict[str, dict[str, dict[str, Any]]]:
+    """What was handed over, by kind, then by notebook; empty if no book was built."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for path in sorted((folder or default_records()).glob("*.json")):
+        for kind, data in json.loads(path.read_text()).items():
+            found.setdefault(kind, {})[path.stem] = data
+    return found
+
+
+def hand_over_runs(tables: Mapping[str, xr.Dataset]) -> None:
+    """Give every transcoder's measures, by arm, to the page that draws them all."""
+    columns = ("fvu", "l0", "jacobian_error", "jacobian_error_at_p", "memorization", "state")
+    hand_over("runs", {
+        arm: {
+            name: table[name].values.ravel().tolist()
+            for name in columns if name in table
+        }
+        for arm, table in tables.items()
+    })  # fmt: skip
 
 
 def glue(**values: Any) -> None:

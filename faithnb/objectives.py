@@ -51,6 +51,31 @@ def diagonal_products(transcoder: Transcoder) -> Float[Tensor, "n_inst d_sae d_i
     return transcoder.W_enc.mT * transcoder.W_dec
 
 
+def overlaps(transcoder: Transcoder, target: Target) -> Float[Tensor, "n_inst d_sae d_hidden"]:
+    """(e_i · read_k)(d_i · write_k): the inner product of what feature i and the target's unit k,
+    when on, add to the Jacobian."""
+    if target.units is None:
+        return diagonal_products(transcoder)
+    read, write = (w.to(transcoder.W_enc) for w in target.units)
+    return (transcoder.W_enc.mT @ read.T) * (transcoder.W_dec @ write.T)
+
+
+def squared_norm(target: Target, slope: Tensor) -> Tensor:
+    """‖J_M‖_F² from the slopes of the target's units."""
+    if target.units is None:
+        return slope.square().sum(-1)
+    read, write = (w.to(slope) for w in target.units)
+    return ((slope @ ((read @ read.T) * (write @ write.T))) * slope).sum(-1)
+
+
+def target_diagonal(target: Target, slope: Tensor) -> Tensor:
+    """The diagonal of J_M from the slopes of the target's units."""
+    if target.units is None:
+        return slope
+    read, write = (w.to(slope) for w in target.units)
+    return slope @ (read * write)
+
+
 def jacobian_sampled(
     gate: Gate,
     transcoder: Transcoder,
@@ -58,16 +83,17 @@ def jacobian_sampled(
     v: Float[Tensor, "n_inst rows d_in"],
     weight: Weight,
     ignored: Bool[Tensor, "n_inst rows d_in"] | None = None,
-    target_slope: Outputs | None = None,
+    diagonal_M: Outputs | None = None,
 ) -> PerInstance:
     """Σ_b ω_b ‖J_T(x_b) v_b − J_M(x_b) v_b‖², the note's estimator with K = 1.
 
     E v vᵀ = I makes its mean over v the squared Frobenius norm. With ``ignored`` the entries
-    (j, j) marked there are left out: E_jj v_j is subtracted from coordinate j of the residual.
+    (j, j) marked there are left out: E_jj v_j is subtracted from coordinate j of the residual,
+    for which the diagonal of J_M is needed.
     """
     residual = ((v @ transcoder.W_enc) * gate) @ transcoder.W_dec - target_jvp
-    if ignored is not None and target_slope is not None:
-        diagonal = gate @ diagonal_products(transcoder) - target_slope
+    if ignored is not None and diagonal_M is not None:
+        diagonal = gate @ diagonal_products(transcoder) - diagonal_M
         residual = residual - ignored * diagonal * v
     return (weight * residual.square().sum(-1)).sum(-1)
 
@@ -75,26 +101,27 @@ def jacobian_sampled(
 def jacobian_exact(
     gate: Gate,
     transcoder: Transcoder,
-    target_slope: Float[Tensor, "n_inst rows d_in"],
+    target: Target,
+    slope: Float[Tensor, "n_inst rows d_hidden"],
     weight: Weight,
     ignored: Bool[Tensor, "n_inst rows d_in"] | None = None,
 ) -> PerInstance:
     """Σ_b ω_b ‖J_T(x_b) − J_M(x_b)‖_F², without sampling and without building a Jacobian.
 
     ‖J_T − J_M‖² = Dᵀ(G_d ∘ G_e)D − 2 Σ_i D_i d_iᵀ J_M e_i + ‖J_M‖², with the Gram matrices
-    G_d = W_dec W_decᵀ, G_e = W_encᵀ W_enc. ``target_slope`` is the diagonal of J_M. In float32 the
+    G_d = W_dec W_decᵀ, G_e = W_encᵀ W_enc. ``slope`` is that of the target's units. In float32 the
     three parts cancel when the Jacobians agree: a loss, not a metric.
     """
     gram = (transcoder.W_dec @ transcoder.W_dec.mT) * (transcoder.W_enc.mT @ transcoder.W_enc)
-    diagonal = gate @ diagonal_products(transcoder)
-    squared_norm = (
+    distance = (
         ((gate @ gram) * gate).sum(-1)
-        - 2 * (diagonal * target_slope).sum(-1)
-        + target_slope.square().sum(-1)
+        - 2 * ((gate @ overlaps(transcoder, target)) * slope).sum(-1)
+        + squared_norm(target, slope)
     )
     if ignored is not None:
-        squared_norm = squared_norm - (ignored * (diagonal - target_slope).square()).sum(-1)
-    return (weight * squared_norm).sum(-1)
+        diagonal = gate @ diagonal_products(transcoder) - target_diagonal(target, slope)
+        distance = distance - (ignored * diagonal.square()).sum(-1)
+    return (weight * distance).sum(-1)
 
 
 def finite_difference(
@@ -121,6 +148,14 @@ def contribution_norms(gate: Gate, transcoder: Transcoder, weight: Weight) -> Pe
     """
     norms = transcoder.W_enc.norm(dim=1) * transcoder.decoder_norms()
     return (weight * (gate * norms[:, None]).sum(-1)).sum(-1)
+
+
+def rows_matched(form: Experiment, n_rows: int) -> Bool[Tensor, "rows"]:
+    """On which rows of a batch, base samples first, the Jacobian is matched."""
+    of_base = torch.arange(n_rows) < form.batch_size
+    if form.matching_at == "all":
+        return torch.ones_like(of_base)
+    return of_base if form.matching_at == "base" else ~of_base
 
 
 def loss_terms(
@@ -159,11 +194,12 @@ def loss_terms(
         terms["sparsity"] = scalars["sparsity_coefficient"] * penalty
 
     gate = (z > 0).to(x.dtype)
+    matched = weight * rows_matched(form, weight.shape[-1]).to(weight)
     if form.jacobian_matching == "finite":
         assert v is not None
         sigma = scalars["perturbation_scale"]
         moved = x + sigma[:, None, None] * v
-        distance = finite_difference(y_hat, y, transcoder(moved), target(moved), weight, sigma)
+        distance = finite_difference(y_hat, y, transcoder(moved), target(moved), matched, sigma)
         terms["jacobian"] = scalars["jacobian_coefficient"] * distance
     elif form.jacobian_matching != "none":
         if form.jacobian_matching == "smoothed":
@@ -175,12 +211,13 @@ def loss_terms(
         slope = target.slope(x)
         ignored = target.ignored(x) if form.kink == "masked" else None
         if form.jacobian_estimator == "exact":
-            distance = jacobian_exact(read_gate, transcoder, slope, weight, ignored)
+            distance = jacobian_exact(read_gate, transcoder, target, slope, matched, ignored)
         else:
             assert v is not None
             distance = jacobian_sampled(
-                read_gate, transcoder, target.jvp(x, v), v, weight, ignored, slope
-            )
+                read_gate, transcoder, target.jvp(x, v), v, matched, ignored,
+                target_diagonal(target, slope),
+            )  # fmt: skip
         terms["jacobian"] = scalars["jacobian_coefficient"] * distance
 
     if form.contribution_coefficient > 0:

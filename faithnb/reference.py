@@ -11,7 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.functional import jacobian, jvp
 
+from faithnb.data import pad_points
 from faithnb.experiment import Experiment
+from faithnb.targets import Superposed
 
 Weights = tuple[Float[Tensor, "d_in d_sae"], Float[Tensor, "d_sae"], Float[Tensor, "d_sae d_out"]]
 
@@ -24,20 +26,29 @@ def transcoder(weights: Weights, x: Float[Tensor, "d_in"]) -> Float[Tensor, "d_o
     )
 
 
-def absolute_value(x: Float[Tensor, "d_in"]) -> Float[Tensor, "d_in"]:
-    """y_i = ReLU(x_i) + ReLU(−x_i)."""
-    return torch.relu(x) + torch.relu(-x)
+def layer(e: Experiment, x: Float[Tensor, "d_in"]) -> Float[Tensor, "d_out"]:
+    """y_i = ReLU(x_i) + ReLU(−x_i); with a mechanism for p, y += p · ReLU(p · x − ⅔ p · p); or the
+    trained network's own y = Σ_k write_k ReLU(read_k · x + b_k)."""
+    if e.target == "superposed":
+        network = Superposed(e.d_in)
+        read, write = (w.to(x) for w in network.units)
+        return torch.relu(read @ x + network.bias.to(x)) @ write
+    y = torch.relu(x) + torch.relu(-x)
+    if e.target == "abs_with_point":
+        p = pad_points(e.points, e.d_in)[0].to(x)
+        y = y + p * torch.relu(p @ x - 2 / 3 * (p @ p))
+    return y
 
 
-def target_jacobian(x: Float[Tensor, "d_in"], kink: str) -> Float[Tensor, "d_in d_in"]:
-    """dy_i/dx_i = sign(x_i), and at x_i = 0: 1 for kink "one", else 0."""
-    at_zero = 1.0 if kink == "one" else 0.0
-    return torch.diag(torch.tensor([float(torch.sign(c)) if c != 0 else at_zero for c in x])).to(x)
+def layer_jacobian(e: Experiment, x: Float[Tensor, "d_in"]) -> Float[Tensor, "d_out d_in"]:
+    """By autograd, for which ReLU'(0) = 0; dy_i/dx_i at x_i = 0 is 1 more for kink "one"."""
+    J = jacobian(lambda at: layer(e, at), x)
+    return J + torch.diag((x == 0).to(x)) if e.kink == "one" and e.target != "superposed" else J
 
 
-def reconstruction(weights: Weights, x: Tensor) -> Tensor:
+def reconstruction(weights: Weights, x: Tensor, e: Experiment) -> Tensor:
     """‖ŷ − y‖²."""
-    return ((transcoder(weights, x) - absolute_value(x)) ** 2).sum()
+    return ((transcoder(weights, x) - layer(e, x)) ** 2).sum()
 
 
 def sparsity(weights: Weights, x: Tensor, penalty: str, scale: float) -> Tensor:
@@ -65,7 +76,7 @@ def jacobian_matching(
         assert v is not None
         moved = x + e.perturbation_scale * v
         step_T = explained(moved) - explained(x)
-        step_M = absolute_value(moved) - absolute_value(x)
+        step_M = layer(e, moved) - layer(e, x)
         return ((step_T - step_M) ** 2).sum() / e.perturbation_scale**2
     if e.jacobian_matching == "smoothed":
         assert noise is not None
@@ -73,9 +84,9 @@ def jacobian_matching(
     if e.jacobian_estimator == "sampled" and e.kink != "masked":
         assert v is not None
         J_T_v = jvp(explained, x, v, create_graph=True)[1]
-        return ((J_T_v - target_jacobian(x, e.kink) @ v) ** 2).sum()
-    difference = jacobian(explained, x, create_graph=True) - target_jacobian(x, e.kink)
-    if e.kink == "masked":
+        return ((J_T_v - layer_jacobian(e, x) @ v) ** 2).sum()
+    difference = jacobian(explained, x, create_graph=True) - layer_jacobian(e, x)
+    if e.kink == "masked" and e.target != "superposed":
         difference = difference * (1 - torch.diag((x == 0).to(x)))
     if e.jacobian_estimator == "sampled":
         return ((difference @ v) ** 2).sum()
@@ -107,11 +118,13 @@ def loss_terms(
     for b in range(len(x)):
         v_b = None if v is None else v[b]
         noise_b = None if noise is None else noise[b]
-        terms = {"reconstruction": reconstruction(weights, x[b])}
+        terms = {"reconstruction": reconstruction(weights, x[b], e)}
         terms["sparsity"] = e.sparsity_coefficient * sparsity(
             weights, x[b], e.sparsity_penalty, e.tanh_scale
         )
-        if e.jacobian_matching != "none":
+        of_base = b < e.batch_size
+        matched = {"all": True, "base": of_base, "points": not of_base}[e.matching_at]
+        if e.jacobian_matching != "none" and matched:
             terms["jacobian"] = e.jacobian_coefficient * jacobian_matching(
                 weights, x[b], e, v_b, noise_b
             )

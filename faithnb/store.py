@@ -11,6 +11,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,10 +20,11 @@ import xarray as xr
 from faithnb.experiment import Experiment
 
 ROOT = Path(__file__).parent.parent
-SOURCES = (
-    "batches", "circuits", "data", "experiment", "gradients", "metrics", "objectives", "streams",
-    "targets", "training", "transcoder",
+TRAINED_BY = (
+    "batches", "data", "experiment", "gradients", "objectives", "streams", "targets", "training",
+    "transcoder",
 )  # fmt: skip
+SOURCES = {"trained": TRAINED_BY, "measures": (*TRAINED_BY, "metrics")}
 """The files that decide what a result is; a change in any of them makes kept results unusable."""
 
 
@@ -32,7 +34,7 @@ def default_folder() -> Path:
 
 
 class Store:
-    """Measured experiments, a file for each group that was trained together.
+    """Trained and measured experiments, a file for each group that was trained together.
 
     A file is a NumPy archive of plain arrays; reading it cannot execute anything. Several
     processes may use one folder.
@@ -45,12 +47,17 @@ class Store:
     def __init__(self, folder: str | os.PathLike[str] | None = None):
         self.folder = Path(folder) if folder is not None else default_folder() / "results"
 
-    def key(self, experiments: Sequence[Experiment], device: torch.device) -> str:
-        """What the result depends on: the experiments in order, the source, torch, the device."""
-        digest = hashlib.sha256()
+    def key(
+        self,
+        experiments: Sequence[Experiment],
+        device: torch.device,
+        what: Literal["trained", "measures"] = "measures",
+    ) -> str:
+        """What a result depends on: the experiments in order, the source, torch, the device."""
+        digest = hashlib.sha256(what.encode() + b"\0")
         for experiment in experiments:
             digest.update(experiment.to_json().encode() + b"\0")
-        for name in SOURCES:
+        for name in SOURCES[what]:
             digest.update((Path(__file__).parent / f"{name}.py").read_bytes() + b"\0")
         digest.update(f"{torch.__version__} {device.type}".encode())
         return digest.hexdigest()[:32]
@@ -89,7 +96,7 @@ class Store:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
                 about: Mapping[str, Mapping] = json.loads(str(archive["_about"]))
                 return xr.Dataset({
-                    name: (a["dims"], archive[name], {"units": a["units"]})
+                    name: (a["dims"], archive[name], {"units": a["units"]} if a["units"] else {})
                     for name, a in about.items()
                 })  # fmt: skip
         except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from importlib.metadata import version
 from itertools import product
@@ -15,7 +15,8 @@ from tqdm.auto import tqdm
 
 from faithnb.experiment import Experiment, ParameterError, unknown_name
 from faithnb.store import Store
-from faithnb.training import device_named, groups, train
+from faithnb.training import Trained, device_named, groups, train
+from faithnb.transcoder import Transcoder
 
 
 def sweep(
@@ -62,6 +63,40 @@ def sweep(
     return _on_grid(flat, base, values)
 
 
+def train_arms(
+    arms: Mapping[str, Experiment],
+    seeds: Iterable[int],
+    store: Store | None = None,
+    device: str | torch.device = "auto",
+    progress: bool = True,
+) -> dict[str, Trained]:
+    """Train every arm of a comparison with the same seeds, by name.
+
+    Arms that can share an ensemble are trained in one, which is faster than arm by arm, because
+    those with the same seed see the same data. The results are the same.
+
+    Args:
+        arms: experiments by name; their own seeds are not used.
+        seeds: of each arm, in order.
+        store: as for :func:`faithnb.train`.
+        device: as for :func:`faithnb.train`.
+        progress: as for :func:`faithnb.train`.
+    """
+    seeds = list(seeds)
+    every = [replace(arm, seed=seed) for arm in arms.values() for seed in seeds]
+    trained = train(every, device=device, progress=progress, store=store)
+    parts = {}
+    for k, name in enumerate(arms):
+        these = range(k * len(seeds), (k + 1) * len(seeds))
+        parts[name] = Trained(
+            tuple(every[i] for i in these),
+            ((tuple(range(len(seeds))), Transcoder.cat([trained[i] for i in these])),),
+            trained.history.sel(inst=list(these)).assign_coords(inst=range(len(seeds))),
+            tuple(these.index(i) for i in trained.diverged if i in these),
+        )
+    return parts
+
+
 def _checked(axes: dict[str, Iterable[Any]]) -> dict[str, list[Any]]:
     known = {f.name: f for f in fields(Experiment)}
     values = {}
@@ -88,17 +123,19 @@ def _measured(
     experiments: Sequence[Experiment], store: Store | None, device: torch.device
 ) -> xr.Dataset:
     if store is None:
-        return _columns(experiments, device)
+        return _columns(experiments, device, store)
     key = store.key(experiments, device)
     kept = store.load(key)
     if kept is None or kept.sizes.get("inst") != len(experiments):
-        kept = _columns(experiments, device)
+        kept = _columns(experiments, device, store)
         store.save(key, kept)
     return kept
 
 
-def _columns(experiments: Sequence[Experiment], device: torch.device) -> xr.Dataset:
-    table = train(experiments, device=device, progress=False).metrics()
+def _columns(
+    experiments: Sequence[Experiment], device: torch.device, store: Store | None
+) -> xr.Dataset:
+    table = train(experiments, device=device, progress=False, store=store).metrics()
     return table.drop_vars(list(table.coords))
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, Protocol, get_args
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from faithnb.data import sample_base
+from faithnb.streams import Stream
 
 Kink = Literal["zero", "masked", "one"]
 """How the derivative of a kinked activation is read exactly at its kink.
@@ -46,14 +50,20 @@ class Circuit:
 class Target(Protocol):
     """A layer to explain: one hidden layer of ``d_hidden`` units, each a scalar nonlinearity.
 
-    Its Jacobian is ``J(x) = Σ_k slope_k(x) · write_k read_kᵀ`` with ``read [d_hidden, d_in]``
-    and ``write [d_hidden, d_out]``, so whoever knows ``slope`` knows the Jacobian.
+    Its Jacobian is ``J(x) = Σ_k slope_k(x) · write_k read_kᵀ``, so whoever knows ``slope`` and
+    ``units`` knows the Jacobian.
     """
 
     name: str
     d_in: int
     d_out: int
     kink: Kink
+
+    @property
+    def units(self) -> tuple[Tensor, Tensor] | None:
+        """``read [d_hidden, d_in]`` and ``write [d_hidden, d_out]``; ``None`` if unit k reads and
+        writes coordinate k."""
+        ...
 
     def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]: ...
 
@@ -96,6 +106,7 @@ class AbsoluteValue:
     """
 
     name = "abs"
+    units: tuple[Tensor, Tensor] | None = None
 
     def __init__(self, d_in: int, kink: Kink = "zero"):
         if d_in < 1:
@@ -137,5 +148,155 @@ class AbsoluteValue:
         ]
 
 
-TARGETS = {AbsoluteValue.name: AbsoluteValue}
-"""Targets by the name that ``Experiment.target`` takes."""
+class Units:
+    """What targets made of ReLU units share; ``slope``, ``ignored`` and the units are their own."""
+
+    d_in: int
+    units: tuple[Tensor, Tensor]
+
+    def slope(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_hidden"]:
+        raise NotImplementedError
+
+    def jvp(
+        self, x: Float[Tensor, "*batch d_in"], v: Float[Tensor, "*batch d_in"]
+    ) -> Float[Tensor, "*batch d_out"]:
+        """J(x) v = Σ_k slope_k(x) (read_k · v) write_k."""
+        read, write = (w.to(x) for w in self.units)
+        return ((v @ read.T) * self.slope(x)) @ write
+
+    def jacobian(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out d_in"]:
+        """J(x) = Σ_k slope_k(x) write_k read_kᵀ."""
+        read, write = (w.to(x) for w in self.units)
+        return (write.T * self.slope(x)[..., None, :]) @ read
+
+
+class WithPoint(Units):
+    """A layer that does have a mechanism for p: ``y = |x| + p · ReLU(p · x − ⅔ p · p)``.
+
+    The control for a remedy against datapoint features: here such a feature is faithful. At p the
+    Jacobian, on p's coordinates, is I + ppᵀ (for p of ones). For three ones the threshold is 2,
+    which base data hardly ever reach.
+
+    Args:
+        d_in: number of coordinates.
+        point: p, ``[d_in]``.
+        kink: for the absolute value, as in :class:`AbsoluteValue`.
+    """
+
+    name = "abs_with_point"
+
+    def __init__(self, d_in: int, point: Float[Tensor, "d_in"], kink: Kink = "zero"):
+        self.absolute = AbsoluteValue(d_in, kink)
+        self.d_in = self.d_out = d_in
+        self.kink = kink
+        self.circuit = Circuit("datapoint", point, point, 2 / 3 * (point @ point).item())
+        both = torch.cat([torch.eye(d_in), point[None].float()])
+        self.units = both, both
+
+    def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
+        return self.absolute(x) + self.circuit.contribution(x)
+
+    def slope(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in+1"]:
+        """Of the absolute values, then 1 where the mechanism for p acts."""
+        acts = (self.circuit.activation(x) > 0).to(x)
+        return torch.cat([self.absolute.slope(x), acts[..., None]], dim=-1)
+
+    def ignored(self, x: Float[Tensor, "*batch d_in"]) -> Bool[Tensor, "*batch d_in"]:
+        """As for the absolute value."""
+        return self.absolute.ignored(x)
+
+    def circuits(self) -> list[Circuit]:
+        """The 2·d_in circuits of the absolute value, and the one for p."""
+        return [*self.absolute.circuits(), self.circuit]
+
+
+class Superposed(Units):
+    """A ReLU layer that computes ``|x|`` in superposition: trained, with 3/4 of the neurons that
+    the exact solution needs.
+
+    It is trained on sparse data (density 0.05) towards ``|x|``, without any penalty, and what it
+    then computes, errors included, is the layer to explain. Training it takes seconds, once.
+
+    Args:
+        d_in: number of coordinates, at least 2.
+        kink: of no effect; no unit has its kink where the data sits.
+    """
+
+    name = "superposed"
+
+    def __init__(self, d_in: int, kink: Kink = "zero"):
+        read, bias, write = _train_superposed(d_in)
+        self.d_in = self.d_out = d_in
+        self.kink = kink
+        self.units, self.bias = (read, write), bias
+
+    def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
+        read, write = (w.to(x) for w in self.units)
+        return torch.relu(x @ read.T + self.bias.to(x)) @ write
+
+    def slope(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_hidden"]:
+        """1 where a neuron is on."""
+        return (x @ self.units[0].to(x).T + self.bias.to(x) > 0).to(x)
+
+    def ignored(self, x: Float[Tensor, "*batch d_in"]) -> Bool[Tensor, "*batch d_in"]:
+        """Nowhere."""
+        return torch.zeros_like(x, dtype=torch.bool)
+
+    def circuits(self) -> list[Circuit]:
+        """Its neurons."""
+        return [
+            Circuit(f"neuron {k + 1}", r, w, -b.item())
+            for k, (r, b, w) in enumerate(zip(self.units[0], self.bias, self.units[1], strict=True))
+        ]
+
+
+@cache
+def _train_superposed(d_in: int, steps: int = 4000) -> tuple[Tensor, Tensor, Tensor]:
+    """Encoder rows ``[d_hidden, d_in]``, biases and decoder rows of :class:`Superposed`."""
+    d_hidden = 3 * d_in // 2
+    start = Stream([0], "init")
+    read = start.normal(0, (d_hidden, d_in))[0] / d_in**0.5
+    write = start.normal(1, (d_hidden, d_in))[0] / d_hidden**0.5
+    weights = [w.requires_grad_() for w in (read, torch.zeros(d_hidden), write)]
+    optimiser = torch.optim.Adam(weights, lr=3e-3, fused=True)
+    stream = Stream([0], "data")
+    with torch.enable_grad():
+        for step in range(steps):
+            x = sample_base(stream.uniform(step, (512, d_in))[0], 0.05)
+            y = torch.relu(x @ read.T + weights[1]) @ write
+            optimiser.param_groups[0]["lr"] = 3e-3 * min(1.0, 2 * (steps - step) / steps)
+            optimiser.zero_grad()
+            (y - x.abs()).square().sum(-1).mean().backward()
+            optimiser.step()
+    return weights[0].detach(), weights[1].detach(), weights[2].detach()
+
+
+def leading(
+    target: Target, x: Float[Tensor, "*batch d_in"], v: Float[Tensor, "*batch d_in"]
+) -> Float[Tensor, "*batch d_in"]:
+    """v projected onto the leading right singular vectors of the target's Jacobian at x, as many as
+    x has coordinates that are not 0."""
+    if target.units is None:  # the singular value is 1 on these coordinates, 0 on the others
+        return v * (x != 0)
+    J = target.jacobian(x)
+    directions = torch.linalg.eigh(J.mT @ J).eigenvectors.flip(-1)
+    kept = torch.arange(target.d_in, device=x.device) < (x != 0).sum(-1, keepdim=True)
+    along = (v[..., None, :] @ directions)[..., 0, :] * kept
+    return (directions @ along[..., None])[..., 0]
+
+
+def make_target(name: str, d_in: int, points: Float[Tensor, "n_points d_in"], kink: Kink) -> Target:
+    """The target that ``Experiment.target`` names.
+
+    Raises:
+        ValueError: if ``abs_with_point`` is not given exactly one point.
+    """
+    if name == WithPoint.name:
+        if len(points) != 1:
+            raise ValueError(f"target = {name!r} needs exactly one point, not {len(points)}.")
+        return WithPoint(d_in, points[0], kink)
+    return AbsoluteValue(d_in, kink) if name == AbsoluteValue.name else Superposed(d_in, kink)
+
+
+TARGETS = (AbsoluteValue.name, WithPoint.name, Superposed.name)
+"""The names that ``Experiment.target`` takes."""

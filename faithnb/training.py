@@ -20,6 +20,7 @@ from faithnb.experiment import Experiment
 from faithnb.gradients import LossGradient
 from faithnb.metrics import table
 from faithnb.objectives import TERMS, loss_terms
+from faithnb.store import Store
 from faithnb.transcoder import Transcoder
 
 N_RECORDS = 100
@@ -109,6 +110,7 @@ def train(
     experiments: Experiment | Sequence[Experiment],
     device: str | torch.device = "auto",
     progress: bool = True,
+    store: Store | None = None,
 ) -> Trained:
     """Train one transcoder an experiment.
 
@@ -120,6 +122,7 @@ def train(
         device: ``"cpu"``, ``"cuda"``, … or ``"auto"``: a GPU when there is one. The result comes
             back on the CPU.
         progress: show one bar over all steps, with the mean loss.
+        store: where trained ensembles are kept and looked for; ``None`` keeps nothing.
 
     Raises:
         ValueError: if there is nothing to train, or no such device.
@@ -137,7 +140,15 @@ def train(
     total = sum(experiments[group[0]].steps for group in alike)
     with tqdm(total=total, unit="step", desc="training", disable=not progress) as bar:
         for group in alike:
-            transcoder, history = _train_ensemble([experiments[i] for i in group], device, bar)
+            some = [experiments[i] for i in group]
+            kept = store.load(store.key(some, device, "trained")) if store else None
+            if kept is None:
+                transcoder, history = _train_ensemble(some, device, bar)
+                if store:
+                    store.save(store.key(some, device, "trained"), _packed(transcoder, history))
+            else:
+                transcoder, history = _unpacked(kept)
+                bar.update(some[0].steps)
             ensembles.append((tuple(group), transcoder))
             histories.append(history.assign_coords(inst=list(group)))
             bad = _diverged(transcoder, history)
@@ -146,6 +157,22 @@ def train(
     _warn_of_divergence(experiments, diverged)
     history = xr.concat(histories, dim="inst", join="outer").sortby("inst")
     return Trained(experiments, tuple(ensembles), history, tuple(diverged))
+
+
+def _packed(transcoder: Transcoder, history: xr.Dataset) -> xr.Dataset:
+    """Weights and history as one dataset, for the store."""
+    axes = {"W_enc": ("inst", "d_in", "d_sae"), "b_enc": ("inst", "d_sae"),
+            "W_dec": ("inst", "d_sae", "d_out"), "b_dec": ("inst", "d_out")}  # fmt: skip
+    weights = {k: (dims, getattr(transcoder, k).detach().numpy()) for k, dims in axes.items()}
+    steps = ("step", history.step.values)
+    return history.drop_vars("step").assign(weights | {"recorded": steps})
+
+
+def _unpacked(kept: xr.Dataset) -> tuple[Transcoder, xr.Dataset]:
+    names = ("W_enc", "b_enc", "W_dec", "b_dec")
+    transcoder = Transcoder(*(torch.from_numpy(kept[k].values) for k in names))
+    history = kept.drop_vars([*names, "recorded"]).assign_coords(step=kept.recorded.values)
+    return transcoder, history
 
 
 def device_named(device: str | torch.device) -> torch.device:

@@ -101,3 +101,24 @@ def test_a_varied_point_is_drawn_anew_and_its_target_with_it(kind):
     batches.draw()
     assert not torch.equal(batches.now["x"][:, 64:], x[:, 64:])
     assert torch.equal(drawn(SMALL).now["x"][:, :64], x[:1, :64])
+
+
+def test_probes_like_the_data_have_its_second_moments():
+    """E v vᵀ = (1 − r) q/3 I + r p pᵀ, for each instance its own r."""
+    form = replace(MATCHED, jacobian_matching="plain", probe="covariance", batch_size=20_000)
+    rare, often = (replace(form, repeat_frac=r) for r in (0.0, 0.4))
+    batches = drawn(rare, often)
+    assert batches.stream == [0, 1]
+    p = torch.tensor([1.0, 1, 1, 0, 0, 0])
+    for v, r in zip(batches.now["v"][..., :-1], (0.0, 0.4), strict=True):
+        expected = (1 - r) * 0.1 / 3 * torch.eye(6) + r * torch.outer(p, p)
+        assert torch.allclose(v.T @ v / len(v), expected, atol=0.02)
+    assert torch.equal(batches.now["x"][0], batches.now["x"][1])
+
+
+def test_active_probes_stay_on_the_coordinates_that_act():
+    form = replace(MATCHED, jacobian_matching="plain", probe="active")
+    batches, whole = drawn(form), drawn(replace(form, probe="rademacher"))
+    x, v = batches.now["x"][..., :-1], batches.now["v"][..., :-1]
+    assert torch.equal(v, whole.now["v"][..., :-1] * (x != 0))
+    assert (v[0, -1, :3].abs() == 1).all()

@@ -1,5 +1,6 @@
 """The build: what it reuses, what it refuses, and the built pages in a real browser."""
 
+import json
 import os
 import re
 import shutil
@@ -78,6 +79,32 @@ def test_a_failing_cell_stops_the_build_and_keeps_the_report(sandbox):
         book.execute(path, {}, sandbox / "failed")
     assert "ZeroDivisionError" in (sandbox / "failed" / "n.ipynb").read_text()
     assert list((sandbox / "cache").iterdir()) == []
+
+
+@pytest.mark.book
+def test_notebooks_run_side_by_side_and_readers_last(sandbox, monkeypatch):
+    """A reader comes first in the table of contents, runs last and sees what the other gave."""
+    cells = {
+        "reader": "from faithnb.notebook import read_records\nprint(read_records()['runs'])",
+        "giver": "from faithnb.notebook import hand_over\nhand_over('runs', {'a': 0.5})",
+        "other": "import os\nprint(os.environ['OMP_NUM_THREADS'])",
+    }
+    monkeypatch.setattr(book, "ROOT", sandbox)
+    monkeypatch.setattr(book, "pages", lambda _: [f"notebooks/{name}" for name in cells])
+    (sandbox / "notebooks").mkdir()
+    (sandbox / "requirements.txt").touch()
+    for name, code in cells.items():
+        write(
+            sandbox / "notebooks" / f"{name}.ipynb",
+            notebook("a = 1  # a", code, tags=["parameters"]),
+        )
+    for _ in range(2):  # the second time from the cache
+        done = {path.stem: nb for path, nb in book.execute_all({"a": 2}, sandbox / "_build")}
+        assert list(done) == ["giver", "other", "reader"]
+        assert done["reader"].cells[-1].outputs[0].text == "{'giver': {'a': 0.5}}\n"
+        assert done["giver"].cells[-1].outputs == []
+        assert int(done["other"].cells[-1].outputs[0].text) >= 1
+    assert "FAITHNB_RECORDS" not in os.environ
 
 
 def test_a_parameter_that_a_notebook_lacks_stops_the_build(sandbox):
@@ -234,3 +261,16 @@ def test_search_and_download_work(html, browser):
     assert tab.locator("a[href$='01_absolute_value.ipynb']").count() >= 1
     tab.goto((html / "index.html").as_uri())
     tab.wait_for_url("**/book/index.html")
+
+
+@pytest.mark.book
+def test_the_ledger_is_written_for_programs(html):
+    rows = json.loads((html / "claims.json").read_text())
+    assert [row["id"] for row in rows] == [f"C{k}" for k in range(1, 29)]
+    assert {"id", "kind", "verdict", "value", "interval", "n"} <= set(rows[0])
+    assert sum(row["verdict"] == "not measured" for row in rows) <= 3
+    few = [r for r in rows if r["kind"] == "empirical" and r["id"] != "C28" and r["interval"]]
+    assert few
+    assert all("too few seeds" in row["caveats"] for row in few)
+    page = (html / "notebooks" / "claims.html").read_text()
+    assert all(f"<td>{row['id']}</td>" in page for row in rows)

@@ -27,6 +27,10 @@ SCAN = xr.DataArray(
     coords={"repeat_frac": [0, 0.01, 0.1], "sparsity_coefficient": [0, 0.1, 1]},
     dims=("repeat_frac", "sparsity_coefficient"),
 )
+CURVE = xr.Dataset(
+    {name: (("repeat_frac", "seed"), [[0, 1], [1, 1], [1, 1]]) for name in ("m", "fvu")},
+    coords={"repeat_frac": [0, 0.1, 0.3], "seed": [0, 1]},
+)
 DRAWN = {
     "two_relus": lambda: figures.two_relus(),
     "data": lambda: figures.data(X[:9], P, [2]),
@@ -44,6 +48,19 @@ DRAWN = {
     "widths": lambda: figures.widths([1, 2], np.ones((2, 3)), np.ones((2, 3))),
     "phase_maps": lambda: figures.phase_maps({"a": SCAN, "b": SCAN}, (10.0, 1.0, 1.5)),
     "collapse": lambda: figures.collapse({"a": SCAN}),
+    "blind_spots": lambda: figures.blind_spots(),
+    "jacobians": lambda: figures.jacobians({"a": np.eye(3), "b": -np.ones((3, 3))}),
+    "curves": lambda: figures.curves(
+        {"a": CURVE}, "repeat_frac", {"m": "m", "fvu": "f (log)"}, "r"
+    ),
+    "spectra": lambda: figures.spectra({"a": np.linspace(1, 0, 12).reshape(3, 4)}),
+    "circuit_code": lambda: figures.circuit_code(M, AbsoluteValue(6), 10, X, P),
+    "strips": lambda: figures.strips(
+        {"a": [0.1, np.nan], "b": []}, "v", {"a": ["pair", ""], "b": []}
+    ),
+    "two_axes": lambda: figures.two_axes([1, 2], [0.1, 1], ["pair", "datapoint"], [0.01, 0.5]),
+    "nothing on two axes": lambda: figures.two_axes([], [], [], []),
+    "lines": lambda: figures.lines([0.1, 1], {"a": [1, 2], "b": [2, 1]}, "x", "y"),
     "durations": lambda: figures.durations({"loops": {"a": 1500.0}, "ours": {"b": 90.0, "c": 9}}),
     "portrait": lambda: figures.portrait(M, P, "memorising"),
 }

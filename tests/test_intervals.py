@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 
 from faithnb.intervals import (
+    auroc,
     cliffs_delta,
     delta_interval,
     logit_slopes,
     mean_interval,
+    paired_difference,
     rate_interval,
     resampled_slopes,
 )
@@ -17,6 +19,51 @@ def test_rate_interval_is_wilson_s():
     assert high == pytest.approx(1.96**2 / (16 + 1.96**2), abs=1e-3)
     low, high = rate_interval(8, 16)
     assert low + high == pytest.approx(1)
+
+
+def pairs(both, first, second, neither):
+    a = [True] * (both + first) + [False] * (second + neither)
+    return a, [True] * both + [False] * first + [True] * second + [False] * neither
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "low", "high"),
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_rate_interval_against_published_values(k, n, low, high):
+    """Newcombe, Statistics in Medicine 17, 857 (1998), table I, method 3."""
+    assert rate_interval(k, n) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_paired_difference_against_published_values():
+    """Altman et al., Statistics with Confidence (2000), table 6.2; and the airway data of Bentur et
+    al. (2009) as worked by Fagerland et al., Statistics in Medicine 33, 2850 (2014)."""
+    assert paired_difference(*pairs(14, 5, 0, 22)) == pytest.approx((0.122, 0.011, 0.226), abs=5e-4)
+    assert paired_difference(*pairs(1, 1, 7, 12)) == pytest.approx(
+        (-0.286, -0.507, -0.026), abs=5e-4
+    )
+
+
+def test_paired_difference_turns_its_sign_and_covers():
+    a, b = pairs(3, 5, 2, 6)
+    value, low, high = paired_difference(a, b)
+    assert paired_difference(b, a) == pytest.approx((-value, -high, -low))
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(300):
+        common = rng.uniform(size=16) < 0.4
+        first = common | (rng.uniform(size=16) < 0.3)
+        _, low, high = paired_difference(first, common)
+        covered += low <= 0.18 <= high
+    assert covered > 270
+    same = paired_difference([True] * 8, [True] * 8)
+    assert same[0] == 0
+    assert same[1] < 0 < same[2]
 
 
 def test_mean_interval_covers():
@@ -31,6 +78,17 @@ def test_cliffs_delta():
     assert cliffs_delta([4, 5], [1, 2]) == 1
     assert cliffs_delta([1, 2], [4, 5]) == -1
     assert cliffs_delta([1, 2], [1, 2]) == 0
+
+
+def test_cliffs_delta_of_a_worked_example():
+    """Hand count: of the 12 pairs, 8 have a > b, 2 a < b and 2 are equal."""
+    assert cliffs_delta([2, 4, 5, 7], [1, 2, 5]) == pytest.approx((8 - 2) / 12)
+
+
+def test_auroc():
+    assert auroc([1, 2, 3, 4], [False, False, True, True]) == 1
+    assert auroc([1, 2, 3, 4], [True, False, True, False]) == 0.25
+    assert np.isnan(auroc([1, 2], [True, True]))
 
 
 def test_delta_interval_resamples_seeds():

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import MADE, MEMORIZATION, P, random_transcoder
+from conftest import ELSEWHERE, MADE, MEMORIZATION, P, pair, random_transcoder, rotated
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -219,3 +219,37 @@ def test_table_and_summary():
     assert two.memorization.dims == ("inst", "point")
     none = train(Experiment(**small, points=()), progress=False).metrics()
     assert "memorization" not in none
+
+
+def test_rotation_and_what_is_off_at_p(made):
+    """rotated() reads x_j − (x_k + x_l)/3: a third of its own weight, and is 0 at p."""
+    rotation = {name: metrics.rotation(t, P).item() for name, t in made.items()}
+    assert rotation["generalising"] == 0
+    assert rotation["datapoint"] == pytest.approx(1 / 3)
+    assert rotation["split"] == pytest.approx(1 / 3)
+    off = {name: metrics.off_at_point(t, P).item() for name, t in made.items()}
+    assert off == {"generalising": False, "datapoint": True, "pair": False, "split": True}
+    found = metrics.coordinate_features(made["datapoint"], P)[0].tolist()
+    assert found == [len(ELSEWHERE) + j for j in range(3)]
+
+
+def test_rotation_without_such_features_is_nan():
+    only_pair = Transcoder.from_circuits(pair()[:1])
+    assert metrics.rotation(only_pair, P).isnan().all()
+    assert not metrics.off_at_point(only_pair, P).any()
+    some = Transcoder.from_circuits(rotated()[:2])
+    assert metrics.rotation(some, P).item() == pytest.approx(1 / 3)
+    assert not metrics.off_at_point(some, P).any()
+
+
+def test_alignment_needs_both_ends_and_a_contribution(made, target):
+    found = {name: metrics.alignment(t, target, P).item() for name, t in made.items()}
+    assert found["datapoint"] == pytest.approx(1)
+    assert found["split"] == pytest.approx(1)
+    assert found["generalising"] == pytest.approx(1 / math.sqrt(3))
+    e = torch.eye(6)[0]
+    assert metrics.alignment(
+        Transcoder.from_circuits([Circuit("", e, P)]), target, P
+    ).item() == pytest.approx(1 / math.sqrt(3))
+    silent = Transcoder.from_circuits([Circuit("", P, P, 3.0)])
+    assert metrics.alignment(silent, target, P).item() == 0

@@ -47,7 +47,23 @@ def all_forms():
             continue
 
 
-FORMS = list(all_forms())
+def other_forms():
+    """Other layers to explain, and matching on a part of the data, with every form of matching."""
+    own = [{"target": "abs_with_point"}, {"target": "superposed"}]
+    part = [{"matching_at": "points"}, {"matching_at": "base"}]
+    for changes, matching, estimator, kink in product(
+        own + part, ("plain", "smoothed", "finite"), ("sampled", "exact"), ("zero", "masked", "one")
+    ):
+        try:
+            yield Experiment(
+                d_in=D, d_sae=7, batch_size=N_BASE, jacobian_matching=matching,
+                jacobian_estimator=estimator, kink=kink, dtype="float64", **changes,
+            )  # fmt: skip
+        except ParameterError:
+            continue
+
+
+FORMS = [*all_forms(), *other_forms()]
 IDS = [e.unusual() for e in FORMS]
 
 
@@ -97,14 +113,14 @@ def by_reference(form, transcoder, only=TERMS):
 class GivenBatches:
     """The batch above in the place of :class:`faithnb.batches.Batches`, a stream an instance."""
 
-    def __init__(self, seen=slice(0, N_INST)):
+    def __init__(self, target, seen=slice(0, N_INST)):
         given = batch()
         self.weight, self.seen = given["weight"], seen
         ends = {"x": 1.0, "v": 0.0, "noise": 0.0}
         self.now = {
             name: torch.nn.functional.pad(given[name], (0, 1), value=end)
             for name, end in ends.items()
-        } | {"y": AbsoluteValue(D)(given["x"])}
+        } | {"y": target(given["x"])}
 
     def seen_by(self, chunk):
         return self.seen
@@ -116,8 +132,9 @@ def fast_gradient(transcoder, form, seen=slice(0, N_INST)):
     weights = E, transcoder.W_dec.detach()
     gradients = torch.empty_like(weights[0]), torch.empty_like(weights[1])
     everyone = [slice(0, N_INST)]
+    target = form.make_target()
     gradient = LossGradient(
-        form, form.make_target(), scalars(), GivenBatches(seen), everyone, weights, gradients
+        form, target, scalars(), GivenBatches(target, seen), everyone, weights, gradients
     )
     for _ in range(2):  # buffers are used again: a second call must not see the first
         gradient()
@@ -207,7 +224,7 @@ def test_the_sampled_form_estimates_the_exact_one(probe, kink):
     v = draw(0, many.shape[1:], torch.float64)
     ignored = target.ignored(x) if kink == "masked" else None
     gate = t.gate(x).double()
-    exact = jacobian_exact(gate, t, target.slope(x), torch.full((1, 3), 1 / 3), ignored)
+    exact = jacobian_exact(gate, t, target, target.slope(x), torch.full((1, 3), 1 / 3), ignored)
     sampled = jacobian_sampled(
         t.gate(many).double(), t, target.jvp(many, v), v, weight,
         None if ignored is None else target.ignored(many), target.slope(many),
@@ -234,7 +251,7 @@ def test_rademacher_probes_are_exact_on_a_diagonal_error():
     v = torch.randint(0, 2, (1, 5, 6)) * 2.0 - 1
     gate, weight = t.gate(x).float(), torch.full((1, 5), 0.2)
     found = jacobian_sampled(gate, t, target.jvp(x, v), v, weight)
-    assert found == jacobian_exact(gate, t, target.slope(x), weight) == 6
+    assert found == jacobian_exact(gate, t, target, target.slope(x), weight) == 6
 
 
 def test_the_literal_memorization_is_the_fast_one(made, p):

@@ -11,11 +11,20 @@ from faithnb.book import ROOT
 
 BIN = Path(sys.executable).parent
 FLOORS = [
-    {"targets", "streams", "data", "transcoder", "intervals"},
-    {"experiment", "batches", "objectives", "gradients", "metrics", "circuits", "reference"},
+    {"targets", "streams", "data", "transcoder", "intervals", "evidence"},
+    {
+        "experiment",
+        "batches",
+        "objectives",
+        "gradients",
+        "metrics",
+        "circuits",
+        "masking",
+        "reference",
+    },
     {"training", "store"},
     {"figures", "sweeps"},
-    {"explorer", "notebook"},
+    {"explorer", "notebook", "claims"},
     {"book"},
 ]
 
@@ -45,7 +54,8 @@ def test_a_file_imports_only_from_its_floor_or_below():
 
 
 def test_every_file_of_the_package_has_its_tests():
-    together = {"gradients": "objectives", "reference": "objectives", "notebook": "experiment"}
+    together = {"gradients": "objectives", "reference": "objectives", "notebook": "experiment",
+                "evidence": "claims"}  # fmt: skip
     tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
     for path in (ROOT / "faithnb").glob("[!_]*.py"):
         assert together.get(path.stem, path.stem) in tested

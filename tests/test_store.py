@@ -23,7 +23,7 @@ def test_what_is_kept_comes_back(tmp_path, columns):
     store = Store(tmp_path / "new")
     assert store.load("k") is None
     store.save("k", columns)
-    assert store.load("k").identical(columns.assign(state=columns.state.assign_attrs(units="")))
+    assert store.load("k").identical(columns)
     assert [p.name for p in store.folder.iterdir()] == ["k.npz"]
 
 

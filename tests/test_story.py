@@ -7,7 +7,7 @@ import pytest
 
 from faithnb import CircuitMap, Experiment, train
 from faithnb.data import evaluation_sample, pad_points
-from faithnb.metrics import datapoint_features
+from faithnb.metrics import datapoint_features, off_at_point
 
 SEEDS = range(100, 148)
 """More than a book's comparison has, because the note's 5 % is marginal: with a rate near 0.4, the
@@ -18,9 +18,19 @@ ARMS = {
     "light": LIGHT,
     "matched": replace(LIGHT, jacobian_matching="plain", jacobian_coefficient=0.03),
     "double": Experiment(repeat_frac=0.1),
+    "smoothed": Experiment(repeat_frac=0.1, jacobian_matching="smoothed", jacobian_coefficient=0.1),
+    "at p alone": Experiment(
+        repeat_frac=0.1,
+        jacobian_matching="plain",
+        kink="masked",
+        jacobian_coefficient=3.0,
+        matching_at="points",
+    ),
+    "ray": Experiment(repeat_frac=0.1, point_variation="ray"),
     "l1": replace(NONE, sparsity_penalty="l1"),
 }
 FEWER = {"double": SEEDS[:16], "l1": SEEDS[:16]}
+FEWER |= dict.fromkeys(("smoothed", "at p alone", "ray"), SEEDS[:8])
 """Arms whose effect is large."""
 TARGET = NONE.make_target()
 P = pad_points(NONE.points, NONE.d_in)[0]
@@ -75,3 +85,40 @@ def test_datapoint_features_appear_only_with_repeats(arms):
     count = {k: int(datapoint_features(t, TARGET, P, X).any(1).sum()) for k, (t, _) in arms.items()}
     assert count["none"] == 0
     assert count["double"] >= 4
+
+
+@pytest.mark.story
+def test_coordinates_that_come_together_are_enough(arms):
+    """Chapter 2: no input comes twice on the ray."""
+    assert memorised(arms["ray"][1]) >= 6
+
+
+@pytest.mark.story
+def test_memorising_transcoders_turn_the_single_features_off(arms):
+    """Chapter 3."""
+    transcoder, table = arms["double"]
+    full = (table.state == "datapoint").values
+    assert full.sum() >= 5
+    assert off_at_point(transcoder, P).numpy()[full].mean() >= 0.8
+    assert table.rotation.values[full].mean() > 0.25
+    assert abs(arms["none"][1].rotation.mean()) < 0.02
+
+
+@pytest.mark.story
+def test_smoothed_matching_cures_at_no_cost(arms):
+    """Chapter 4: at twice the repetition, where all memorise without it."""
+    cured, none = arms["smoothed"][1], arms["none"][1][{"inst": slice(8)}]
+    assert memorised(cured) == 0
+    assert cured.fvu.mean() < 1.15 * none.fvu.mean()
+    assert cured.l0.mean() < 1.1 * none.l0.mean()
+    assert 0 < cured.rotation.mean() < 0.15
+
+
+@pytest.mark.story
+def test_a_right_jacobian_at_p_is_no_cure(arms):
+    """Chapter 5: matched at p alone it is nearly right there, and worse than cured elsewhere."""
+    at_p, cured = arms["at p alone"][1], arms["smoothed"][1]
+    assert at_p.jacobian_error_at_p.mean() < 0.05
+    assert at_p.jacobian_error_at_p.mean() < arms["double"][1].jacobian_error_at_p.mean() / 10
+    assert at_p.subset_error.mean() > 3 * cured.subset_error.mean()
+    assert memorised(at_p) >= 1

@@ -2,8 +2,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import xarray as xr
 
-from faithnb import Experiment, ParameterError, sweep, train
+from faithnb import Experiment, ParameterError, sweep, train, train_arms
 from faithnb import sweeps as module
 from faithnb.store import Store
 
@@ -76,3 +77,20 @@ def test_a_wrong_axis_stops_before_anything_is_trained(axes, sentence, monkeypat
 def test_progress_counts_experiments(capsys):
     sweep(SMALL, seed=range(2))
     assert "2/2" in capsys.readouterr().err
+
+
+def test_arms_trained_together_are_what_they_are_alone():
+    base = Experiment(d_in=6, d_sae=16, batch_size=32, steps=20)
+    arms = {
+        "none": base,
+        "repeats": replace(base, repeat_frac=0.2),
+        "matched": replace(base, jacobian_matching="plain", jacobian_coefficient=0.1),
+    }
+    together = train_arms(arms, [3, 4, 5], progress=False)
+    assert list(together) == list(arms)
+    for name, arm in arms.items():
+        alone = train([replace(arm, seed=s) for s in (3, 4, 5)], progress=False)
+        assert together[name].experiments == alone.experiments
+        assert (together[name].transcoder.W_enc - alone.transcoder.W_enc).abs().max() < 1e-6
+        assert together[name].history.inst.values.tolist() == [0, 1, 2]
+        xr.testing.assert_allclose(together[name].metrics(), alone.metrics(), atol=1e-4)

@@ -1,7 +1,9 @@
 import pytest
 import torch
 
-from faithnb.targets import AbsoluteValue
+from faithnb.data import evaluation_sample, pad_points
+from faithnb.experiment import Experiment
+from faithnb.targets import AbsoluteValue, Superposed, WithPoint, leading, make_target
 
 X = torch.tensor([[0.5, -2.0, 0.0], [0.0, 0.0, 1.0]])
 V = torch.tensor([[3.0, 5.0, 7.0], [1.0, 2.0, 4.0]])
@@ -38,3 +40,63 @@ def test_bad_arguments_are_named():
         AbsoluteValue(0)
     with pytest.raises(ValueError, match="kink = 'left'"):
         AbsoluteValue(3, kink="left")
+
+
+P = pad_points([[1, 1, 1]], 6)[0]
+OTHERS = [WithPoint(6, P), WithPoint(6, P, "one"), Superposed(6)]
+
+
+@pytest.mark.parametrize("target", OTHERS, ids=lambda t: f"{t.name} {t.kink}")
+def test_derivatives_of_other_layers_are_what_autograd_says(target):
+    x = torch.cat([torch.randn(40, 6), P[None]]).double()
+    v = torch.randn(41, 6).double()
+    J = torch.stack([torch.autograd.functional.jacobian(target, row) for row in x])
+    smooth = (x != 0).all(-1) if target.kink == "one" else torch.ones(len(x), dtype=torch.bool)
+    assert torch.allclose(target.jacobian(x)[smooth], J[smooth], atol=1e-6)
+    expected = (target.jacobian(x) @ v[..., None])[..., 0]
+    assert torch.allclose(target.jvp(x, v), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("target", OTHERS, ids=lambda t: f"{t.name} {t.kink}")
+def test_other_layers_are_the_sum_of_their_circuits(target):
+    x = torch.cat([torch.randn(100, 6), P[None], 2 * P[None]])
+    summed = sum(circuit.contribution(x) for circuit in target.circuits())
+    assert (summed - target(x)).abs().max() < 1e-5
+
+
+def test_a_layer_that_knows_p():
+    target = WithPoint(6, P)
+    assert torch.equal(target(P), 2 * P)
+    expected = torch.diag(P) + torch.outer(P, P)
+    assert torch.allclose(target.jacobian(P), expected)
+    x = evaluation_sample(6, 0.1)
+    assert ((target(x) - x.abs()).abs().amax(-1) > 0).float().mean() < 1e-3
+    assert torch.equal(WithPoint(6, P, "masked").ignored(P), P == 0)
+
+
+def test_the_superposed_layer_shares_its_neurons():
+    target = Superposed(16)
+    x = evaluation_sample(16, 0.05)
+    error = (target(x) - x.abs()).square().sum(-1).mean()
+    computing_some_exactly = (1 - 24 / 32) * x.square().sum(-1).mean()
+    assert len(target.circuits()) == 24
+    assert error < 0.6 * computing_some_exactly
+    assert torch.equal(Superposed(16)(x), target(x))
+
+
+def test_targets_by_name():
+    for name in ("abs", "abs_with_point", "superposed"):
+        assert make_target(name, 6, P[None], "zero").name == name
+        assert Experiment(target=name, d_in=6).make_target().name == name
+    with pytest.raises(ValueError, match="exactly one point, not 2"):
+        make_target("abs_with_point", 6, torch.eye(6)[:2], "zero")
+
+
+def test_leading_directions_are_those_of_the_singular_value_decomposition():
+    layer, x = Superposed(6), torch.tensor([[1.0, 0, 0, 0.5, 0, 0], [0.0, 0, -1, 0, 0, 0]])
+    v = torch.randn(2, 6)
+    found = leading(layer, x, v)
+    for row, k in ((0, 2), (1, 1)):
+        right = torch.linalg.svd(layer.jacobian(x[row])).Vh[:k]
+        assert torch.allclose(found[row], v[row] @ right.T @ right, atol=1e-4)
+    assert torch.equal(leading(AbsoluteValue(6), x, v), v * (x != 0))

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from faithnb import batches as batches_module
-from faithnb import training
+from faithnb import metrics, training
 from faithnb.batches import Batches
-from faithnb.data import sample_base
+from faithnb.data import evaluation_sample, pad_points, sample_base
 from faithnb.experiment import Experiment, ParameterError
 from faithnb.objectives import loss_terms
+from faithnb.store import Store
 from faithnb.training import (
     DivergenceWarning,
     Loop,
@@ -303,3 +304,31 @@ def test_gpu_and_cpu_agree(matching):
     on_cpu, on_gpu = (train(e, device=d, progress=False).transcoder.cpu() for d in ("cpu", "cuda"))
     scale = max(w.abs().max().item() for w in weights(on_cpu))
     assert largest_difference(on_cpu, on_gpu) < 1e-4 * scale
+
+
+def test_what_is_kept_is_not_trained_again(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    experiments = [replace(SMALL, seed=s, steps=20 + 10 * (s > 2)) for s in range(4)]
+    first = train(experiments, progress=False, store=store)
+    assert len(list(tmp_path.iterdir())) == 2
+    monkeypatch.setattr(training, "_train_ensemble", None)
+    again = train(experiments, progress=False, store=store)
+    assert torch.equal(again.transcoder.W_enc, first.transcoder.W_enc)
+    assert again.history.identical(first.history)
+    assert again.metrics().identical(first.metrics())
+    with pytest.raises(TypeError):
+        train([replace(e, seed=9) for e in experiments], progress=False, store=store)
+
+
+def test_matching_on_a_part_of_the_data_follows_that_part_alone():
+    form = replace(SMALL, repeat_frac=0.2, jacobian_matching="plain", jacobian_coefficient=1.0)
+    trained = train([replace(form, matching_at=at) for at in ("all", "points", "base")],
+                    progress=False)  # fmt: skip
+    p = pad_points(form.points, form.d_in)[0]
+    target = replace(form, kink="masked").make_target()
+    t = trained.transcoder
+    at_p = metrics.jacobian_error(t, target, metrics.ball(p))
+    assert at_p[1] < at_p[2]
+    x = evaluation_sample(form.d_in, form.density)
+    on_base = metrics.jacobian_error(t, target, x)
+    assert on_base[2] < on_base[1]

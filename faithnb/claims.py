@@ -1,0 +1,319 @@
+"""The ledger: what the note claims, by which rule each claim is judged, and what came out.
+
+A chapter measures, says which :class:`Evidence` that gives, and calls :func:`record`. The verdict
+follows from the evidence by the claim's rule; nobody types one in.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from faithnb.evidence import Evidence, number
+from faithnb.notebook import JUDGED_FROM, Run, hand_over, read_records
+
+Kind = Literal["empirical", "identity", "definition", "calibration", "argument", "opinion"]
+"""Only empirical claims are counted in a headline. An *identity* or *definition* holds to a
+tolerance; a *calibration* says how a setting was meant; an *argument* or *opinion* cannot be
+judged by an experiment, but what can be measured about it is shown."""
+
+ENOUGH = 5
+"""Seeds below which a verdict carries the words "too few seeds"."""
+
+NOT_MEASURED, NOT_TESTABLE = "not measured", "not testable as stated"
+VERDICTS = ("reproduced", "partly", "not reproduced", NOT_TESTABLE, NOT_MEASURED)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of the note, in our words, with the rule that judges it."""
+
+    id: str
+    kind: Kind
+    statement: str
+    rule: str
+
+
+CLAIMS: Mapping[str, Claim] = {
+    claim.id: claim
+    for claim in (
+        Claim("C1", "empirical",
+              "Low error on the data and features that each mean one thing do not make the "
+              "mechanism the same.",
+              "Pairs of a generalising and a memorising transcoder of about the same error: the "
+              "memorising one has the larger Jacobian error at p, and the larger error where one "
+              "of p's ones is missing (δ ≥ 0.8 each)."),
+        Claim("C2", "identity", "abs(x) is ReLU(x) + ReLU(−x).",
+              "Largest difference on random inputs at most 1e-7."),
+        Claim("C3", "empirical", "Transcoders find these circuits easily, by default.",
+              "Circuit match of at least 0.95 in at least 90 % of seeds; median residual below "
+              "0.1."),
+        Claim("C4", "empirical",
+              "Plain L1 learns duplicates with spare features and is messier than tanh L1.",
+              "More features a circuit at matched error (δ ≥ 0.8), and a larger residual (δ ≥ "
+              "0.8)."),
+        Claim("C5", "definition", "Inputs are uniform on (−1, 1) with probability density, else 0.",
+              "Rate and variance within 4 standard errors."),
+        Claim("C6", "definition", "The input is p a fraction repeat_frac of the time.",
+              "Rate within 4 standard errors."),
+        Claim("C7", "empirical", "Repetition induces a feature y += p · ReLU(λ p · x − b).",
+              "A feature that reads and writes along p (cosines > 0.9), contributes there and is "
+              "silent on 95 % of base data: difference over seeds at least 0.3 at twice the "
+              "note's repetition; none without repeats."),
+        Claim("C8", "argument",
+              "Such a feature is unfaithful because the layer has no notion of p.",
+              "Not judged. Shown: on a layer that has one, what the same training and the remedy "
+              "do to the Jacobian at p."),
+        Claim("C9", "empirical",
+              "A repeated point is necessary; more repetition makes memorising likelier.",
+              "Slope on log r above 0; nothing memorised at r = 0; and nothing memorised where "
+              "coordinates of p are active together but no point repeats (rays, magnitudes, "
+              "jitter)."),
+        Claim("C10", "empirical", "Sparsity regularisation is necessary.",
+              "Slope on log λ above 0; nothing memorised at λ = 0."),
+        Claim("C11", "empirical", "It is the product of the two that decides.",
+              "Ratio of the two slopes inside [0.67, 1.5], over the whole scan, at a second "
+              "density, over cells whose transcoders without repeats fit (FVU < 0.05), and "
+              "trained four times as long."),
+        Claim("C12", "empirical", "The memorization metric detects datapoint features.",
+              "Hand-made transcoders have the values of the formula; AUROC above 0.95 against "
+              "labels by cosines."),
+        Claim("C13", "empirical",
+              "Without repeats the features are almost exactly ReLU(±x_i), with a small residual.",
+              "Circuit match of at least 0.95 in at least 90 % of seeds; median residual below "
+              "0.1 in every seed."),
+        Claim("C14", "calibration",
+              "At 5 % repeats a datapoint feature appears, and memorisation is marginal.",
+              "The rate of memorising seeds is neither 0 nor 1: its interval excludes both."),
+        Claim("C15", "empirical",
+              "The three single features persist beside it, rotated so that they are off at p.",
+              "In at least 90 % of transcoders in state datapoint, the features of p's coordinates "
+              "are all off at p (contribute at most 0.01)."),
+        Claim("C16", "empirical",
+              "The Jacobian at p is diagonal without repeats and not so with them.",
+              "Off-diagonal share of the squared norm, averaged over a small ball, all runs: "
+              "larger with repeats (δ ≥ 0.8), below 0.05 without; and above 0.1 at p itself with "
+              "twice the note's repetition."),
+        Claim("C17", "argument",
+              "The Jacobian, as a function of the input, is a canonical form of the weights.",
+              "Not judged. Shown: it does not change when features are permuted or rescaled; but "
+              "two mechanisms can share it."),
+        Claim("C18", "identity", "K E_v‖(J₁ − J₂)v‖² = ‖J₁ − J₂‖_F².",
+              "Monte Carlo means within 4 standard errors, for Rademacher, Gaussian and spherical "
+              "probes."),
+        Claim("C19", "empirical",
+              "Adding it to the loss lowers memorisation dramatically.",
+              "Rates over seeds of those that memorise or fail the task (FVU ≥ 0.1), at 5 % "
+              "repeats (μ = .03) and 10 % (μ = .095): difference at least 0.3 with an interval "
+              "that excludes 0, matched upper bound at most half the unmatched rate."),
+        Claim("C20", "empirical", "In the note's example it removes the datapoint feature.",
+              "At least 90 % generalising with matching; base error and L0 within 10 % of the arm "
+              "without repeats."),
+        Claim("C21", "empirical",
+              "What is left: the features of p's coordinates stay a bit rotated.",
+              "Rotation minus that of the same seed without repeats above 0 (95 % interval of the "
+              "mean), and its mean below half that of the memorising transcoders."),
+        Claim("C22", "empirical",
+              "A transcoder can cheat: features with large weights and very negative biases give "
+              "large gradients while they hardly contribute.",
+              "Masking index on base data larger with matching than without, under L1, among those "
+              "that do the task (FVU < 0.1), over all and at overlapping error (δ ≥ 0.8 each)."),
+        Claim("C23", "empirical", "tanh L1 reduces the cheat.",
+              "Masking index with matching smaller under tanh than under L1 at overlapping error "
+              "(δ ≥ 0.8)."),
+        Claim("C24", "argument",
+              "Penalising what features contribute to the Jacobian would push back.",
+              "Not judged, a suggestion. Shown: the masking index with and without it; and that "
+              "what it does alone."),
+        Claim("C25", "empirical",
+              "Under superposition the Jacobian has a tail that is an artefact and not worth "
+              "matching.",
+              "A trained layer in superposition: with one active feature the second singular value "
+              "is at most half the first; and matching the active part alone leaves a simpler "
+              "transcoder at overlapping error than matching the whole (δ ≥ 0.8 in L0)."),
+        Claim("C26", "opinion", "Faithfulness and simplicity are separable concerns.",
+              "Not judged. Shown: the rank correlation of the two over all runs of the book."),
+        Claim("C27", "argument",
+              "Replacing one step at a time bounds how far mechanisms can diverge.",
+              "Not judged. Shown: how far two layers in sequence part when each is replaced."),
+        Claim("C28", "empirical",
+              "The exact Jacobian objective is extremely expensive, the sampled one cheap.",
+              "Cost of a training step against one without matching, by automatic "
+              "differentiation: exact at least 3 times, sampled at most 2 times."),
+    )
+}  # fmt: skip
+"""Every claim of the ledger, by id, in the order of the note."""
+
+
+def verdict(claim: Claim, evidence: Sequence[Evidence]) -> str:
+    """What the evidence says: all of it, some of it, or none meets the claim's rule.
+
+    Where a part of the rule could not be measured, a claim is reproduced in part at best.
+    """
+    if not evidence:
+        return NOT_MEASURED
+    if claim.kind in ("argument", "opinion"):
+        return NOT_TESTABLE
+    outcomes = [e.outcome for e in evidence if e.outcome != "shown"]
+    if not outcomes:
+        return NOT_MEASURED
+    if set(outcomes) == {"yes"}:
+        return "reproduced"
+    measured = [o for o in outcomes if o != "missing"]
+    if not measured:
+        return NOT_MEASURED
+    return "not reproduced" if set(measured) == {"no"} else "partly"
+
+
+def caveats(evidence: Sequence[Evidence], first_seed: int) -> list[str]:
+    """What a reader must know of a verdict: too few seeds, or seeds that chose the settings."""
+    judged = [e for e in evidence if e.outcome != "shown" and e.interval is not None]
+    found = ["too few seeds"] if any(e.n < ENOUGH for e in judged) else []
+    return found + (["seeds that chose the settings"] if first_seed < JUDGED_FROM else [])
+
+
+def record(run: Run, claim_id: str, *evidence: Evidence) -> Verdict:
+    """Judge a claim, show the verdict where it is measured, and hand it over to the ledger.
+
+    Raises:
+        ValueError: if there is no such claim, or no evidence.
+    """
+    if claim_id not in CLAIMS:
+        raise ValueError(f"there is no claim {claim_id!r}; there are {', '.join(CLAIMS)}.")
+    if not evidence:
+        raise ValueError(f"{claim_id} needs evidence.")
+    claim = CLAIMS[claim_id]
+    found = Verdict(claim, evidence, tuple(caveats(evidence, run.first_seed)))
+    hand_over("claims", {claim_id: {
+        "evidence": [asdict(e) for e in evidence], "caveats": list(found.caveats)}})  # fmt: skip
+    return found
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim with its evidence; in a notebook it shows itself."""
+
+    claim: Claim
+    evidence: tuple[Evidence, ...]
+    caveats: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        words = [verdict(self.claim, self.evidence), *self.caveats]
+        return ", ".join(words)
+
+    def _repr_html_(self) -> str:
+        items = "".join(f"<li>{html.escape(str(e))}</li>" for e in self.evidence)
+        return (
+            f'<div class="verdict"><p><strong>{self.claim.id}: {html.escape(str(self))}.</strong> '
+            f"{html.escape(self.claim.statement)}</p><ul>{items}</ul></div>"
+        )
+
+
+def ledger(
+    recorded: Mapping[str, Mapping[str, Any]],
+    chapters: Mapping[str, str] | None = None,
+    shares: Mapping[str, float] | None = None,
+) -> list[dict[str, Any]]:
+    """A row for every claim, as ``claims.json`` has them.
+
+    Args:
+        recorded: what :func:`record` handed over, by claim.
+        chapters: where each claim was recorded.
+        shares: share of the pre-declared grid of settings where a claim holds.
+    """
+    rows = []
+    for claim in CLAIMS.values():
+        found = recorded.get(claim.id, {"evidence": [], "caveats": []})
+        evidence = [_from_json(e) for e in found["evidence"]]
+        first = next((e for e in evidence if e.outcome != "shown"), next(iter(evidence), None))
+        rows.append({
+            "id": claim.id, "kind": claim.kind, "statement": claim.statement, "rule": claim.rule,
+            "chapter": (chapters or {}).get(claim.id),
+            "verdict": verdict(claim, evidence), "caveats": list(found["caveats"]),
+            "statistic": first.what if first else None,
+            "value": _finite(first.value) if first else None,
+            "interval": list(map(_finite, first.interval)) if first and first.interval else None,
+            "n": first.n if first else 0,
+            "share_of_grid": (shares or {}).get(claim.id),
+            "evidence": list(map(str, evidence)),
+        })  # fmt: skip
+    return rows
+
+
+def read_ledger(folder: Path | None = None) -> list[dict[str, Any]]:
+    """The ledger of what has been handed over."""
+    records = read_records(folder)
+    recorded: dict[str, Any] = {}
+    chapters: dict[str, str] = {}
+    for chapter, found in records.get("claims", {}).items():
+        recorded |= found
+        chapters |= dict.fromkeys(found, f"notebooks/{chapter}")
+    shares = {k: v for grid in records.get("grid", {}).values() for k, v in grid.items()}
+    return ledger(recorded, chapters, shares)
+
+
+def headline(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """How many empirical claims there are, and how many have each verdict."""
+    empirical = [row for row in rows if row["kind"] == "empirical"]
+    return {"empirical": len(empirical)} | {
+        v: sum(row["verdict"] == v for row in empirical) for v in VERDICTS
+    }
+
+
+def as_html(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The ledger as a table for the page."""
+    marks = dict(zip(VERDICTS, ("●", "◐", "○", "–", "?"), strict=True))
+    body = []
+    for row in rows:
+        said = "; ".join([row["verdict"], *row["caveats"]])
+        share = "–" if row["share_of_grid"] is None else f"{row['share_of_grid']:.0%}"
+        evidence = "".join(f"<li>{html.escape(e)}</li>" for e in row["evidence"])
+        where = html.escape((row["chapter"] or "").split("/")[-1].split("_")[0])
+        body.append(
+            f"<tr><td>{row['id']}</td><td>{row['kind']}<br>{where}</td>"
+            f"<td>{html.escape(row['statement'])}<details><summary>rule and evidence</summary>"
+            f"<p>{html.escape(row['rule'])}</p><ul>{evidence}</ul></details></td>"
+            f"<td><strong>{marks[row['verdict']]} {html.escape(said)}</strong></td>"
+            f"<td>{_headline_value(row)}</td><td>{row['n']}</td><td>{share}</td></tr>"
+        )
+    head = "".join(
+        f"<th>{name}</th>"
+        for name in ("claim", "kind, page", "statement", "verdict", "value", "n", "grid")
+    )
+    return (
+        f'<table class="ledger"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table>"
+    )
+
+
+def _headline_value(row: Mapping[str, Any]) -> str:
+    if row["value"] is None:
+        return "–"
+    interval = row["interval"]
+    ends = f"<br>[{number(interval[0])}, {number(interval[1])}]" if interval else ""
+    return number(row["value"]) + ends
+
+
+def _from_json(found: Mapping[str, Any]) -> Evidence:
+    """Evidence as it was handed over; JSON has no NaN."""
+
+    def number_or_nan(value: float | None) -> float:
+        return float("nan") if value is None else value
+
+    interval = found["interval"] and tuple(map(number_or_nan, found["interval"]))
+    return Evidence(**{**found, "value": number_or_nan(found["value"]), "interval": interval})
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def to_json(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The ledger as ``claims.json`` holds it."""
+    return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
