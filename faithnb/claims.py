@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from faithnb.evidence import Evidence, number
-from faithnb.notebook import JUDGED_FROM, Run, hand_over, read_records
+from faithnb.notebook import JUDGED_FROM, Run, hand_over, read_records, show
 
 Kind = Literal["empirical", "identity", "definition", "calibration", "argument", "opinion"]
 """Only empirical claims are counted in a headline. An *identity* or *definition* holds to a
@@ -178,7 +178,7 @@ def caveats(evidence: Sequence[Evidence], first_seed: int) -> list[str]:
     return found + (["seeds that chose the settings"] if first_seed < JUDGED_FROM else [])
 
 
-def record(run: Run, claim_id: str, *evidence: Evidence) -> Verdict:
+def record(run: Run, claim_id: str, *evidence: Evidence) -> None:
     """Judge a claim, show the verdict where it is measured, and hand it over to the ledger.
 
     Raises:
@@ -192,7 +192,7 @@ def record(run: Run, claim_id: str, *evidence: Evidence) -> Verdict:
     found = Verdict(claim, evidence, tuple(caveats(evidence, run.first_seed)))
     hand_over("claims", {claim_id: {
         "evidence": [asdict(e) for e in evidence], "caveats": list(found.caveats)}})  # fmt: skip
-    return found
+    show(found)
 
 
 @dataclass(frozen=True)

@@ -181,7 +181,8 @@ def shown(what: str, values: Sequence[float]) -> Evidence:
     found = found[np.isfinite(found)]
     if not len(found):
         return nothing(what, "shown")
-    return Evidence(what, float(found.mean()), mean_interval(found), len(found), "shown")
+    interval = mean_interval(found) if len(found) > 1 else None
+    return Evidence(what, float(found.mean()), interval, len(found), "shown")
 
 
 def number(value: float | None) -> str:

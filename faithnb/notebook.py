@@ -120,15 +120,27 @@ def hand_over(kind: str, data: Mapping[str, Any]) -> None:
         kind: ``"claims"``, ``"runs"`` or ``"grid"``.
         data: what JSON can hold; NaN, which it cannot, becomes ``None``.
     """
+    if _in_a_notebook():
+        from IPython.display import publish_display_data
+
+        plain = json.loads(json.dumps(data, default=float), parse_constant=lambda _: None)
+        publish_display_data({RECORD: {"kind": kind, "data": plain}, "text/plain": ""})
+
+
+def show(thing: Any) -> None:
+    """Display something, wherever in a cell; outside a notebook nothing happens."""
+    if _in_a_notebook():
+        from IPython.display import display
+
+        display(thing)
+
+
+def _in_a_notebook() -> bool:
     try:
         from IPython.core.interactiveshell import InteractiveShell
-        from IPython.display import publish_display_data
     except ImportError:
-        return
-    if not InteractiveShell.initialized():
-        return
-    plain = json.loads(json.dumps(data, default=float), parse_constant=lambda _: None)
-    publish_display_data({RECORD: {"kind": kind, "data": plain}, "text/plain": ""})
+        return False
+    return bool(InteractiveShell.initialized())
 
 
 def handed_over(notebook: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

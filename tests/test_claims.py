@@ -145,9 +145,11 @@ def test_what_is_recorded_reaches_the_ledger(tmp_path, monkeypatch):
     shell = "IPython.core.interactiveshell.InteractiveShell.initialized"
     monkeypatch.setattr(shell, lambda: True)
     nan = ev.Evidence("y", float("nan"), (float("nan"), 1.0), 0, "shown")
-    shown = claims.record(RUN, "C10", *evidence("yes", "no"), nan)
-    assert str(shown) == "partly"
-    assert "C10: partly" in shown._repr_html_()
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    claims.record(RUN, "C10", *evidence("yes", "no"), nan)
+    assert str(shown[0]) == "partly"
+    assert "C10: partly" in shown[0]._repr_html_()
 
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("")])
     notebook.cells[0].outputs = [nbformat.v4.new_output("display_data", data=published[0])]
