@@ -113,9 +113,29 @@ def test_logit_slopes_recover_what_made_the_data():
     assert (high > [0.5, 2, -1]).all()
 
 
+def test_logit_slopes_of_two_cells_add_half_a_hit_and_half_a_miss():
+    """For a saturated model Firth's estimate is known: the log odds of counts plus one half."""
+    hit = np.zeros((2, 10), dtype=bool)
+    hit[0, :3] = hit[1, :9] = True
+    odds = [np.log(3.5 / 7.5), np.log(9.5 / 1.5)]
+    assert logit_slopes(hit, np.array([[0.0], [1.0]])) == pytest.approx(
+        [odds[0], odds[1] - odds[0]]
+    )
+
+
+def test_logit_slopes_of_separated_cells_are_finite_and_point_the_right_way():
+    """Hits where a + b > 1, always: both slopes are positive and, by symmetry, equal."""
+    a, b = np.meshgrid(np.linspace(0, 1, 6), np.linspace(0, 1, 6))
+    x = np.stack([a.ravel(), b.ravel()], axis=1)
+    hit = np.repeat((x.sum(1) > 1.01)[:, None], 4, axis=1)
+    found = logit_slopes(hit, x)
+    assert found[1] == pytest.approx(found[2], rel=1e-6)
+    assert 1 < found[1] < 1000
+
+
 def test_logit_slopes_that_do_not_exist_are_nan():
-    x = np.arange(6.0)[:, None]
-    separated = np.repeat(x > 2, 4, axis=1)
-    for hit in (separated, np.zeros((6, 4), bool), np.ones((6, 4), bool)):
+    x = np.arange(8.0)[:, None]
+    for hit in (np.zeros((8, 3), dtype=bool), np.ones((8, 3), dtype=bool)):
         assert np.isnan(logit_slopes(hit, x)).all()
         assert len(resampled_slopes(hit, x, n=5)) == 0
+    assert np.isnan(logit_slopes(np.zeros((0, 3), dtype=bool), x[:0])).all()
