@@ -57,8 +57,8 @@ def test_the_ordinary_loops_match_the_exact_loss():
     assert torch.allclose(passes, loops.by_jacrev(model, y_hat, x, e))
     weights = model.encoder.weight.T, model.encoder.bias, model.W_dec
     t = Transcoder.from_arrays(*(w.detach() for w in weights))
-    rows = torch.full((1, 65), 1 / 65, dtype=torch.float64)
-    exact = jacobian_exact(t.gate(x.detach()).double(), t, AbsoluteValue(6).slope(x), rows)
+    rows, target = torch.full((1, 65), 1 / 65, dtype=torch.float64), AbsoluteValue(6)
+    exact = jacobian_exact(t.gate(x.detach()).double(), t, target, target.slope(x), rows)
     assert torch.allclose(passes.mean(), exact)
     probed = torch.stack([loops.by_one_probe(model, y_hat, x, e).mean() for _ in range(400)])
     assert abs(probed.mean() - exact) < 4 * probed.std() / 20
