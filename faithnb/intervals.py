@@ -44,6 +44,13 @@ def paired_difference(
     return difference, difference - below, difference + above
 
 
+def finite_mean(values: Sequence[float] | np.ndarray) -> float:
+    """Mean of the values that are finite; NaN if none is."""
+    found = np.asarray(values, dtype=float)
+    found = found[np.isfinite(found)]
+    return float(found.mean()) if len(found) else float("nan")
+
+
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
     """Percentile bootstrap interval of a mean over seeds (the value itself where all agree)."""
     sample = np.asarray(values, dtype=float)

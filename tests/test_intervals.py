@@ -5,6 +5,7 @@ from faithnb.intervals import (
     auroc,
     cliffs_delta,
     delta_interval,
+    finite_mean,
     logit_slopes,
     mean_interval,
     paired_difference,
@@ -72,6 +73,12 @@ def test_mean_interval_covers():
     covered = np.mean([low <= 0 <= high for low, high in intervals])
     assert covered > 0.8
     assert mean_interval([0.25] * 5) == (0.25, 0.25)
+
+
+def test_finite_mean():
+    assert finite_mean([1, np.nan, 3]) == 2
+    assert np.isnan(finite_mean([np.nan]))
+    assert np.isnan(finite_mean([]))
 
 
 def test_cliffs_delta():
