@@ -73,7 +73,7 @@ class Store:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         about = {
-            str(name): {"dims": list(map(str, v.dims)), "units": v.attrs.get("units", "")}
+            str(name): {"dims": list(map(str, v.dims)), "units": v.attrs.get("units")}
             for name, v in columns.data_vars.items()
         }
         arrays = {str(name): v.values for name, v in columns.data_vars.items()}
@@ -96,7 +96,7 @@ class Store:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
                 about: Mapping[str, Mapping] = json.loads(str(archive["_about"]))
                 return xr.Dataset({
-                    name: (a["dims"], archive[name], {"units": a["units"]} if a["units"] else {})
+                    name: (a["dims"], archive[name], {} if a["units"] is None else {"units": a["units"]})
                     for name, a in about.items()
                 })  # fmt: skip
         except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
