@@ -96,7 +96,8 @@ class Store:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
                 about: Mapping[str, Mapping] = json.loads(str(archive["_about"]))
                 return xr.Dataset({
-                    name: (a["dims"], archive[name], {k: a[k] for k in ("units",) if a[k] is not None})
+                    name: (a["dims"], archive[name], {"units": a["units"]} if a["units"] is not None
+                           else {})
                     for name, a in about.items()
                 })  # fmt: skip
         except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
