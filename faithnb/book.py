@@ -149,7 +149,8 @@ def execute(path: Path, parameters: Mapping[str, Any], failed: Path) -> Notebook
         raise BuildError(
             f"{path.name} has no parameter {', '.join(unknown)}; it has {', '.join(sorted(known))}."
         )
-    kept = CACHE / f"{path.stem}-{code_key(source, parameters)}.ipynb"
+    key = code_key(source, parameters)
+    kept = CACHE / f"{path.stem}-{key}.ipynb"
     executed = _read_kept(kept)
     if executed:
         _say(f"{path.stem}: nothing changed, outputs reused")
@@ -174,9 +175,13 @@ def execute(path: Path, parameters: Mapping[str, Any], failed: Path) -> Notebook
                 f"{path.name} failed in a cell with {what}\n"
                 f"The notebook as far as it ran is kept in {report}."
             ) from error
-        os.replace(running, kept)
         _say(f"{path.stem}: {time.monotonic() - started:.0f} s")
-        executed = nbformat.read(kept, as_version=4)
+        executed = nbformat.read(running, as_version=4)
+        if code_key(source, parameters) == key:
+            os.replace(running, kept)
+        else:
+            running.unlink()
+            _say(f"{path.stem}: not kept, because the package changed while it ran")
     return merge(source, executed)
 
 
@@ -359,6 +364,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         print(build_book(options.profile).relative_to(ROOT))
+        return 0
     except BuildError as error:
         print(f"The book was not built: {error}", file=sys.stderr)
         return 1
@@ -367,11 +373,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print("Interrupted; notebooks that had finished are kept.", file=sys.stderr)
+        return 130
+    finally:
         for unfinished in CACHE.glob(f"*.{os.getpid()}-*.part.ipynb"):
             unfinished.unlink(missing_ok=True)
-        os._exit(130)  # notebooks that still run end with this process
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # at once: notebooks that still run, after another failed, end with this process

@@ -175,7 +175,7 @@ def caveats(evidence: Sequence[Evidence], first_seed: int) -> list[str]:
     """What a reader must know of a verdict: too few seeds, or seeds that chose the settings."""
     judged = [e for e in evidence if e.outcome != "shown" and e.interval is not None]
     found = ["too few seeds"] if any(e.n < ENOUGH for e in judged) else []
-    return found + (["seeds that chose the settings"] if first_seed < JUDGED_FROM else [])
+    return found + (["seeds that chose settings or rules"] if first_seed < JUDGED_FROM else [])
 
 
 def record(run: Run, claim_id: str, *evidence: Evidence) -> None:

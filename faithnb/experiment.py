@@ -233,7 +233,8 @@ class Experiment:
     """Share of the steps, at the end, over which it falls linearly to 0."""
 
     seed: int = parameter(0, Range(0, 2**62 - 1, whole=True))
-    """Decides initialisation, data and probes. Settings are chosen below 100, judged from 100."""
+    """Decides initialisation, data and probes. Settings are chosen
+    on seeds below 100, claims judged on others."""
 
     dtype: str = parameter("float32", OneOf(("float32", "float64")))
     """Floating-point type of training."""
@@ -299,6 +300,11 @@ class Experiment:
                 "exact form matches all directions alike, use 'sampled'.",
             ),
             (
+                self.probe == "covariance" and self.point_variation != "none",
+                f"probe = 'covariance' is not allowed with point_variation = "
+                f"{self.point_variation!r}: it knows the covariance of exact repeats only.",
+            ),
+            (
                 self.matching_at != "all" and self.sampling == "bernoulli",
                 f"matching_at = {self.matching_at!r} is not allowed with sampling = 'bernoulli': "
                 "drawn points have no rows of their own, use 'exact'.",
@@ -343,10 +349,10 @@ class Experiment:
         ]
         return ", ".join(changed) or "the defaults"
 
-    def make_target(self) -> Target:
-        """The target itself, with this experiment's kink convention."""
+    def make_target(self, kink: str | None = None) -> Target:
+        """The target itself, with this experiment's kink convention or another."""
         points = pad_points(self.points, self.d_in)
-        return make_target(self.target, self.d_in, points, self.kink)  # type: ignore[arg-type]
+        return make_target(self.target, self.d_in, points, kink or self.kink)  # type: ignore[arg-type]
 
     @property
     def torch_dtype(self) -> torch.dtype:

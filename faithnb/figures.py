@@ -19,7 +19,13 @@ from torch import Tensor
 
 from faithnb.circuits import CircuitMap
 from faithnb.intervals import rate_interval
-from faithnb.metrics import CONTRIBUTES, STATES, contribution_sizes, memorization
+from faithnb.metrics import (
+    CONTRIBUTES,
+    STATES,
+    contributing_jacobian,
+    contribution_sizes,
+    memorization,
+)
 from faithnb.transcoder import Transcoder
 
 BLUE, ORANGE, RED, GREEN, GREY, INK = (
@@ -330,7 +336,7 @@ def portrait(
     written = (h[active, None] * one.W_dec[0, active])[:, support]
     order = written.argmax(-1).argsort(stable=True)
     written = written[order]
-    jacobian = (one.W_dec[0, active].T @ one.W_enc[0, :, active].T)[support][:, support]
+    jacobian = contributing_jacobian(one, p)[0][support][:, support]
 
     n = max(1, len(active))
     fig = _figure(2.75, 1.2 + 0.42 * (n + k))

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import replace
 from itertools import combinations
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ import torch
 import xarray as xr
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import normalize as unit
 
 from faithnb.data import evaluation_sample, pad_points
 from faithnb.experiment import Experiment
@@ -148,16 +148,14 @@ def state(transcoder: Transcoder, target: Target, p: Point) -> list[str]:
     m = memorization(transcoder, p, y_p) / full_memorization(y_p)
     active = transcoder.gate(p[None])[:, 0]
 
-    unit = torch.nn.functional.normalize
-    reads = unit(transcoder.W_enc, dim=1).mT @ unit(p, dim=0)
     basis = torch.eye(transcoder.d_out).to(transcoder.W_dec)
     pairs = torch.stack([basis[i] + basis[j] for i, j in combinations(support, 2)])
     decoder = unit(transcoder.W_dec, dim=-1)
 
-    def writes(direction: Tensor) -> Tensor:
-        return (decoder @ unit(direction, dim=-1).mT > ALIGNED) & active[..., None]
+    def writes(directions: Tensor) -> Tensor:
+        return (decoder @ unit(directions, dim=-1).mT > ALIGNED) & active[..., None]
 
-    whole = writes(y_p[None])[..., 0] & (reads > ALIGNED)
+    whole = (_alignments(transcoder, target, p) > ALIGNED) & active
     datapoint = (m >= DATAPOINT) & whole.any(1)
     pair = ~datapoint & (m >= PARTIAL) & writes(pairs).any(dim=(1, 2))
     generalising = (m < PARTIAL) & writes(basis[support]).any(1).all(1)
@@ -176,25 +174,25 @@ def datapoint_features(
     They read along p and write along f(p) (cosines > 0.9), contribute at p, and contribute at
     most 1e-2 (as for :func:`l0`) on at least a share ``silent`` of the base samples.
     """
-    unit = torch.nn.functional.normalize
+    at_p = contribution_sizes(transcoder, p[None])[:, 0] > CONTRIBUTES
+    rare = (contribution_sizes(transcoder, x) > CONTRIBUTES).float().mean(1) <= 1 - silent
+    return (_alignments(transcoder, target, p) > ALIGNED) & at_p & rare
+
+
+def _alignments(transcoder: Transcoder, target: Target, p: Point) -> Float[Tensor, "n_inst d_sae"]:
+    """How nearly each feature reads p and writes f(p): the smaller of its two cosines."""
     p = p.to(transcoder.W_enc)
     reads = unit(transcoder.W_enc, dim=1).mT @ unit(p, dim=0)
     writes = unit(transcoder.W_dec, dim=-1) @ unit(target(p), dim=0)
-    at_p = contribution_sizes(transcoder, p[None])[:, 0] > CONTRIBUTES
-    rare = (contribution_sizes(transcoder, x) > CONTRIBUTES).float().mean(1) <= 1 - silent
-    return (reads > ALIGNED) & (writes > ALIGNED) & at_p & rare
+    return torch.minimum(reads, writes)
 
 
 @torch.no_grad()
 def alignment(transcoder: Transcoder, target: Target, p: Point) -> PerInstance:
     """How nearly some feature reads p and writes f(p): the smaller of its two cosines, for the
     feature that contributes at p and has the largest; 0 if none contributes."""
-    unit = torch.nn.functional.normalize
-    p = p.to(transcoder.W_enc)
-    reads = unit(transcoder.W_enc, dim=1).mT @ unit(p, dim=0)
-    writes = unit(transcoder.W_dec, dim=-1) @ unit(target(p), dim=0)
     at_p = contribution_sizes(transcoder, p[None])[:, 0] > CONTRIBUTES
-    return torch.where(at_p, torch.minimum(reads, writes), 0.0).amax(-1).clamp(min=0)
+    return torch.where(at_p, _alignments(transcoder, target, p), 0.0).amax(-1).clamp(min=0)
 
 
 @torch.no_grad()
@@ -256,6 +254,17 @@ def jacobian_at_point(transcoder: Transcoder, p: Point) -> Float[Tensor, "n_inst
     support = p.nonzero()[:, 0]
     J = deepcopy(transcoder).double().jacobian(ball(p).double()).mean(1)
     return J[:, support][:, :, support]
+
+
+@torch.no_grad()
+def contributing_jacobian(transcoder: Transcoder, x: Point) -> Float[Tensor, "n_inst d_out d_in"]:
+    """The Jacobian at x of the features that contribute more than 1e-2 there.
+
+    It leaves out features that are held on their kink, for which it is a matter of rounding
+    whether they count.
+    """
+    on = contribution_sizes(transcoder, x[None])[:, 0] > CONTRIBUTES
+    return ((transcoder.W_enc * on[:, None]) @ transcoder.W_dec).mT
 
 
 def off_diagonal_norm(transcoder: Transcoder, p: Point) -> PerInstance:
@@ -346,7 +355,7 @@ def coordinate_features(transcoder: Transcoder, p: Point) -> Int[Tensor, "n_inst
     if there is none."""
     support = p.nonzero()[:, 0]
     alone = torch.diag_embed(p)[support].to(transcoder.W_enc)
-    aligned = torch.nn.functional.normalize(transcoder.W_dec, dim=-1)[..., support] > ALIGNED
+    aligned = unit(transcoder.W_dec, dim=-1)[..., support] > ALIGNED
     h = transcoder.encode(alone) * transcoder.decoder_norms()[:, None]
     most = torch.where(aligned.mT, h, 0.0).max(-1)
     return torch.where(most.values > CONTRIBUTES, most.indices, -1)
@@ -356,12 +365,12 @@ def coordinate_features(transcoder: Transcoder, p: Point) -> Int[Tensor, "n_inst
 def rotation(transcoder: Transcoder, p: Point) -> PerInstance:
     """How far the features of p's coordinates read the *other* coordinates of p negatively.
 
-    −w_enc,k / w_enc,j, averaged over the other coordinates k of p and over the features j of
-    :func:`coordinate_features`: 0 for the true circuits, 1/3 to 1/2 where a memorising transcoder
-    holds them off at three ones. For p of ones. NaN if no such feature exists.
+    −p_k w_enc,k / (p_j w_enc,j), averaged over the other coordinates k of p and over the features
+    j of :func:`coordinate_features`: 0 for the true circuits, 1/3 to 1/2 where a memorising
+    transcoder holds them off at a point of three coordinates. NaN if no such feature exists.
     """
     support, found = p.nonzero()[:, 0], coordinate_features(transcoder, p)
-    reads = transcoder.W_enc[:, support]
+    reads = transcoder.W_enc[:, support] * p[support, None].to(transcoder.W_enc)
     total = torch.zeros(len(transcoder)).to(reads)
     count = torch.zeros(len(transcoder)).to(reads)
     for j in range(len(support)):
@@ -375,12 +384,12 @@ def rotation(transcoder: Transcoder, p: Point) -> PerInstance:
 
 @torch.no_grad()
 def off_at_point(transcoder: Transcoder, p: Point) -> Bool[Tensor, "n_inst"]:
-    """Whether every coordinate of p has its feature (:func:`coordinate_features`), and none of
-    these contributes more than 1e-2 at p."""
+    """Whether none of the features of p's coordinates (:func:`coordinate_features`) contributes
+    more than 1e-2 at p; a coordinate without such a feature does not count against it."""
     found = coordinate_features(transcoder, p)
     at_p = contribution_sizes(transcoder, p[None])[:, 0]
     quiet = at_p.gather(-1, found.clamp(min=0)) <= CONTRIBUTES
-    return ((found >= 0) & quiet).all(-1)
+    return (quiet | (found < 0)).all(-1)
 
 
 BASE_METRICS: dict[str, tuple[Callable[[Transcoder, Target, Tensor], Tensor], str]] = {
@@ -452,8 +461,7 @@ def table(
         for group in _alike(experiments, list(local), chunk):
             e = experiments[group[0]]
             some = ensemble[[local[i] for i in group]]
-            target = replace(e, kink="masked", jacobian_matching="none",
-                             jacobian_coefficient=0.0).make_target()  # fmt: skip
+            target = e.make_target(kink="masked")
             like = some.W_enc
             x = evaluation_sample(e.d_in, e.density).to(like)
             for name, (metric, _) in BASE_METRICS.items():

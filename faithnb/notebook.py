@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from faithnb.experiment import (
@@ -26,8 +27,9 @@ from faithnb.experiment import (
     unknown_name,
 )
 
-JUDGED_FROM = 100
-"""Seeds from here on judge a claim; those below may be used to choose settings."""
+JUDGED_FROM = 200
+"""Seeds from here on judge a claim. Those below 100 chose settings, and what was seen on those from
+100 changed some of the ledger's rules."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Run:
     grid: int = parameter(PROFILES["paper"].grid, Range(2, whole=True))
     """Cells along each axis of a scan."""
     first_seed: int = parameter(JUDGED_FROM, Range(0, whole=True))
-    """The first seed; from 100 on for anything that judges a claim."""
+    """The first seed; from 200 on for anything that judges a claim."""
     interactive: bool = parameter(False, YesNo())
     """Whether to show progress bars and widgets."""
 
@@ -51,6 +53,16 @@ class Run:
     def seeds(self) -> range:
         """The seeds of a comparison between arms."""
         return range(self.first_seed, self.first_seed + self.n_seeds)
+
+    def scan_axes(self, every: int = 1) -> dict[str, list[float]]:
+        """Values of ``repeat_frac`` and ``sparsity_coefficient`` in a scan: 0, then evenly in the
+        logarithm up to the largest; with ``every`` = 2 every other one of these, with the largest.
+        """
+        ends = {"repeat_frac": (0.005, 0.3), "sparsity_coefficient": (0.003, 0.5)}
+        return {
+            name: [0.0, *np.geomspace(low, high, self.grid - 1)[::-every][::-1]]
+            for name, (low, high) in ends.items()
+        }
 
 
 def read_parameters(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from importlib.metadata import version
@@ -55,7 +56,9 @@ def sweep(
     found: list[xr.Dataset] = []
     order: list[int] = []
     with tqdm(total=len(experiments), unit="experiment", disable=not progress) as bar:
-        for group in groups(experiments, where):
+        todo = list(groups(experiments, where))
+        random.shuffle(todo)  # so that two runs of one sweep share the work rather than repeat it
+        for group in todo:
             found.append(_measured([experiments[i] for i in group], store, where))
             order += group
             bar.update(len(group))

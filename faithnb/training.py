@@ -21,7 +21,7 @@ from faithnb.gradients import LossGradient
 from faithnb.metrics import table
 from faithnb.objectives import TERMS, loss_terms
 from faithnb.store import Store
-from faithnb.transcoder import Transcoder
+from faithnb.transcoder import WEIGHTS, Transcoder
 
 N_RECORDS = 100
 """How many steps of a training are kept in its history, at most; the first and last are."""
@@ -161,17 +161,17 @@ def train(
 
 def _packed(transcoder: Transcoder, history: xr.Dataset) -> xr.Dataset:
     """Weights and history as one dataset, for the store."""
-    axes = {"W_enc": ("inst", "d_in", "d_sae"), "b_enc": ("inst", "d_sae"),
-            "W_dec": ("inst", "d_sae", "d_out"), "b_dec": ("inst", "d_out")}  # fmt: skip
-    weights = {k: (dims, getattr(transcoder, k).detach().numpy()) for k, dims in axes.items()}
+    weights = {
+        name: (("inst", *axes), getattr(transcoder, name).detach().numpy())
+        for name, axes in WEIGHTS.items()
+    }
     steps = ("step", history.step.values)
     return history.drop_vars("step").assign(weights | {"recorded": steps})
 
 
 def _unpacked(kept: xr.Dataset) -> tuple[Transcoder, xr.Dataset]:
-    names = ("W_enc", "b_enc", "W_dec", "b_dec")
-    transcoder = Transcoder(*(torch.from_numpy(kept[k].values) for k in names))
-    history = kept.drop_vars([*names, "recorded"]).assign_coords(step=kept.recorded.values)
+    transcoder = Transcoder(*(torch.from_numpy(kept[name].values) for name in WEIGHTS))
+    history = kept.drop_vars([*WEIGHTS, "recorded"]).assign_coords(step=kept.recorded.values)
     return transcoder, history
 
 

@@ -18,7 +18,13 @@ from torch import Tensor, nn
 from faithnb.streams import Stream
 from faithnb.targets import Circuit
 
-WEIGHTS = ("W_enc", "b_enc", "W_dec", "b_dec")
+WEIGHTS = {
+    "W_enc": ("d_in", "d_sae"),
+    "b_enc": ("d_sae",),
+    "W_dec": ("d_sae", "d_out"),
+    "b_dec": ("d_out",),
+}
+"""The weights of a transcoder and their axes, after that of the instances."""
 
 
 class Transcoder(nn.Module):

@@ -113,6 +113,17 @@ def test_a_parameter_that_a_notebook_lacks_stops_the_build(sandbox):
         book.execute(path, {"b": 1}, sandbox / "failed")
 
 
+def test_outputs_are_not_kept_if_the_package_changed_meanwhile(sandbox, monkeypatch, capsys):
+    path = write(sandbox / "n.ipynb", notebook("a = 1  # n", tags=["parameters"]))
+    monkeypatch.setattr(book, "CACHE", sandbox / "kept")
+    for before, after, kept in (("b", "c", []), ("a", "a", ["n-a.ipynb"])):
+        keys = iter(before + after)
+        monkeypatch.setattr(book, "code_key", lambda *_, keys=keys: next(keys))
+        assert book.execute(path, {"a": 2}, sandbox / "failed").cells
+        assert [p.name for p in (sandbox / "kept").iterdir()] == kept
+    assert "not kept, because the package changed" in capsys.readouterr().out
+
+
 def test_the_key_follows_the_package_and_the_pins(monkeypatch, tmp_path):
     nb = notebook("1 + 1")
     for name in ("faithnb/x.py", "requirements.txt"):

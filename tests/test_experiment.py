@@ -93,6 +93,7 @@ BAD = [
     ({"target": "abs_with_point", "points": []}, "mechanism for exactly one point"),
     ({"target": "superposed", "d_in": 1, "points": [[1]]}, "d_in = 1 .* at least 2"),
     ({"probe": "active", "jacobian_estimator": "exact"}, "matches all directions alike"),
+    ({"probe": "covariance", "point_variation": "ray"}, "covariance of exact repeats only"),
     ({"matching_at": "base", "sampling": "bernoulli"}, "matching_at = 'base' .* use 'exact'"),
     ({"matching_at": "points", "points": []}, "there are none"),
     ({"warmup_frac": 0.8}, "warmup_frac = 0.8 .* decay_frac = 0.3"),
@@ -132,7 +133,7 @@ def test_parameters_of_a_notebook():
     variables = parameters | others
     experiment, run = read_parameters(variables)
     assert (experiment.density, experiment.steps) == (0.2, PROFILES["quick"].steps)
-    assert (run.n_seeds, run.grid, list(run.seeds)) == (3, 3, [100, 101, 102])
+    assert (run.n_seeds, run.grid, list(run.seeds)) == (3, 3, [200, 201, 202])
     explicit, run = read_parameters(variables | {"steps": 7, "n_seeds": 2, "first_seed": 0})
     assert (explicit.steps, list(run.seeds)) == (7, [0, 1])
     default, run = read_parameters({})
@@ -153,6 +154,17 @@ def test_parameters_of_a_notebook():
 def test_a_bad_parameter_of_a_notebook_is_refused_in_a_sentence(variables, sentence):
     with pytest.raises(ParameterError, match=sentence):
         read_parameters(variables)
+
+
+def test_a_coarser_scan_is_part_of_the_scan_and_reaches_as_far():
+    for grid in (2, 3, 4, 10):
+        run = Run(grid=grid)
+        whole, coarse = run.scan_axes(), run.scan_axes(every=2)
+        for name, values in whole.items():
+            assert len(values) == grid
+            assert coarse[name][:: len(coarse[name]) - 1] == [0, values[-1]]
+            assert set(coarse[name]) <= set(values)
+    assert len(Run().scan_axes(every=2)["repeat_frac"]) == 6
 
 
 def test_a_notebook_may_allow_less():

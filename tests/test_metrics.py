@@ -236,10 +236,29 @@ def test_rotation_and_what_is_off_at_p(made):
 def test_rotation_without_such_features_is_nan():
     only_pair = Transcoder.from_circuits(pair()[:1])
     assert metrics.rotation(only_pair, P).isnan().all()
-    assert not metrics.off_at_point(only_pair, P).any()
     some = Transcoder.from_circuits(rotated()[:2])
     assert metrics.rotation(some, P).item() == pytest.approx(1 / 3)
-    assert not metrics.off_at_point(some, P).any()
+    assert metrics.off_at_point(some, P).all()
+
+
+def test_rotation_at_a_point_whose_coordinates_differ():
+    """A feature that reads x_1/2 − x_2/4 − x_3/1 is held off at p = (2, 4, 1)·k by half of what
+    it reads of p from each of the others."""
+    p = torch.tensor([2.0, 4, 1, 0, 0, 0])
+    read = torch.tensor([1 / 2, -1 / 8, -1 / 2, 0, 0, 0])
+    held = Transcoder.from_circuits([Circuit("", read, torch.eye(6)[0])])
+    assert held.encode(p[None]).item() == 0
+    assert metrics.rotation(held, p).item() == pytest.approx(1 / 2)
+
+
+def test_the_jacobian_of_what_contributes_leaves_out_what_is_on_its_kink(made):
+    shifted = made["datapoint"]
+    for point in (P, P / 2):
+        on = metrics.contribution_sizes(shifted, point[None])[0, 0] > metrics.CONTRIBUTES
+        expected = (shifted.W_enc[0][:, on] @ shifted.W_dec[0][on]).T
+        assert (metrics.contributing_jacobian(shifted, point)[0] == expected).all()
+    inside = metrics.contributing_jacobian(made["generalising"], P)[0][:3, :3]
+    assert (inside == torch.eye(3)).all()
 
 
 def test_alignment_needs_both_ends_and_a_contribution(made, target):
