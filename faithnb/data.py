@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -113,4 +114,9 @@ def evaluation_sample(
     d_in: int, density: float, n: int = 8192, dtype: torch.dtype = torch.float32
 ) -> Float[Tensor, "n d_in"]:
     """The fixed base samples, without any repeated point, that every base metric is taken on."""
+    return _evaluation_sample(d_in, density, n, dtype).clone()
+
+
+@lru_cache(maxsize=8)
+def _evaluation_sample(d_in: int, density: float, n: int, dtype: torch.dtype) -> Tensor:
     return sample_base(Stream([0], "evaluation").uniform(0, (n, d_in), dtype)[0], density)

@@ -7,9 +7,9 @@ says so in its name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from copy import deepcopy
+from functools import lru_cache
 from itertools import combinations
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ from faithnb.experiment import Experiment
 from faithnb.intervals import rate_interval
 from faithnb.streams import Stream
 from faithnb.targets import Target
-from faithnb.transcoder import Transcoder
+from faithnb.transcoder import WEIGHTS, Transcoder
 
 PerInstance = Float[Tensor, "n_inst"]
 Inputs = Float[Tensor, "B d_in"]
@@ -201,40 +201,50 @@ def active_at_point(transcoder: Transcoder, p: Point) -> PerInstance:
     return l0(transcoder, p[None])
 
 
-def _jacobians(
-    transcoder: Transcoder, target: Target, x: Inputs, rows: int = 256
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Both Jacobians in float64, some rows of x at a time; undefined entries are 0 in both where
-    the target masks them."""
-    exact = deepcopy(transcoder).double()
-    for some in x.to(exact.W_enc).split(rows):
-        ignored = torch.diag_embed(target.ignored(some))
-        J_T, J_M = exact.jacobian(some), target.jacobian(some)
-        yield J_T.masked_fill(ignored, 0), J_M.masked_fill(ignored, 0)
-
-
 @torch.no_grad()
+def jacobian_products(
+    transcoder: Transcoder, target: Target, x: Inputs
+) -> tuple[Float[Tensor, "n_inst B"], Float[Tensor, "n_inst B"], Float[Tensor, "B"]]:
+    """⟨J_T, J_T⟩, ⟨J_T, J_M⟩ and ⟨J_M, J_M⟩ at each input, in float64, without the entries that the
+    target leaves undefined.
+
+    No Jacobian is written out: J_T is the sum of w_dec,i w_enc,iᵀ over the features that are on,
+    J_M that of its units, and their products are sums of inner products of weights.
+    """
+    exact = _in_float64(transcoder)
+    W_enc, W_dec, x = exact.W_enc, exact.W_dec, x.to(exact.W_enc)
+    on, slope, ignored = exact.gate(x).double(), target.slope(x), target.ignored(x)
+    eye = torch.eye(target.d_in).to(x)
+    read, write = (unit.to(x) for unit in target.units or (eye, eye))
+    own = (on @ ((W_enc.mT @ W_enc) * (W_dec @ W_dec.mT)) * on).sum(-1)
+    mixed = (on @ ((W_enc.mT @ read.T) * (W_dec @ write.T)) * slope).sum(-1)
+    size = (slope @ ((read @ read.T) * (write @ write.T)) * slope).sum(-1)
+    if ignored.any():
+        of_T, of_M = on @ (W_enc.mT * W_dec) * ignored, slope @ (read * write) * ignored
+        own = own - of_T.square().sum(-1)
+        mixed = mixed - (of_T * of_M).sum(-1)
+        size = size - of_M.square().sum(-1)
+    return own, mixed, size
+
+
+def _in_float64(transcoder: Transcoder) -> Transcoder:
+    return Transcoder(*(getattr(transcoder, name).detach().double() for name in WEIGHTS))
+
+
 def jacobian_error(transcoder: Transcoder, target: Target, x: Inputs) -> PerInstance:
     """E‖J_T − J_M‖_F² / E‖J_M‖_F²: 0 where the derivatives agree, 1 for a constant transcoder."""
-    error, size = torch.zeros(len(transcoder), dtype=torch.float64), 0.0
-    for J_T, J_M in _jacobians(transcoder, target, x):
-        error = error.to(J_T) + (J_T - J_M).square().sum((-1, -2, -3))
-        size += J_M.square().sum().item()
-    return error / size
+    own, mixed, size = jacobian_products(transcoder, target, x)
+    return ((own - 2 * mixed + size).sum(-1) / size.sum()).clamp(min=0)
 
 
-@torch.no_grad()
 def jacobian_cosine(transcoder: Transcoder, target: Target, x: Inputs) -> PerInstance:
     """Mean cosine between the flattened Jacobians, over inputs where the target's is not 0.
 
     Where the transcoder's is 0 the cosine counts as 0.
     """
-    cosines = []
-    for J_T, J_M in _jacobians(transcoder, target, x):
-        a, b = J_T.flatten(-2), J_M.flatten(-2)
-        defined = b.norm(dim=-1) > 0
-        cosines.append(torch.nn.functional.cosine_similarity(a, b[None], dim=-1)[:, defined])
-    return torch.cat(cosines, dim=1).mean(-1)
+    own, mixed, size = jacobian_products(transcoder, target, x)
+    cosine = mixed / (own * size).sqrt().clamp(min=1e-12)
+    return cosine[:, size > 0].mean(-1)
 
 
 def ball(p: Point, radius: float = 1e-3, n: int = 64) -> Inputs:
@@ -252,7 +262,7 @@ def ball(p: Point, radius: float = 1e-3, n: int = 64) -> Inputs:
 def jacobian_at_point(transcoder: Transcoder, p: Point) -> Float[Tensor, "n_inst k k"]:
     """The Jacobian averaged over a small ball around p, on the coordinates where p is not 0."""
     support = p.nonzero()[:, 0]
-    J = deepcopy(transcoder).double().jacobian(ball(p).double()).mean(1)
+    J = _in_float64(transcoder).jacobian(ball(p).double()).mean(1)
     return J[:, support][:, :, support]
 
 
@@ -294,16 +304,22 @@ def off_distribution_fvu(
     Raises:
         ValueError: if ``kind`` is unknown or p is missing.
     """
-    stream = Stream([2], "evaluation")
     if kind == "dense":
-        x = 2 * stream.uniform(0, (n, target.d_in))[0] - 1
+        x = 2 * _fixed("uniform", n, target.d_in) - 1
     elif kind == "near_point" and p is not None:
-        x = p.float().cpu() + scale * stream.normal(0, (n, target.d_in))[0]
+        x = p.float().cpu() + scale * _fixed("normal", n, target.d_in)
     else:
         raise ValueError(
             f"kind = {kind!r} is not allowed: use 'dense', or 'near_point' together with p."
         )
     return fvu(transcoder, target, x.to(transcoder.W_enc))
+
+
+@lru_cache(maxsize=8)
+def _fixed(kind: str, n: int, d: int) -> Inputs:
+    """Fixed random numbers ``[n, d]``; to be read, not changed."""
+    stream = Stream([2], "evaluation")
+    return (stream.uniform if kind == "uniform" else stream.normal)(0, (n, d))[0]
 
 
 def subsets(p: Point) -> Inputs:
@@ -434,11 +450,22 @@ POINT_METRICS: dict[str, tuple[Callable[[Transcoder, Target, Tensor], Tensor], s
 """Columns of :func:`table` taken at each repeated point: ``f(transcoder, target, p)`` and unit."""
 
 
+class _Remembering(Transcoder):
+    """Keeps what the encoder gave for the last input, which many metrics ask for one by one."""
+
+    seen: tuple[Tensor, Tensor] | None = None
+
+    def hidden_pre(self, x: Tensor) -> Tensor:
+        if self.seen is None or self.seen[0] is not x:
+            self.seen = x, super().hidden_pre(x)
+        return self.seen[1]
+
+
 def table(
     experiments: Sequence[Experiment],
     ensembles: Sequence[tuple[Sequence[int], Transcoder]],
     diverged: Sequence[int] = (),
-    chunk: int = 8,
+    chunk: int = 4,
 ) -> xr.Dataset:
     """All metrics of trained transcoders over ``inst``, in the order of ``experiments``.
 
@@ -461,6 +488,7 @@ def table(
         for group in _alike(experiments, list(local), chunk):
             e = experiments[group[0]]
             some = ensemble[[local[i] for i in group]]
+            some = _Remembering(*(getattr(some, name) for name in WEIGHTS))
             target = e.make_target(kink="masked")
             like = some.W_enc
             x = evaluation_sample(e.d_in, e.density).to(like)

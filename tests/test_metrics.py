@@ -7,9 +7,9 @@ from conftest import ELSEWHERE, MADE, MEMORIZATION, P, pair, random_transcoder, 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faithnb import metrics
+from faithnb import Experiment, metrics, train
 from faithnb.data import evaluation_sample
-from faithnb.targets import AbsoluteValue, Circuit
+from faithnb.targets import TARGETS, AbsoluteValue, Circuit, make_target
 from faithnb.transcoder import Transcoder
 
 X = evaluation_sample(6, 0.3)
@@ -219,6 +219,33 @@ def test_table_and_summary():
     assert two.memorization.dims == ("inst", "point")
     none = train(Experiment(**small, points=()), progress=False).metrics()
     assert "memorization" not in none
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("kink", ["zero", "masked", "one"])
+def test_products_of_jacobians_are_those_of_the_matrices(name, kink):
+    target, t = make_target(name, 6, P[None], kink), random_transcoder(d=6)
+    x = torch.cat([X[:50], P[None]]).double()
+    ignored = torch.diag_embed(target.ignored(x))
+    assert ignored.any() == (kink == "masked" and name != "superposed")
+    J_T, J_M = (J.masked_fill(ignored, 0) for J in (t.jacobian(x), target.jacobian(x)))
+    own, mixed, size = metrics.jacobian_products(t, target, x)
+    assert (own - J_T.square().sum((-1, -2))).abs().max() < 1e-10
+    assert (mixed - (J_T * J_M).sum((-1, -2))).abs().max() < 1e-10
+    assert (size - J_M.square().sum((-1, -2))).abs().max() < 1e-10
+    assert mixed.abs().max() > 1
+
+
+def test_the_table_holds_each_metric():
+    """However much the metrics share on the way."""
+    experiments = [Experiment(d_in=6, d_sae=16, steps=20, seed=s) for s in range(5)]
+    trained = train(experiments, progress=False)
+    table, target = trained.metrics(), experiments[0].make_target(kink="masked")
+    x = evaluation_sample(6, experiments[0].density)
+    for columns, at in ((metrics.BASE_METRICS, x), (metrics.POINT_METRICS, P)):
+        for name, (metric, _) in columns.items():
+            alone = metric(trained.transcoder, target, at)
+            np.testing.assert_allclose(table[name], alone, rtol=1e-5, atol=1e-7, err_msg=name)
 
 
 def test_rotation_and_what_is_off_at_p(made):
