@@ -1,4 +1,9 @@
-"""Results on disk: found again by what they depend on, written whole or not at all."""
+"""Results on disk, a row an experiment: found by what they depend on, written whole or not at all.
+
+A file of the store holds the rows of experiments that were trained together. Its name is the hash
+of its content, so that damage shows, and its first line names its rows, so that a sweep finds each
+experiment in whatever company it was trained.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +14,12 @@ import os
 import uuid
 import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,17 +35,34 @@ TRAINED_BY = (
 SOURCES = {"trained": TRAINED_BY, "measures": (*TRAINED_BY, "metrics")}
 """The files that decide what a result is; a change in any of them makes kept results unusable."""
 
+FORMAT = "faithnb results 1"
+SUFFIX = ".results"
+LONGEST_LINE = 2**26
+
+
+class StoreWarning(UserWarning):
+    """Something in a store cannot be used or kept; the work goes on without it."""
+
 
 def default_folder() -> Path:
     """``$FAITHNB_STORE``, or ``_cache`` beside the package."""
     return Path(os.environ.get("FAITHNB_STORE") or ROOT / "_cache")
 
 
-class Store:
-    """Trained and measured experiments, a file for each group that was trained together.
+@cache
+def source_hash(what: Literal["trained", "measures"] = "measures") -> str:
+    """Of the source that decides what a result is, as it was when this was first asked."""
+    digest = hashlib.sha256(what.encode())
+    for name in SOURCES[what]:
+        digest.update((Path(__file__).parent / f"{name}.py").read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
 
-    A file is a NumPy archive of plain arrays; reading it cannot execute anything. Several
-    processes may use one folder.
+
+class Store:
+    """Trained and measured experiments in one folder.
+
+    Reading a file cannot execute anything. Any number of processes may read and write at once. A
+    file that is damaged, or was not written by a store, is set aside, never deleted.
 
     Args:
         folder: where; by default ``results`` in ``$FAITHNB_STORE``, or in ``_cache`` beside the
@@ -46,66 +71,145 @@ class Store:
 
     def __init__(self, folder: str | os.PathLike[str] | None = None):
         self.folder = Path(folder) if folder is not None else default_folder() / "results"
+        self._rows: dict[str, tuple[str, int]] = {}
+        self._files: set[str] = set()
+        self._read = lru_cache(maxsize=8)(self._read_file)
 
-    def key(
-        self,
+    @staticmethod
+    def keys(
         experiments: Sequence[Experiment],
         device: torch.device,
         what: Literal["trained", "measures"] = "measures",
-    ) -> str:
-        """What a result depends on: the experiments in order, the source, torch, the device."""
-        digest = hashlib.sha256(what.encode() + b"\0")
-        for experiment in experiments:
-            digest.update(experiment.to_json().encode() + b"\0")
-        for name in SOURCES[what]:
-            digest.update((Path(__file__).parent / f"{name}.py").read_bytes() + b"\0")
-        digest.update(f"{torch.__version__} {device.type}".encode())
-        return digest.hexdigest()[:32]
+    ) -> list[str]:
+        """What each result depends on: its experiment, the source, torch, the kind of device."""
+        about = f"{what} {source_hash(what)} {torch.__version__} {device.type} "
+        return [
+            hashlib.sha256((about + e.to_json()).encode()).hexdigest()[:32] for e in experiments
+        ]
 
-    def path(self, key: str) -> Path:
-        return self.folder / f"{key}.npz"
+    def find(self, keys: Sequence[str]) -> list[tuple[list[int], xr.Dataset]]:
+        """What is kept of these: positions in ``keys``, and their rows over ``inst``, by file."""
+        self._look_for_new_files()
+        by_file: dict[str, list[int]] = {}
+        for position, key in enumerate(keys):
+            if key in self._rows:
+                by_file.setdefault(self._rows[key][0], []).append(position)
+        found = []
+        for name, positions in by_file.items():
+            rows = [self._rows[keys[i]][1] for i in positions]
+            if (whole := self._read(name)) is not None:
+                found.append((positions, whole.isel(inst=rows)))
+            else:
+                self._read.cache_clear()  # the same rows may be written again
+        return found
 
-    def save(self, key: str, columns: xr.Dataset) -> None:
-        """Keep the data variables of a dataset over ``inst`` (and ``point``), with their units.
+    def save(self, keys: Sequence[str], columns: xr.Dataset) -> None:
+        """Keep the data variables of a dataset over ``inst``, a row a key, with their units.
 
-        Raises:
-            OSError: if the folder cannot be written; what was there stays as it was.
+        If the folder cannot be written, a :class:`StoreWarning` says why, and nothing is kept.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         about = {
             str(name): {"dims": list(map(str, v.dims)), "units": v.attrs.get("units")}
             for name, v in columns.data_vars.items()
         }
+        header = {"format": FORMAT, "keys": list(keys), "columns": about}
+        content = io.BytesIO()
+        content.write(json.dumps(header).encode() + b"\n")
         arrays = {str(name): v.values for name, v in columns.data_vars.items()}
-        part = self.folder / f"{key}.{uuid.uuid4().hex}.part"
+        np.savez(content, allow_pickle=False, **arrays)
+        try:
+            self._write(_name(content.getvalue()), content.getvalue())
+        except OSError as error:
+            warnings.warn(
+                f"{self.folder} cannot be written ({error.strerror or error}). The work goes on, "
+                "but what it gives is not kept: make room, or set FAITHNB_STORE to another folder.",
+                StoreWarning,
+                stacklevel=3,
+            )
+
+    def _write(self, name: str, content: bytes) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = self.folder / f"{name}.{uuid.uuid4().hex}.part"
         try:
             with part.open("wb") as file:
-                np.savez(file, allow_pickle=False, **arrays, _about=np.array(json.dumps(about)))
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            part.replace(self.path(key))
+            part.replace(self.folder / name)
         finally:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
 
-    def load(self, key: str) -> xr.Dataset | None:
-        """What :meth:`save` kept, or ``None``. A damaged file is set aside with a warning."""
-        path = self.path(key)
-        if not path.exists():
+    def _look_for_new_files(self) -> None:
+        if not self.folder.is_dir():
+            return
+        names = {entry.name for entry in os.scandir(self.folder) if entry.name.endswith(SUFFIX)}
+        if self._files - names:
+            self._files, self._rows = set(), {}
+        for name in sorted(names - self._files):
+            self._files.add(name)
+            try:
+                with (self.folder / name).open("rb") as file:
+                    header = json.loads(file.readline(LONGEST_LINE))
+                rows = {str(key): (name, row) for row, key in enumerate(header["keys"])}
+            except OSError as error:
+                warnings.warn(f"{self.folder / name} cannot be read: {error}.", StoreWarning, 4)
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                self._set_aside(name, f"its first line cannot be read: {error}")
+            else:
+                self._rows |= rows
+
+    def _read_file(self, name: str) -> xr.Dataset | None:
+        """A whole file; ``None``, and set aside, if it is not what its name says."""
+        try:
+            content = (self.folder / name).read_bytes()
+        except OSError as error:
+            warnings.warn(f"{self.folder / name} cannot be read: {error}.", StoreWarning, 5)
+            return None
+        if _name(content) != name:
+            self._set_aside(name, "its content is not what its name says")
             return None
         try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
-                about: Mapping[str, Mapping] = json.loads(str(archive["_about"]))
-                return xr.Dataset({
-                    name: (a["dims"], archive[name], {"units": a["units"]} if a["units"] is not None
-                           else {})
-                    for name, a in about.items()
-                })  # fmt: skip
-        except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
-            aside = path.with_suffix(".damaged")
-            path.replace(aside)
-            warnings.warn(
-                f"{path} cannot be read ({error}); it was set aside as {aside.name} and its "
-                "experiments are trained again.",
-                stacklevel=2,
-            )
+            return _unpack(content)
+        except (
+            ValueError, KeyError, TypeError, OSError, EOFError, MemoryError, RecursionError,
+            zipfile.BadZipFile, zlib.error, NotImplementedError,
+        ) as error:  # fmt: skip
+            self._set_aside(name, f"it holds no results: {error}")
             return None
+
+    def _set_aside(self, name: str, reason: str) -> None:
+        self._rows = {key: at for key, at in self._rows.items() if at[0] != name}
+        self._files.discard(name)
+        aside = f"{name}.{uuid.uuid4().hex[:8]}.damaged"
+        try:
+            (self.folder / name).replace(self.folder / aside)
+            done = f"it was set aside as {aside}"
+        except OSError:
+            done = "it is ignored"
+        warnings.warn(
+            f"{self.folder / name} is damaged or no file of a store ({reason}); {done}, and what "
+            "it may have held is computed again.",
+            StoreWarning,
+            stacklevel=6,
+        )
+
+
+def _name(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32] + SUFFIX
+
+
+def _unpack(content: bytes) -> xr.Dataset:
+    first, _, rest = content.partition(b"\n")
+    header = json.loads(first)
+    if header["format"] != FORMAT:
+        raise ValueError(f"its format is {header['format']!r}, known is {FORMAT!r}")
+    about: Mapping[str, Mapping[str, Any]] = header["columns"]
+    with np.load(io.BytesIO(rest), allow_pickle=False) as archive:
+        columns = xr.Dataset({
+            name: (a["dims"], archive[name], {} if a["units"] is None else {"units": a["units"]})
+            for name, a in about.items()
+        })  # fmt: skip
+    if columns.sizes["inst"] != len(header["keys"]):
+        raise ValueError("it names other rows than it has")
+    return columns

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import fields, replace
 from importlib.metadata import version
 from itertools import product
@@ -12,32 +12,42 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from tqdm.auto import tqdm
 
 from faithnb.experiment import Experiment, ParameterError, unknown_name
-from faithnb.store import Store
-from faithnb.training import Trained, device_named, groups, train
+from faithnb.progress import progress_bar
+from faithnb.store import Store, source_hash
+from faithnb.training import Trained, train
 from faithnb.transcoder import Transcoder
+from faithnb.workers import Here, There
 
 
 def sweep(
     base: Experiment,
+    executor: Executor | None = None,
     store: Store | None = None,
     device: str | torch.device = "auto",
     progress: bool = True,
+    weights: bool = False,
+    profile: str | None = None,
     **axes: Iterable[Any],
 ) -> xr.Dataset:
     """Train and measure every combination of the axes' values.
 
     Cells that share a seed share initialisation and data, so that differences between cells are
-    due to the cells. What a store already holds is not trained again; each group of experiments
-    is kept as soon as it is measured, so an interrupted sweep goes on where it stopped.
+    due to the cells. What a store already holds, whatever sweep it came from, is not trained
+    again, and everything is kept as soon as it is measured: a sweep that was stopped, however,
+    goes on where it was, and the result is the same. So it is whatever the executor.
 
     Args:
         base: all that the axes do not change.
+        executor: who does the work; ``None`` is this process. Any executor of
+            :mod:`concurrent.futures`, or :func:`faithnb.cluster.connect`'s. A task runs on one
+            thread, so give it as many workers as there are cores.
         store: where results are kept; ``None`` keeps nothing.
-        device: as for :func:`faithnb.train`.
+        device: as for :func:`faithnb.train`, on the workers if there are any.
         progress: show one bar over the experiments.
+        weights: keep the transcoders too; :func:`faithnb.train` finds them in the store.
+        profile: the size of the run, to be noted in the result.
         **axes: a field of :class:`Experiment` and the values it takes, structural ones too.
 
     Returns:
@@ -47,23 +57,37 @@ def sweep(
     Raises:
         ParameterError: if an axis is no field, is empty, names a value twice, or a combination is
             not allowed; nothing has been trained then.
+        SweepError: if a worker fails or runs another version of this package. What was done by
+            then is in the store.
     """
     values = _checked(axes)
     experiments = [
         replace(base, **dict(zip(values, cell, strict=True))) for cell in product(*values.values())
     ]
-    where = device_named(device)
-    found: list[xr.Dataset] = []
-    order: list[int] = []
-    with tqdm(total=len(experiments), unit="experiment", disable=not progress) as bar:
-        todo = list(groups(experiments, where))
-        random.shuffle(todo)  # so that two runs of one sweep share the work rather than repeat it
-        for group in todo:
-            found.append(_measured([experiments[i] for i in group], store, where))
-            order += group
-            bar.update(len(group))
-    flat = xr.concat(found, dim="inst", join="outer").isel(inst=np.argsort(order))
-    return _on_grid(flat, base, values)
+    here = Here(device) if executor is None else There(device, executor)
+    grid, keys = _Rows(len(experiments)), []
+    if store:
+        keys = store.keys(experiments, here.device)
+        for at, kept in store.find(keys):
+            grid.fill(at, kept)
+    with progress_bar(len(experiments), "experiment", progress) as bar:
+        bar.update(len(experiments) - len(grid.missing()))
+        for at, columns, trained in here.work(experiments, grid.missing(), store, weights):
+            grid.fill(at, columns)
+            if store:
+                store.save([keys[i] for i in at], columns)
+                for some, packs in trained:
+                    of = [experiments[at[k]] for k in some]
+                    store.save(store.keys(of, here.device, "trained"), packs)
+            bar.update(len(at))
+    attrs = {
+        "faithnb": version("faithnb"),
+        "source": source_hash(),
+        "torch": here.torch,
+        "device": here.device.type,
+        "experiment": base.to_json(),
+    }
+    return grid.on(values).assign_attrs(attrs | ({"profile": profile} if profile else {}))
 
 
 def train_arms(
@@ -122,45 +146,40 @@ def _checked(axes: dict[str, Iterable[Any]]) -> dict[str, list[Any]]:
     return values
 
 
-def _measured(
-    experiments: Sequence[Experiment], store: Store | None, device: torch.device
-) -> xr.Dataset:
-    if store is None:
-        return _columns(experiments, device, store)
-    key = store.key(experiments, device)
-    kept = store.load(key)
-    if kept is None or kept.sizes.get("inst") != len(experiments):
-        kept = _columns(experiments, device, store)
-        store.save(key, kept)
-    return kept
+class _Rows:
+    """Columns over the experiments, filled in as results come."""
 
+    def __init__(self, n: int):
+        self.done = np.zeros(n, dtype=bool)
+        self.columns: dict[str, xr.Variable] = {}
 
-def _columns(
-    experiments: Sequence[Experiment], device: torch.device, store: Store | None
-) -> xr.Dataset:
-    table = train(experiments, device=device, progress=False, store=store).metrics()
-    return table.drop_vars(list(table.coords))
+    def fill(self, at: Sequence[int], rows: xr.Dataset) -> None:
+        for name, v in rows.data_vars.items():
+            if name not in self.columns:
+                empty = np.zeros((len(self.done), *v.shape[1:]), dtype=v.dtype)
+                if v.dtype.kind == "f":
+                    empty[:] = np.nan
+                self.columns[str(name)] = xr.Variable(v.dims, empty, v.attrs)
+            self.columns[str(name)].values[list(at)] = v.values
+        self.done[list(at)] = True
 
+    def missing(self) -> list[int]:
+        return np.flatnonzero(~self.done).tolist()
 
-def _on_grid(flat: xr.Dataset, base: Experiment, values: dict[str, list[Any]]) -> xr.Dataset:
-    shape = {name: len(v) for name, v in values.items()}
-    grid = xr.Dataset(
-        {
-            name: (
-                (*shape, *v.dims[1:]),
-                v.values.reshape(*shape.values(), *v.shape[1:]),
-                v.attrs,
-            )
-            for name, v in flat.data_vars.items()
-        },
-        coords={name: [_label(v) for v in given] for name, given in values.items()},
-    )
-    provenance = {
-        "faithnb": version("faithnb"),
-        "torch": torch.__version__,
-        "experiment": base.to_json(),
-    }
-    return grid.assign_attrs(provenance)
+    def on(self, axes: Mapping[str, list[Any]]) -> xr.Dataset:
+        """One dimension an axis."""
+        shape = {name: len(v) for name, v in axes.items()}
+        return xr.Dataset(
+            {
+                name: (
+                    (*shape, *v.dims[1:]),
+                    v.values.reshape(*shape.values(), *v.shape[1:]),
+                    v.attrs,
+                )
+                for name, v in self.columns.items()
+            },
+            coords={name: [_label(v) for v in given] for name, given in axes.items()},
+        )
 
 
 def _label(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -13,13 +13,14 @@ import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from faithnb.batches import COPIES, Batches
 from faithnb.experiment import Experiment
 from faithnb.gradients import LossGradient
 from faithnb.metrics import table
 from faithnb.objectives import TERMS, loss_terms
+from faithnb.progress import progress_bar
 from faithnb.store import Store
 from faithnb.transcoder import WEIGHTS, Transcoder
 
@@ -135,41 +136,52 @@ def train(
         raise ValueError(f"experiments holds {strangers[0]!r}, which is not an Experiment.")
     device = device_named(device)
 
-    ensembles, histories, diverged = [], [], []
-    alike = list(groups(experiments, device))
+    keys = store.keys(experiments, device, "trained") if store else []
+    done = [(at, *unpacked(kept)) for at, kept in store.find(keys)] if store else []
+    found = {i for at, _, _ in done for i in at}
+    missing = [i for i in range(len(experiments)) if i not in found]
+    alike = list(groups(experiments, device, missing))
     total = sum(experiments[group[0]].steps for group in alike)
-    with tqdm(total=total, unit="step", desc="training", disable=not progress) as bar:
+    with progress_bar(total, "step", progress, "training") as bar:
         for group in alike:
-            some = [experiments[i] for i in group]
-            kept = store.load(store.key(some, device, "trained")) if store else None
-            if kept is None:
-                transcoder, history = _train_ensemble(some, device, bar)
-                if store:
-                    store.save(store.key(some, device, "trained"), _packed(transcoder, history))
-            else:
-                transcoder, history = _unpacked(kept)
-                bar.update(some[0].steps)
-            ensembles.append((tuple(group), transcoder))
-            histories.append(history.assign_coords(inst=list(group)))
-            bad = _diverged(transcoder, history)
-            diverged += [i for i, is_bad in zip(group, bad, strict=True) if is_bad]
+            trained = _train_ensemble([experiments[i] for i in group], device, bar)
+            done.append((group, *trained))
+            if store:
+                store.save([keys[i] for i in group], packed(*trained))
+    return assembled(experiments, done)
+
+
+def assembled(
+    experiments: Sequence[Experiment],
+    parts: Sequence[tuple[Sequence[int], Transcoder, xr.Dataset]],
+) -> Trained:
+    """The whole from its parts: indices into ``experiments``, transcoders, histories."""
+    ensembles, histories, diverged = [], [], []
+    for indices, transcoder, history in parts:
+        ensembles.append((tuple(indices), transcoder))
+        histories.append(history.assign_coords(inst=list(indices)))
+        bad = _diverged(transcoder, history)
+        diverged += [i for i, is_bad in zip(indices, bad, strict=True) if is_bad]
     diverged.sort()
     _warn_of_divergence(experiments, diverged)
     history = xr.concat(histories, dim="inst", join="outer").sortby("inst")
-    return Trained(experiments, tuple(ensembles), history, tuple(diverged))
+    return Trained(tuple(experiments), tuple(ensembles), history, tuple(diverged))
 
 
-def _packed(transcoder: Transcoder, history: xr.Dataset) -> xr.Dataset:
+def packed(transcoder: Transcoder, history: xr.Dataset) -> xr.Dataset:
     """Weights and history as one dataset, for the store."""
     weights = {
         name: (("inst", *axes), getattr(transcoder, name).detach().numpy())
         for name, axes in WEIGHTS.items()
     }
     steps = ("step", history.step.values)
-    return history.drop_vars("step").assign(weights | {"recorded": steps})
+    return history.drop_vars(["step", "inst"], errors="ignore").assign(
+        weights | {"recorded": steps}
+    )
 
 
-def _unpacked(kept: xr.Dataset) -> tuple[Transcoder, xr.Dataset]:
+def unpacked(kept: xr.Dataset) -> tuple[Transcoder, xr.Dataset]:
+    """What :func:`packed` packed."""
     transcoder = Transcoder(*(torch.from_numpy(kept[name].values) for name in WEIGHTS))
     history = kept.drop_vars([*WEIGHTS, "recorded"]).assign_coords(step=kept.recorded.values)
     return transcoder, history
@@ -191,18 +203,30 @@ def device_named(device: str | torch.device) -> torch.device:
     return torch.device(device)
 
 
-def groups(experiments: Sequence[Experiment], device: torch.device) -> Iterator[list[int]]:
+def groups(
+    experiments: Sequence[Experiment],
+    device: torch.device,
+    which: Iterable[int] | None = None,
+    most: int | None = None,
+) -> Iterator[list[int]]:
     """Indices of experiments that can share an ensemble, as many as the device takes at a time.
 
     Those that share a seed stand together, so that fewer ensembles draw the same data.
+
+    Args:
+        experiments: of any form.
+        device: where they are to be trained.
+        which: indices of those that are; all by default.
+        most: the size of a group, where it is not the device that decides.
     """
     alike = defaultdict(list)
-    for i, experiment in enumerate(experiments):
+    for i in range(len(experiments)) if which is None else which:
+        experiment = experiments[i]
         form = tuple(getattr(experiment, name) for name in SHARED)
         alike[form, experiment.contribution_coefficient > 0].append(i)
     for members in alike.values():
         members.sort(key=lambda i: (experiments[i].seed, experiments[i].density))
-        size = max_instances(experiments[members[0]], device)
+        size = most or max_instances(experiments[members[0]], device)
         for start in range(0, len(members), size):
             yield members[start : start + size]
 
@@ -366,5 +390,5 @@ def _warn_of_divergence(experiments: Sequence[Experiment], diverged: Sequence[in
         "weights mean nothing and their metrics are NaN; the others are not affected. A lower "
         "learning_rate may help.",
         DivergenceWarning,
-        stacklevel=3,
+        stacklevel=4,
     )

@@ -11,7 +11,7 @@ from faithnb.book import ROOT
 
 BIN = Path(sys.executable).parent
 FLOORS = [
-    {"targets", "streams", "data", "transcoder", "intervals", "evidence"},
+    {"targets", "streams", "data", "transcoder", "intervals", "evidence", "progress"},
     {
         "experiment",
         "batches",
@@ -23,7 +23,7 @@ FLOORS = [
         "reference",
     },
     {"training", "store"},
-    {"figures", "sweeps"},
+    {"figures", "workers", "sweeps"},
     {"explorer", "notebook", "claims"},
     {"book"},
 ]
@@ -55,7 +55,7 @@ def test_a_file_imports_only_from_its_floor_or_below():
 
 def test_every_file_of_the_package_has_its_tests():
     together = {"gradients": "objectives", "reference": "objectives", "notebook": "experiment",
-                "evidence": "claims"}  # fmt: skip
+                "evidence": "claims", "progress": "sweeps", "workers": "sweeps"}  # fmt: skip
     tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
     for path in (ROOT / "faithnb").glob("[!_]*.py"):
         assert together.get(path.stem, path.stem) in tested

@@ -1,76 +1,182 @@
+"""What is kept comes back, or is refused: never a wrong number, never a file deleted."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 import xarray as xr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from faithnb.experiment import Experiment
-from faithnb.store import Store, default_folder
+from faithnb.store import SUFFIX, Store, StoreWarning, default_folder
 
 CPU = torch.device("cpu")
+COLUMNS = xr.Dataset({
+    "fvu": ("inst", np.array([0.1, np.nan]), {"units": "share"}),
+    "state": (("inst", "point"), np.array([["pair", "other"], ["", "datapoint"]])),
+    "l0": ("inst", np.array([1.5, 2.0]), {"units": ""}),
+})  # fmt: skip
 
 
-@pytest.fixture
-def columns():
-    return xr.Dataset({
-        "fvu": ("inst", np.array([0.1, np.nan]), {"units": "share"}),
-        "state": (("inst", "point"), np.array([["pair", "other"], ["", "datapoint"]])),
-    })  # fmt: skip
+def rows(store, *keys):
+    """Rows by key, whichever file they come from."""
+    return {
+        keys[i]: kept.isel(inst=[k])
+        for at, kept in store.find(keys)
+        for k, i in enumerate(at)
+    }  # fmt: skip
 
 
-def test_what_is_kept_comes_back(tmp_path, columns):
+def files(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def the_file(folder):
+    (name,) = files(folder)
+    return folder / name
+
+
+def test_what_is_kept_comes_back_row_by_row(tmp_path):
     store = Store(tmp_path / "new")
-    assert store.load("k") is None
-    store.save("k", columns)
-    assert store.load("k").identical(columns)
-    assert [p.name for p in store.folder.iterdir()] == ["k.npz"]
+    assert store.find(["a", "b"]) == []
+    store.save(["a", "b"], COLUMNS)
+    store.save(["c", "d"], COLUMNS)
+    for reader in (store, Store(tmp_path / "new")):
+        found = rows(reader, "d", "x", "a", "b")
+        assert list(found) == ["d", "a", "b"]
+        assert found["d"].identical(COLUMNS.isel(inst=[1]))
+        assert found["a"].identical(COLUMNS.isel(inst=[0]))
+        assert found["b"].identical(COLUMNS.isel(inst=[1]))
+    store.save(["a", "b"], COLUMNS)
+    assert len(files(store.folder)) == 2
 
 
 @pytest.mark.parametrize("damage", [
-    lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"no archive",
-    lambda b: b[:200] + bytes([b[200] ^ 255]) + b[201:],
+    lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"no archive", lambda b: b + b" ",
+    lambda b: b[:-200] + bytes([b[-200] ^ 255]) + b[-199:],
+    lambda b: b.replace(b'"a"', b'"z"', 1), lambda b: b"\x00" * len(b),
+    lambda b: b"[" * 100_000, lambda b: b'{"keys": 3}\n',
 ])  # fmt: skip
-def test_a_damaged_file_is_set_aside_and_said(tmp_path, columns, damage):
-    store = Store(tmp_path)
-    store.save("k", columns)
-    store.path("k").write_bytes(damage(store.path("k").read_bytes()))
-    with pytest.warns(UserWarning, match="cannot be read.*set aside as k.damaged"):
-        assert store.load("k") is None
-    assert [p.name for p in tmp_path.iterdir()] == ["k.damaged"]
-    assert store.load("k") is None
+def test_a_damaged_file_is_set_aside_and_said(tmp_path, damage):
+    Store(tmp_path).save(["a", "b"], COLUMNS)
+    path = the_file(tmp_path)
+    path.write_bytes(damage(path.read_bytes()))
+    damaged, store = path.read_bytes(), Store(tmp_path)
+    with pytest.warns(StoreWarning, match="damaged or no file of a store.*set aside as"):
+        assert rows(store, "a", "b", "z") == {}
+    assert the_file(tmp_path).name.endswith(".damaged")
+    assert the_file(tmp_path).read_bytes() == damaged
+    assert rows(store, "a", "b") == {}
+    store.save(["a", "b"], COLUMNS)
+    assert list(rows(store, "a", "b")) == ["a", "b"]
 
 
-def test_nothing_pickled_is_read_or_written(tmp_path, columns):
+CONTENT: dict[str, bytes] = {}
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_no_change_of_a_file_gives_another_number(tmp_path, data):
+    folder = tmp_path / "fuzz"
+    shutil.rmtree(folder, ignore_errors=True)
+    Store(folder).save(["a", "b"], COLUMNS)
+    path = the_file(folder)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(content) - 1))
+        kind = data.draw(st.sampled_from(["flip", "cut", "insert", "swap"]))
+        if kind == "flip":
+            content[at] ^= data.draw(st.integers(1, 255))
+        elif kind == "cut":
+            del content[at : at + data.draw(st.integers(1, 64))]
+        elif kind == "insert":
+            content[at:at] = data.draw(st.binary(min_size=1, max_size=64))
+        else:
+            content = content[at:] + content[:at]
+        if not content:
+            break
+    changed = bytes(content) != path.read_bytes()
+    path.write_bytes(content)
+    if changed:
+        with pytest.warns(StoreWarning):
+            found = rows(Store(folder), "a", "b")
+        assert found == {}
+        assert the_file(folder).read_bytes() == bytes(content)
+
+
+def test_nothing_pickled_is_read_or_written(tmp_path, monkeypatch):
+    """Not even from a file whose name fits its content."""
     store = Store(tmp_path)
-    np.savez(store.path("k"), _about=np.array([object()], dtype=object))
-    with pytest.warns(UserWarning, match="set aside"):
-        assert store.load("k") is None
     with pytest.raises(ValueError, match=r"[Oo]bject"):
-        store.save("o", xr.Dataset({"a": ("inst", np.array([object()]))}))
-    assert [p.name for p in tmp_path.iterdir()] == ["k.damaged"]
+        store.save(["a"], xr.Dataset({"a": ("inst", np.array([object()]))}))
+    assert not tmp_path.exists() or files(tmp_path) == []
+    saved = np.savez
+    monkeypatch.setattr(np, "savez", lambda file, allow_pickle, **arrays: saved(file, **arrays))
+    ran = tmp_path / "ran"
+    store.save(["a"], xr.Dataset({"a": ("inst", np.array([Evil(str(ran))], dtype=object))}))
+    with pytest.warns(StoreWarning, match="holds no results"):
+        assert rows(store, "a") == {}
+    assert not ran.exists()
 
 
-def test_a_failed_write_leaves_what_was_there(tmp_path, columns, monkeypatch):
+class Evil:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (self.path, "w"))
+
+
+@pytest.mark.parametrize("change", [
+    {"format": "faithnb results 9"}, {"columns": {}}, {"columns": {"fvu": 3}}, {"keys": ["a"]},
+    {"columns": {"fvu": {"dims": ["inst", "x"], "units": ""}}},
+    {"columns": {"nan": {"dims": ["inst"], "units": ""}}},
+])  # fmt: skip
+def test_a_file_of_another_make_is_set_aside(tmp_path, change):
+    """Its name fits its content, but it is not what this version writes."""
     store = Store(tmp_path)
-    store.save("k", columns)
+    store.save(["a", "b"], COLUMNS)
+    path = the_file(tmp_path)
+    first, _, rest = path.read_bytes().partition(b"\n")
+    path.unlink()
+    content = json.dumps(json.loads(first) | change).encode() + b"\n" + rest
+    from faithnb.store import _name
 
-    def full(*_, **__):
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(OSError, match="No space"):
-        store.save("k", columns.isel(inst=[0]))
-    assert store.load("k").sizes["inst"] == 2
-    assert [p.name for p in tmp_path.iterdir()] == ["k.npz"]
+    (tmp_path / _name(content)).write_bytes(content)
+    with pytest.warns(StoreWarning, match="holds no results"):
+        assert rows(Store(tmp_path), "a") == {}
 
 
-def test_the_key_follows_experiments_order_and_device(tmp_path):
-    store, a, b = Store(tmp_path), Experiment(), Experiment(seed=1)
-    keys = [store.key(e, CPU) for e in ([a], [b], [a, b], [b, a])]
-    keys.append(store.key([a], torch.device("cuda")))
-    assert len(set(keys)) == 5
-    assert store.key([Experiment()], CPU) == keys[0]
+def test_other_files_are_left_alone(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    store = Store(tmp_path)
+    store.save(["a", "b"], COLUMNS)
+    assert list(rows(store, "a")) == ["a"]
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_file_that_vanishes_is_no_longer_known(tmp_path):
+    store = Store(tmp_path)
+    store.save(["a", "b"], COLUMNS)
+    assert list(rows(store, "a")) == ["a"]
+    the_file(tmp_path).unlink()
+    assert rows(store, "a") == {}
+
+
+def test_the_keys_follow_experiment_device_and_kind():
+    a, b = Experiment(), Experiment(seed=1)
+    keys = Store.keys([a, b], CPU) + Store.keys([a], torch.device("cuda"))
+    keys += Store.keys([a], CPU, "trained")
+    assert len(set(keys)) == 4
+    assert Store.keys([b, Experiment()], CPU) == keys[1::-1]
 
 
 def test_the_folder_can_be_moved(tmp_path, monkeypatch):
@@ -79,9 +185,77 @@ def test_the_folder_can_be_moved(tmp_path, monkeypatch):
     assert Store().folder == tmp_path / "results"
 
 
-def test_many_writers_of_one_result(tmp_path, columns):
-    store = Store(tmp_path)
+def test_many_writers_and_readers(tmp_path):
+    def both(i):
+        store = Store(tmp_path)
+        store.save([f"{i % 5}", f"{i % 5}'"], COLUMNS)
+        return list(rows(store, f"{i % 5}'"))
+
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: store.save("k", columns), range(40)))
-    assert [p.name for p in tmp_path.iterdir()] == ["k.npz"]
-    assert store.load("k").sizes["inst"] == 2
+        assert list(pool.map(both, range(40))) == [[f"{i % 5}'"] for i in range(40)]
+    assert len(files(tmp_path)) == 5
+    assert all(name.endswith(SUFFIX) for name in files(tmp_path))
+
+
+def run(code, *arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
+        capture_output=True, text=True, **options,
+    )  # fmt: skip
+
+
+def test_killed_in_the_middle_of_a_write(tmp_path):
+    code = """
+        import os, signal, sys
+        from test_store import COLUMNS, Store
+        store = Store(sys.argv[1])
+        store.save(["a", "b"], COLUMNS)
+        os.fsync = lambda fd: (os.ftruncate(fd, 500), os.kill(os.getpid(), signal.SIGKILL))
+        store.save(["c", "d"], COLUMNS)
+    """
+    here = os.path.dirname(__file__)
+    assert run(code, tmp_path, cwd=here).returncode == -9
+    assert any(name.endswith(".part") for name in files(tmp_path))
+    store = Store(tmp_path)
+    assert list(rows(store, "a", "b", "c", "d")) == ["a", "b"]
+    store.save(["c", "d"], COLUMNS)
+    assert len(rows(store, "a", "b", "c", "d")) == 4
+
+
+def test_a_full_disk_is_said_and_loses_nothing(tmp_path):
+    """A limit on the size of files stands for a disk that is full."""
+    code = """
+        import resource, sys
+        import numpy as np, xarray as xr
+        from test_store import COLUMNS, Store, rows
+        store = Store(sys.argv[1])
+        store.save(["a", "b"], COLUMNS)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+        store.save(["c"], xr.Dataset({"big": (("inst", "k"), np.ones((1, 5000)))}))
+        store.save(["d", "e"], COLUMNS)
+        assert list(rows(store, "a", "b", "c", "d", "e")) == ["a", "b", "d", "e"]
+    """
+    done = run(code, tmp_path, cwd=os.path.dirname(__file__))
+    assert done.returncode == 0, done.stderr
+    assert "cannot be written (File too large)" in done.stderr
+    assert "make room, or set FAITHNB_STORE" in done.stderr
+    assert [name for name in files(tmp_path) if not name.endswith(SUFFIX)] == []
+
+
+def test_a_store_that_cannot_be_written_can_be_read(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    store.save(["a", "b"], COLUMNS)
+    before = files(tmp_path)
+
+    def refuse(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(type(tmp_path), "mkdir", refuse)
+    monkeypatch.setattr(type(tmp_path), "replace", refuse)
+    with pytest.warns(StoreWarning, match="Read-only file system.*what it gives is not kept"):
+        store.save(["c", "d"], COLUMNS)
+    assert list(rows(Store(tmp_path), "a", "b", "c")) == ["a", "b"]
+    the_file(tmp_path).write_bytes(b"x")
+    with pytest.warns(StoreWarning, match="it is ignored"):
+        assert rows(Store(tmp_path), "a") == {}
+    assert files(tmp_path) == before

@@ -1,11 +1,12 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
-from faithnb import Experiment, ParameterError, sweep, train, train_arms
-from faithnb import sweeps as module
+from faithnb import Experiment, ParameterError, sweep, train, train_arms, workers
 from faithnb.store import Store
 
 SMALL = Experiment(d_in=6, d_sae=16, batch_size=32, steps=30, repeat_frac=0.1)
@@ -33,28 +34,95 @@ def test_axes_that_are_no_numbers():
     assert np.isfinite(grid.memorization).all()
 
 
-def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch):
-    store, trained = Store(tmp_path), []
+@pytest.fixture
+def trained(monkeypatch):
+    """How many experiments each call of train got, and how many calls are let through."""
+    calls = SimpleNamespace(sizes=[], stop_after=None)
 
     def counted(experiments, **options):
-        if len(trained) == stop_after:
+        if len(calls.sizes) == calls.stop_after:
             raise KeyboardInterrupt
-        trained.append(len(experiments))
+        calls.sizes.append(len(experiments))
         return train(experiments, **options)
 
-    monkeypatch.setattr(module, "train", counted)
-    stop_after = 1
+    monkeypatch.setattr(workers, "train", counted)
+    return calls
+
+
+def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path, trained):
+    trained.stop_after = 1
     with pytest.raises(KeyboardInterrupt):
-        sweep(SMALL, store=store, progress=False, **AXES)
-    assert trained == [6]
-    stop_after = None
-    resumed = sweep(SMALL, store=store, progress=False, **AXES)
-    assert trained == [6, 6]
-    again = sweep(SMALL, store=store, progress=False, **AXES)
-    assert trained == [6, 6]
+        sweep(SMALL, store=Store(tmp_path), progress=False, **AXES)
+    assert trained.sizes == [6]
+    trained.stop_after = None
+    resumed = sweep(SMALL, store=Store(tmp_path), progress=False, **AXES)
+    assert trained.sizes == [6, 6]
+    again = sweep(SMALL, store=Store(tmp_path), progress=False, **AXES)
+    assert trained.sizes == [6, 6]
     assert again.identical(resumed)
     whole = sweep(SMALL, progress=False, **AXES)
     assert whole.identical(resumed)
+
+
+def test_a_larger_sweep_trains_only_what_is_new(tmp_path, trained):
+    store = Store(tmp_path)
+    small = sweep(SMALL, store=store, progress=False, repeat_frac=[0, 0.2], seed=range(2))
+    large = sweep(SMALL, store=store, progress=False, repeat_frac=[0, 0.1, 0.2], seed=range(4))
+    assert sum(trained.sizes) == 12
+    xr.testing.assert_identical(
+        small.drop_attrs(deep=False), large.sel(repeat_frac=[0, 0.2], seed=[0, 1])
+        .drop_attrs(deep=False),
+    )  # fmt: skip
+    alone = sweep(SMALL, progress=False, repeat_frac=[0, 0.1, 0.2], seed=range(4))
+    xr.testing.assert_allclose(alone, large, rtol=0, atol=1e-6)
+
+
+def test_weights_are_kept_on_request_and_found_by_train(tmp_path, trained):
+    store, axes = Store(tmp_path), {"repeat_frac": [0, 0.2], "seed": [3, 1]}
+    sweep(SMALL, store=store, progress=False, weights=True, **axes)
+    several = [replace(SMALL, repeat_frac=r, seed=s) for s in (1, 3) for r in (0.2, 0)]
+    assert len(store.find(store.keys(several, torch.device("cpu"), "trained"))) == 1
+    assert store.find(store.keys([SMALL], torch.device("cpu"), "trained")) == []
+    alone, kept = train(several, progress=False), train(several, progress=False, store=store)
+    assert (alone.transcoder.W_enc - kept.transcoder.W_enc).abs().max() < 1e-6
+    xr.testing.assert_allclose(alone.history, kept.history)
+    xr.testing.assert_allclose(alone.metrics(), kept.metrics(), rtol=0, atol=1e-6)
+
+
+def test_what_train_kept_is_measured_and_not_trained_again(tmp_path, trained):
+    store = Store(tmp_path)
+    train([replace(SMALL, seed=s) for s in (0, 2)], progress=False, store=store)
+    found = sweep(SMALL, store=store, progress=False, seed=range(3))
+    assert trained.sizes == [1]
+    xr.testing.assert_allclose(found, sweep(SMALL, progress=False, seed=range(3)), atol=1e-6)
+
+
+def test_two_sweeps_share_the_work(tmp_path, trained):
+    """What another process has kept meanwhile is taken over."""
+    store, other = Store(tmp_path), Store(tmp_path)
+    axes = {"d_sae": [8, 10, 12], "seed": range(2)}
+    save = Store.save
+
+    def save_and_let_the_other_run(self, *given):
+        save(self, *given)
+        if self is store and trained.stop_after is None:
+            trained.stop_after = 99
+            sweep(SMALL, store=other, progress=False, **axes)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Store, "save", save_and_let_the_other_run)
+        found = sweep(SMALL, store=store, progress=False, **axes)
+    assert trained.sizes == [2, 2, 2]
+    assert found.identical(sweep(SMALL, progress=False, **axes))
+
+
+def test_provenance():
+    found = sweep(SMALL, progress=False, profile="quick", seed=[1])
+    assert found.attrs.keys() == {
+        "faithnb", "source", "torch", "device", "experiment", "profile"
+    }  # fmt: skip
+    assert found.attrs["device"] in ("cpu", "cuda")
+    assert found.attrs["profile"] == "quick"
 
 
 @pytest.mark.parametrize(
@@ -69,14 +137,20 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch):
     ],
 )
 def test_a_wrong_axis_stops_before_anything_is_trained(axes, sentence, monkeypatch):
-    monkeypatch.setattr(module, "train", None)
+    monkeypatch.setattr(workers, "train", None)
     with pytest.raises(ParameterError, match=sentence):
         sweep(SMALL, progress=False, **axes)
 
 
-def test_progress_counts_experiments(capsys):
-    sweep(SMALL, seed=range(2))
-    assert "2/2" in capsys.readouterr().err
+def test_progress_in_a_log_is_a_line_now_and_then(capsys, tmp_path):
+    sweep(SMALL, store=Store(tmp_path), seed=range(2))
+    said = capsys.readouterr().err
+    assert "2/2" in said
+    assert "\r" not in said
+    assert said.endswith("\n")
+    assert len(said.splitlines()) == 2
+    sweep(SMALL, store=Store(tmp_path), progress=False, seed=range(2))
+    assert capsys.readouterr().err == ""
 
 
 def test_arms_trained_together_are_what_they_are_alone():

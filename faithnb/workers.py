@@ -1,0 +1,166 @@
+"""Who does the work of a sweep: this process, or the workers of an executor."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import socket
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError, Executor, as_completed
+
+import torch
+import xarray as xr
+
+from faithnb.experiment import Experiment
+from faithnb.store import Store, source_hash
+from faithnb.training import (
+    MAX_INSTANCES,
+    DivergenceWarning,
+    assembled,
+    device_named,
+    groups,
+    packed,
+    train,
+    unpacked,
+)
+
+Packs = list[tuple[list[int], xr.Dataset]]
+"""Transcoders with their histories as :func:`faithnb.training.packed` has them, and which of the
+experiments they are."""
+
+Result = tuple[list[int], xr.Dataset, Packs]
+"""Which experiments, their measures, and their transcoders if these are to be kept."""
+
+FEWEST, MOST_ON_CUDA = 16, 1024
+"""Experiments in a task for an executor: at least 16, at most ``MAX_INSTANCES``, or 1024 for GPUs.
+"""
+
+
+class SweepError(RuntimeError):
+    """A worker could not do its part; the message says why, and what was kept."""
+
+
+def measure(
+    experiments: Sequence[Experiment], packs: Packs, device: str | torch.device, weights: bool
+) -> tuple[xr.Dataset, Packs]:
+    """Train what is not trained, and measure everything: what a worker does."""
+    there = {i for at, _ in packs for i in at}
+    parts = [(at, *unpacked(kept)) for at, kept in packs]
+    rest = [i for i in range(len(experiments)) if i not in there]
+    new: Packs = []
+    if rest:
+        trained = train([experiments[i] for i in rest], device=device, progress=False)
+        for at, transcoder in trained.ensembles:
+            history = trained.history.sel(inst=list(at)).drop_vars("inst")
+            indices = [rest[i] for i in at]
+            parts.append((indices, transcoder, history))
+            if weights:
+                new.append((indices, packed(transcoder, history)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DivergenceWarning)  # said when it was trained
+        table = assembled(experiments, parts).metrics()
+    return table.drop_vars(list(table.coords)), new
+
+
+class Here:
+    """This process, with all its threads or its GPU."""
+
+    def __init__(self, device: str | torch.device):
+        self.device, self.torch = device_named(device), torch.__version__
+
+    def work(
+        self, experiments: Sequence[Experiment], missing: Sequence[int], store: Store | None,
+        weights: bool,
+    ) -> Iterator[Result]:  # fmt: skip
+        """Each group of those that are missing, as soon as it is done."""
+        tasks = list(groups(experiments, self.device, missing))
+        random.shuffle(tasks)  # so that two runs of one sweep share the work, not repeat it
+        for at in tasks:
+            if store:
+                keys = store.keys([experiments[i] for i in at], self.device)
+                found = store.find(keys)
+                yield from (([at[k] for k in some], kept, []) for some, kept in found)
+                done = {at[k] for some, _ in found for k in some}
+                at = [i for i in at if i not in done]
+            if at:
+                some = [experiments[i] for i in at]
+                yield at, *measure(some, _packs(store, some, self.device), self.device, weights)
+
+
+class There:
+    """The workers of an executor."""
+
+    def __init__(self, device: str | torch.device, executor: Executor):
+        self.asked, self.executor = str(device), executor
+        try:
+            self.torch, kind = executor.submit(_introduction, self.asked, source_hash()).result()
+        except Exception as error:
+            raise SweepError(f"The first worker that answered cannot help: {error}") from error
+        self.device = torch.device(kind)
+
+    def work(
+        self, experiments: Sequence[Experiment], missing: Sequence[int], store: Store | None,
+        weights: bool,
+    ) -> Iterator[Result]:  # fmt: skip
+        """Each task, as soon as its result is there.
+
+        Raises:
+            SweepError: at the first worker that fails; tasks that nobody began are withdrawn.
+        """
+        most = MOST_ON_CUDA if self.device.type == "cuda" else MAX_INSTANCES
+        most = min(most, max(FEWEST, -(-len(missing) // (4 * _width(self.executor)))))
+        tasks = {}
+        for at in groups(experiments, torch.device("cpu"), missing, most):
+            some = [experiments[i] for i in at]
+            packs = _packs(store, some, self.device)
+            future = self.executor.submit(_task, some, packs, self.asked, weights, source_hash())
+            tasks[future] = at
+        done = 0
+        try:
+            for future in as_completed(tasks):
+                yield tasks[future], *future.result()
+                done += 1
+        except (Exception, CancelledError) as error:
+            kept = f" {done} were done and are kept; run it again to go on." if store else ""
+            raise SweepError(
+                f"A worker failed in one of {len(tasks)} tasks ({type(error).__name__}: {error})."
+                + kept
+            ) from error
+        finally:
+            for future in tasks:
+                future.cancel()
+
+
+def _packs(store: Store | None, experiments: Sequence[Experiment], device: torch.device) -> Packs:
+    """What is trained already, though not measured."""
+    return store.find(store.keys(experiments, device, "trained")) if store else []
+
+
+def _width(executor: Executor) -> int:
+    """How many tasks it can do at a time."""
+    return max(1, getattr(executor, "_max_workers", None) or 1)
+
+
+def _introduction(device: str, source: str) -> tuple[str, str]:
+    """A worker's torch and kind of device."""
+    _refuse_another_version(source)
+    return torch.__version__, device_named(device).type
+
+
+def _task(
+    experiments: Sequence[Experiment], packs: Packs, device: str, weights: bool, source: str
+) -> tuple[xr.Dataset, Packs]:
+    _refuse_another_version(source)
+    if multiprocessing.parent_process() is not None:
+        torch.set_num_threads(1)
+    return measure(experiments, packs, device, weights)
+
+
+def _refuse_another_version(source: str) -> None:
+    if source != source_hash():
+        raise SweepError(
+            f"the worker on {socket.gethostname()} runs another version of faithnb (source "
+            f"{source_hash()}, here {source}), and its results could differ. Install the same "
+            "version there and start it again."
+        )
