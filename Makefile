@@ -1,4 +1,4 @@
-# make book · make test · make explore · make bench · make clean · make distclean
+# make book · make test · make explore · make sweep · make bench · make clean · make distclean
 # Each sets itself up in .venv first.
 
 PROFILE ?= paper
@@ -8,7 +8,7 @@ PYTHON ?=
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: book test explore bench clean distclean
+.PHONY: book test explore sweep bench clean distclean
 .DELETE_ON_ERROR:
 
 book: $(VENV)/book.installed
@@ -19,6 +19,9 @@ test: $(VENV)/test.installed
 
 explore: $(VENV)/book.installed
 	@$(VENV)/bin/jupyter lab notebooks
+
+sweep: $(VENV)/book.installed
+	@$(RUN) -m faithnb.runs "$(NB)" "$(PARAMS)" --jobs $(or $(JOBS),1) $(if $(OUT),--out "$(OUT)") $(if $(MANY),--many)
 
 bench: $(VENV)/book.installed
 	@PYTHONPATH=tests $(RUN) -m benchmarks --size $(if $(FULL),full,normal) --out _build/bench.json

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -104,8 +104,8 @@ def execute_all(parameters: Mapping[str, Any], build: Path) -> Iterator[tuple[Pa
     records = build / "records"
     shutil.rmtree(records, ignore_errors=True)
     records.mkdir(parents=True)
-    with _environment(FAITHNB_RECORDS=str(records)):
-        with _environment(OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 1) // workers))):
+    with environment(FAITHNB_RECORDS=str(records)):
+        with environment(OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 1) // workers))):
             pool = ThreadPoolExecutor(workers)
             try:
                 run = partial(execute, parameters=parameters, failed=build / "failed")
@@ -121,7 +121,7 @@ def execute_all(parameters: Mapping[str, Any], build: Path) -> Iterator[tuple[Pa
 
 
 @contextmanager
-def _environment(**variables: str) -> Iterator[None]:
+def environment(**variables: str) -> Iterator[None]:
     """Variables that kernels started meanwhile inherit."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
@@ -135,14 +135,26 @@ def _environment(**variables: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def execute(path: Path, parameters: Mapping[str, Any], failed: Path) -> NotebookNode:
+def execute(
+    path: Path,
+    parameters: Mapping[str, Any],
+    failed: Path,
+    say: Callable[[str], None] | None = None,
+) -> NotebookNode:
     """The notebook with its outputs, from the cache if nothing that it depends on changed.
 
     Only code counts: prose and captions may change without running anything again.
 
+    Args:
+        path: of the notebook.
+        parameters: for its parameters cell.
+        failed: where the report of a failure goes.
+        say: what to do with a line about what is done; by default it is printed.
+
     Raises:
         BuildError: if a parameter does not exist or a cell fails; ``failed`` keeps the report.
     """
+    say = say or _say
     source = nbformat.read(path, as_version=4)
     known = papermill.inspect_notebook(str(path))
     if unknown := sorted(set(parameters) - set(known)):
@@ -153,9 +165,9 @@ def execute(path: Path, parameters: Mapping[str, Any], failed: Path) -> Notebook
     kept = CACHE / f"{path.stem}-{key}.ipynb"
     executed = _read_kept(kept)
     if executed:
-        _say(f"{path.stem}: nothing changed, outputs reused")
+        say(f"{path.stem}: nothing changed, outputs reused")
     else:
-        _say(f"{path.stem}: running {dict(parameters)}")
+        say(f"{path.stem}: running {dict(parameters)}")
         kept.parent.mkdir(parents=True, exist_ok=True)
         running = kept.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part.ipynb")
         started = time.monotonic()
@@ -175,13 +187,13 @@ def execute(path: Path, parameters: Mapping[str, Any], failed: Path) -> Notebook
                 f"{path.name} failed in a cell with {what}\n"
                 f"The notebook as far as it ran is kept in {report}."
             ) from error
-        _say(f"{path.stem}: {time.monotonic() - started:.0f} s")
+        say(f"{path.stem}: {time.monotonic() - started:.0f} s")
         executed = nbformat.read(running, as_version=4)
         if code_key(source, parameters) == key:
             os.replace(running, kept)
         else:
             running.unlink()
-            _say(f"{path.stem}: not kept, because the package changed while it ran")
+            say(f"{path.stem}: not kept, because the package changed while it ran")
     return merge(source, executed)
 
 

@@ -7,6 +7,7 @@ import difflib
 import inspect
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -109,7 +110,21 @@ class YesNo:
         return "True or False"
 
 
-Allowed = OneOf | Range | PointList | YesNo
+class Address:
+    """Allowed: "here", "local", or the address of a scheduler."""
+
+    def clean(self, value: Any) -> str:
+        if not isinstance(value, str):
+            raise ValueError
+        if value not in ("here", "local") and not re.fullmatch(r"(tcp|tls)://[^\s/]+:\d+", value):
+            raise ValueError
+        return value
+
+    def __str__(self) -> str:
+        return "'here', 'local', or the address of a Dask scheduler such as 'tcp://host:8786'"
+
+
+Allowed = OneOf | Range | PointList | YesNo | Address
 
 
 def clean(name: str, value: Any, allowed: Allowed) -> Any:

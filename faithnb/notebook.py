@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from faithnb.cluster import connect
 from faithnb.experiment import (
     PROFILES,
+    Address,
     Allowed,
     Experiment,
     OneOf,
@@ -26,6 +28,7 @@ from faithnb.experiment import (
     parameter,
     unknown_name,
 )
+from faithnb.store import Store
 
 JUDGED_FROM = 200
 """Seeds from here on judge a claim. Those below 100 chose settings, and what was seen on those from
@@ -46,6 +49,9 @@ class Run:
     """Cells along each axis of a scan."""
     first_seed: int = parameter(JUDGED_FROM, Range(0, whole=True))
     """The first seed; from 200 on for anything that judges a claim."""
+    scheduler: str = parameter("here", Address())
+    """Who trains the sweeps: ``"here"`` is this process, ``"local"`` one worker process a core; or
+    the address of a Dask scheduler, like ``"tcp://host:8786"``."""
     interactive: bool = parameter(False, YesNo())
     """Whether to show progress bars and widgets."""
 
@@ -54,15 +60,26 @@ class Run:
         """The seeds of a comparison between arms."""
         return range(self.first_seed, self.first_seed + self.n_seeds)
 
-    def scan_axes(self, every: int = 1) -> dict[str, list[float]]:
+    @property
+    def sweeping(self) -> dict[str, Any]:
+        """How :func:`faithnb.sweep` is called: with a store, progress as asked for, and a cluster
+        if a scheduler is named (see :func:`faithnb.cluster.connect`)."""
+        executor = None if self.scheduler == "here" else connect(self.scheduler)
+        return {
+            "executor": executor, "store": Store(), "progress": self.interactive,
+            "profile": self.profile,
+        }  # fmt: skip
+
+    def scan_axes(self, coarse: bool = False) -> dict[str, list[float]]:
         """Values of ``repeat_frac`` and ``sparsity_coefficient`` in a scan: 0, then evenly in the
-        logarithm up to the largest; with ``every`` = 2 every other one of these, with the largest.
+        logarithm up to the largest. A ``coarse`` scan has every other one of these, with the
+        largest, and no 0.
         """
         ends = {"repeat_frac": (0.005, 0.3), "sparsity_coefficient": (0.003, 0.5)}
-        return {
-            name: [0.0, *np.geomspace(low, high, self.grid - 1)[::-every][::-1]]
-            for name, (low, high) in ends.items()
-        }
+        above = {name: np.geomspace(*span, self.grid - 1) for name, span in ends.items()}
+        if coarse:
+            return {name: list(values[::-2][::-1]) for name, values in above.items()}
+        return {name: [0.0, *values] for name, values in above.items()}
 
 
 def read_parameters(

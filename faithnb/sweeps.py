@@ -41,7 +41,7 @@ def sweep(
     Args:
         base: all that the axes do not change.
         executor: who does the work; ``None`` is this process. Any executor of
-            :mod:`concurrent.futures`, or :func:`faithnb.cluster.connect`'s. A task runs on one
+            ``concurrent.futures``, or :func:`faithnb.cluster.connect`'s. A task runs on one
             thread, so give it as many workers as there are cores.
         store: where results are kept; ``None`` keeps nothing.
         device: as for :func:`faithnb.train`, on the workers if there are any.

@@ -7,7 +7,7 @@ import random
 import socket
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import CancelledError, Executor, as_completed
+from concurrent.futures import CancelledError, Executor, as_completed, wait
 
 import torch
 import xarray as xr
@@ -35,6 +35,9 @@ Result = tuple[list[int], xr.Dataset, Packs]
 FEWEST, MOST_ON_CUDA = 16, 1024
 """Experiments in a task for an executor: at least 16, at most ``MAX_INSTANCES``, or 1024 for GPUs.
 """
+
+
+SECONDS_OF_SILENCE = 60
 
 
 class SweepError(RuntimeError):
@@ -93,8 +96,14 @@ class There:
 
     def __init__(self, device: str | torch.device, executor: Executor):
         self.asked, self.executor = str(device), executor
+        first = executor.submit(_introduction, self.asked, source_hash())
+        if wait([first], timeout=SECONDS_OF_SILENCE).not_done:
+            warnings.warn(
+                f"No worker has answered for {SECONDS_OF_SILENCE} seconds; waiting for one.",
+                stacklevel=3,
+            )
         try:
-            self.torch, kind = executor.submit(_introduction, self.asked, source_hash()).result()
+            self.torch, kind = first.result()
         except Exception as error:
             raise SweepError(f"The first worker that answered cannot help: {error}") from error
         self.device = torch.device(kind)
@@ -119,7 +128,9 @@ class There:
         done = 0
         try:
             for future in as_completed(tasks):
-                yield tasks[future], *future.result()
+                columns, trained = future.result()
+                _warn_of_divergence(columns)
+                yield tasks[future], columns, trained
                 done += 1
         except (Exception, CancelledError) as error:
             kept = f" {done} were done and are kept; run it again to go on." if store else ""
@@ -137,8 +148,21 @@ def _packs(store: Store | None, experiments: Sequence[Experiment], device: torch
     return store.find(store.keys(experiments, device, "trained")) if store else []
 
 
+def _warn_of_divergence(columns: xr.Dataset) -> None:
+    """A worker's warnings stay with it."""
+    if lost := int(columns.mse.isnull().sum()):
+        warnings.warn(
+            f"{lost} of {columns.sizes['inst']} experiments of a task diverged; their metrics are "
+            "NaN.",
+            DivergenceWarning,
+            stacklevel=4,
+        )
+
+
 def _width(executor: Executor) -> int:
     """How many tasks it can do at a time."""
+    if client := getattr(executor, "_client", None):  # Dask's
+        return max(1, sum(client.nthreads().values()))
     return max(1, getattr(executor, "_max_workers", None) or 1)
 
 

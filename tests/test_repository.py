@@ -23,9 +23,10 @@ FLOORS = [
         "reference",
     },
     {"training", "store"},
-    {"figures", "workers", "sweeps"},
+    {"figures", "workers", "sweeps", "cluster"},
     {"explorer", "notebook", "claims"},
     {"book"},
+    {"runs"},
 ]
 
 
@@ -75,7 +76,10 @@ def test_dependencies_of_the_package_are_pinned_for_the_paper():
     pinned = {line.split("==")[0] for line in (ROOT / "requirements.txt").read_text().splitlines()}
     declared = {
         requirement.split(">")[0]
-        for requirement in project["dependencies"] + project["optional-dependencies"]["book"]
+        for requirement in sum(
+            (project["optional-dependencies"][extra] for extra in ("book", "cluster")),
+            project["dependencies"],
+        )
     }
     assert declared <= pinned
     imported = set()

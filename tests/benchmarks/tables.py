@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
+import resource
 import statistics
+import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing import get_context
+from tempfile import TemporaryDirectory
 from typing import Any
+from unittest import mock
 
 import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
 from benchmarks import loops, memory, products, timing
-from faithnb import AbsoluteValue, CircuitMap, Experiment, train
+from faithnb import AbsoluteValue, CircuitMap, Experiment, Store, sweep, train, workers
 from faithnb.data import evaluation_sample, pad_points
 from faithnb.training import Loop, groups
 
@@ -44,6 +50,7 @@ class Size:
     slice_s: float
     wide_loops: bool = False
     measured: int = 64
+    swept: int = 2_000
     progress: bool = True
 
     def each(self, cells: Sequence[Any], table: str) -> Iterable[Any]:
@@ -52,14 +59,14 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(((16, 1), (16, 64)), rounds=2, slice_s=0.001, measured=4),
+    "tiny": Size(((16, 1), (16, 64)), rounds=2, slice_s=0.001, measured=4, swept=20),
     "short": Size(((16, 1), (16, 64)), rounds=5, slice_s=0.03),
     "normal": Size(
         (*((16, n) for n in (1, 16, 64, 256)), *((64, n) for n in (1, 16))), rounds=7, slice_s=0.04
     ),
     "full": Size(
         tuple((d, n) for d in (16, 64) for n in (1, 16, 64, 256)),
-        rounds=15, slice_s=0.1, wide_loops=True,
+        rounds=15, slice_s=0.1, wide_loops=True, swept=20_000,
     ),
 }  # fmt: skip
 """``tiny`` for tests, ``short`` for the book, ``normal`` for two cores and five minutes, ``full``
@@ -274,6 +281,47 @@ def measuring(size: Size, device: torch.device) -> pd.DataFrame:
     ])  # fmt: skip
 
 
+def sweeping(size: Size, device: torch.device) -> pd.DataFrame:
+    """A sweep of 200 steps into an empty store: what it takes besides training and measuring, in
+    this process, and how long it takes with a worker process a core."""
+    axes = {
+        "steps": [200], "seed": range(20),
+        "sparsity_coefficient": [0.01 * (1 + k) for k in range(size.swept // 20)],
+    }  # fmt: skip
+    spent = {"train": 0.0, "measure": 0.0}
+
+    def timed(name: str) -> Callable[..., Any]:
+        call = getattr(workers, name)
+
+        def wrapped(*given: Any, **named: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return call(*given, **named)
+            finally:
+                spent[name] += time.perf_counter() - started
+
+        return wrapped
+
+    def run(executor: Executor | None) -> float:
+        with TemporaryDirectory() as folder:
+            started = time.perf_counter()
+            sweep(LIGHT, executor, Store(folder), device, size.progress, **axes)
+            return time.perf_counter() - started
+
+    with mock.patch.multiple(workers, train=timed("train"), measure=timed("measure")):
+        seconds = run(None)
+    row = {
+        "who": "this process", "instances": size.swept, "seconds": seconds,
+        "training_s": spent["train"], "measuring_s": spent["measure"] - spent["train"],
+        "rest ÷ training": (seconds - spent["measure"]) / spent["train"],
+        "peak_GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+    }  # fmt: skip
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        pool.submit(int).result()
+        apart = {"who": "a process a core", "instances": size.swept, "seconds": run(pool)}
+    return pd.DataFrame([row, apart])
+
+
 def many(size: Size, device: torch.device) -> pd.DataFrame:
     """A GPU's work: 10,000 transcoders, 3,000 steps each."""
     experiments = [
@@ -290,5 +338,5 @@ def many(size: Size, device: torch.device) -> pd.DataFrame:
 
 TABLES = {
     "steps": steps, "ways": ways, "scaling": scaling, "memory": memory_peaks,
-    "measuring": measuring, "many": many,
+    "measuring": measuring, "sweeping": sweeping, "many": many,
 }  # fmt: skip

@@ -1,0 +1,51 @@
+"""Dask as the engine of a sweep: ``pip install 'faithnb[cluster]'``."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import Executor
+from functools import cache
+
+from faithnb.experiment import ParameterError
+from faithnb.workers import SweepError
+
+SECONDS_TO_ANSWER = 20
+
+
+@cache
+def connect(scheduler: str, n_workers: int | None = None) -> Executor:
+    """An executor for :func:`faithnb.sweep` whose tasks run on a Dask cluster.
+
+    Workers may die, retire and join meanwhile: Dask gives what a lost one was doing to another.
+    Asked again for the same one, the executor is the same. In a script call it below
+    ``if __name__ == "__main__":``, because worker processes import the script.
+
+    Args:
+        scheduler: ``"local"`` starts worker processes on this machine, which end with this one. An
+            address such as ``tcp://host:8786`` joins a cluster that runs already; its workers need
+            the same version of this package.
+        n_workers: of ``"local"``; as many as there are cores by default.
+
+    Raises:
+        ParameterError: if Dask is not installed.
+        SweepError: if nobody answers at the address.
+    """
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError:
+        raise ParameterError(
+            f"scheduler = {scheduler!r} needs Dask: pip install 'faithnb[cluster]'."
+        ) from None
+    if scheduler == "local":
+        cluster = LocalCluster(
+            n_workers=n_workers or os.cpu_count(), threads_per_worker=1, dashboard_address=None
+        )
+        return Client(cluster).get_executor(pure=False)
+    try:
+        client = Client(scheduler, timeout=SECONDS_TO_ANSWER)
+    except (OSError, ValueError) as error:
+        raise SweepError(
+            f"Nobody answers at {scheduler} within {SECONDS_TO_ANSWER} seconds ({error}). Is a "
+            "scheduler running there, and can it be reached from here?"
+        ) from error
+    return client.get_executor(pure=False)

@@ -1,0 +1,220 @@
+"""Sweeps with real workers: results do not depend on who does the work, or on who dies."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from faithnb import Experiment, ParameterError, sweep, workers
+from faithnb.cluster import connect
+from faithnb.store import Store
+from faithnb.workers import SweepError
+
+SMALL = Experiment(d_in=6, d_sae=16, batch_size=32, steps=30, repeat_frac=0.1)
+AXES = {"repeat_frac": [0.0, 0.1, 0.2], "d_sae": [8, 12], "seed": range(8)}
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return sweep(SMALL, progress=False, **AXES)
+
+
+@pytest.fixture(scope="module")
+def dask():
+    executor = connect("local", 2)
+    yield executor
+    executor._client.cluster.close()
+    executor._client.close()
+    connect.cache_clear()
+
+
+def assert_same(found, expected):
+    xr.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    assert (found.state == expected.state).all()
+
+
+def test_threads_and_processes(expected, tmp_path):
+    for pool in (ThreadPoolExecutor(2), ProcessPoolExecutor(2, mp_context=get_context("spawn"))):
+        with pool as executor:
+            store = Store(tmp_path / type(pool).__name__)
+            found = sweep(SMALL, executor, store, progress=False, weights=True, **AXES)
+            assert_same(found, expected)
+        assert len(list(store.folder.iterdir())) > 4
+        again = sweep(SMALL, store=store, progress=False, **AXES)
+        assert again.drop_attrs().identical(found.drop_attrs())
+
+
+def test_dask(dask, expected, tmp_path):
+    assert connect("local", 2) is dask
+    found = sweep(SMALL, dask, Store(tmp_path), progress=False, **AXES)
+    assert_same(found, expected)
+    assert found.attrs == expected.attrs
+
+
+def test_the_work_is_cut_so_that_every_worker_has_some(monkeypatch):
+    sizes = []
+
+    class Pool(ThreadPoolExecutor):
+        def submit(self, call, *given, **named):
+            if call is workers._task:
+                sizes.append(len(given[0]))
+            return super().submit(call, *given, **named)
+
+    for n_seeds, n_workers, expected in ((128, 2, [16] * 8), (300, 1, [64] * 4 + [44])):
+        sizes.clear()
+        with Pool(n_workers) as pool:
+            sweep(SMALL, pool, progress=False, seed=range(n_seeds), steps=[1])
+        if n_workers == 1:
+            expected = [64] * 4 + [44]
+        assert sorted(sizes, reverse=True) == expected
+
+
+def slow(steps=400):
+    return {"steps": [steps], "repeat_frac": [0.0, 0.1], "seed": range(48)}
+
+
+def test_a_worker_is_killed_retired_and_joined_in_the_middle(dask, tmp_path):
+    client = dask._client
+    before = set(client.scheduler_info(n_workers=-1)["workers"])
+    result = {}
+
+    def go():
+        result["found"] = sweep(SMALL, dask, Store(tmp_path), progress=False, **slow())
+
+    thread = threading.Thread(target=go)
+    thread.start()
+    wait_for(lambda: len(list(tmp_path.glob("*.results"))) >= 1)
+    client.cluster.scale(3)
+    victim = random.choice(list(client.run(os.getpid).values()))
+    os.kill(victim, signal.SIGKILL)
+    wait_for(lambda: len(client.scheduler_info(n_workers=-1)["workers"]) >= 2)
+    client.retire_workers(sorted(before)[:1])
+    thread.join(120)
+    client.cluster.scale(2)
+    assert_same(result["found"], sweep(SMALL, progress=False, **slow()))
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_killed_process_of_a_pool_is_said_and_loses_nothing(tmp_path):
+    pool = ProcessPoolExecutor(2, mp_context=get_context("spawn"))
+    store = Store(tmp_path)
+
+    def kill():
+        wait_for(lambda: len(list(tmp_path.glob("*.results"))) >= 1)
+        os.kill(next(iter(pool._processes)), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(SweepError, match=r"A worker failed in one of 6 .*BrokenProcessPool.*kept"):
+        sweep(SMALL, pool, store, progress=False, **slow(2000))
+    killer.join()
+    kept = len(list(tmp_path.glob("*.results")))
+    assert 1 <= kept < 6
+    found = sweep(SMALL, store=store, progress=False, **slow(2000))
+    assert not found.mse.isnull().any()
+
+
+@pytest.mark.parametrize("kind", ["threads", "dask"])
+def test_a_worker_with_another_version_is_refused(kind, dask, monkeypatch, tmp_path):
+    """The worker's source is what it is; here it seems to be another."""
+    executor = dask if kind == "dask" else ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    monkeypatch.setattr(workers, "source_hash", lambda: "0123456789abcdef")
+    with pytest.raises(SweepError, match=r"runs another version of faithnb \(source .*here 0123"):
+        sweep(SMALL, executor, Store(tmp_path), progress=False, seed=range(2))
+    assert not tmp_path.exists() or list(tmp_path.iterdir()) == []
+
+
+def test_one_worker_of_another_version_among_others(tmp_path, monkeypatch):
+    """It joined after the first had answered."""
+    calls = []
+
+    def task(*given):
+        calls.append(given)
+        if len(calls) == 2:
+            workers._refuse_another_version("0123456789abcdef")
+        return real(*given)
+
+    real = workers._task
+    monkeypatch.setattr(workers, "_task", task)
+    with ThreadPoolExecutor(1) as pool, pytest.raises(SweepError, match="1 were done and are kept"):
+        sweep(SMALL, pool, Store(tmp_path), progress=False, **AXES)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_nobody_answers(monkeypatch):
+    monkeypatch.setattr("faithnb.cluster.SECONDS_TO_ANSWER", 1)
+    with pytest.raises(SweepError, match="Nobody answers at tcp://127.0.0.1:9 within 1 seconds"):
+        connect("tcp://127.0.0.1:9")
+
+
+def test_dask_is_asked_for_in_a_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ParameterError, match=r"needs Dask: pip install 'faithnb\[cluster\]'"):
+        connect("tcp://127.0.0.1:10")
+
+
+def test_a_worker_that_finds_no_number_is_heard_of(tmp_path):
+    with ThreadPoolExecutor(1) as pool, pytest.warns(workers.DivergenceWarning, match="diverged"):
+        found = sweep(SMALL, pool, progress=False, learning_rate=[1e-3, 1e30], seed=[0], steps=[200])
+    assert found.mse.isnull().values.ravel().tolist() == [False, True]
+
+
+SWEEP = """
+    import sys
+    from test_cluster import SMALL, Store, slow, sweep
+    sweep(SMALL, store=Store(sys.argv[1]), progress=False, **slow())
+"""
+
+
+def start(folder, code=SWEEP):
+    here = os.path.dirname(__file__)
+    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), str(folder)], cwd=here)
+
+
+def test_killed_again_and_again(tmp_path, monkeypatch):
+    """At whatever moment: in the end everything is there, and right."""
+    monkeypatch.setattr("faithnb.training.MAX_INSTANCES", 8)
+    code = SWEEP.replace("import sys", "import sys, faithnb.training as t; t.MAX_INSTANCES = 8")
+    kept = 0
+    for delay in np.random.default_rng(0).uniform(0, 0.4, 4):
+        process = start(tmp_path, code)
+        wait_for(lambda kept=kept: len(list(tmp_path.glob("*.results"))) > kept, 120)
+        time.sleep(delay)
+        process.kill()
+        process.wait()
+        kept = len(list(tmp_path.glob("*.results")))
+    assert kept >= 4
+    resumed = sweep(SMALL, store=Store(tmp_path), progress=False, **slow())
+    assert_same(resumed, sweep(SMALL, progress=False, **slow()))
+    everything = {key for path in tmp_path.glob("*.results") for key in keys_of(path)}
+    assert len(everything) == 96
+
+
+def keys_of(path):
+    import json
+
+    return json.loads(path.open("rb").readline())["keys"]
+
+
+def test_two_runs_on_one_store(tmp_path):
+    both = [start(tmp_path), start(tmp_path)]
+    assert [process.wait(180) for process in both] == [0, 0]
+    found = sweep(SMALL, store=Store(tmp_path), progress=False, **slow())
+    assert_same(found, sweep(SMALL, progress=False, **slow()))
+    assert [p.name for p in tmp_path.iterdir() if p.suffix != ".results"] == []

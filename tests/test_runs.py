@@ -1,0 +1,176 @@
+"""A notebook over many rows of parameters, as make sweep runs it."""
+
+import csv
+import os
+import subprocess
+
+import nbformat
+import pytest
+
+from faithnb import book, runs
+from faithnb.book import ROOT
+
+PARAMETERS = """\
+profile = "quick"  # size
+density = 0.1  # q
+steps = None  # steps
+points = ((1, 1, 1),)  # p
+interactive = True  # bars
+"""
+READ = """\
+experiment, run = read_parameters(globals(), density=Range(0, 0.5, open_low=True))
+if experiment.density == 0.3:
+    raise RuntimeError("no luck with 0.3")
+"""
+IMPORTS = """\
+import numpy as np
+from faithnb import read_parameters
+from faithnb.experiment import Range
+from faithnb.notebook import glue
+"""
+
+
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    v4 = nbformat.v4
+    cells = [
+        v4.new_markdown_cell("# A small one"),
+        v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
+        *map(v4.new_code_cell, (IMPORTS, READ, 'glue(twice=2 * experiment.density, word="yes")')),
+    ]
+    notebook = v4.new_notebook(cells=cells)
+    notebook.metadata.kernelspec = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
+    nbformat.write(notebook, tmp_path / "small.ipynb")
+    monkeypatch.setattr(book, "CACHE", tmp_path / "cache")
+    return tmp_path / "small.ipynb"
+
+
+def rows_of(tmp_path, text, **options):
+    (tmp_path / "params.yaml").write_text(text)
+    return runs.read_rows(tmp_path / "params.yaml", **options)
+
+
+def test_rows_and_products(tmp_path):
+    assert rows_of(tmp_path, "- {density: 0.1}\n- {density: 0.2, steps: 5}\n") == [
+        {"density": 0.1}, {"density": 0.2, "steps": 5}
+    ]  # fmt: skip
+    product = rows_of(tmp_path, "density: [0.1, 0.2]\nsteps: [1, 2, 3]\nprofile: quick\n")
+    assert len(product) == 6
+    assert product[1] == {"density": 0.1, "steps": 2, "profile": "quick"}
+    points = rows_of(tmp_path, "points: [[[1, 1]], [[1, 1, 1]]]")
+    assert points == [{"points": [[1, 1]]}, {"points": [[1, 1, 1]]}]
+    hundred = ", ".join(map(str, range(100)))
+    text = f"a: [{hundred}]\nb: [{hundred}]\nc: [{hundred}]\n"
+    with pytest.raises(runs.RowsError, match="asks for 1,000,000 runs, more than 100,000.*MANY=1"):
+        rows_of(tmp_path, text)
+    assert len(rows_of(tmp_path, text, many=True)) == 10**6
+
+
+BAD = [
+    ("", "is empty"),
+    ("[]", "is empty"),
+    ("{}", "is empty"),
+    ("3", "holds 3"),
+    ("density: [0.1", "is not YAML in line"),
+    ("density: [0.1]\n\tsteps: 3", "is not YAML in line 2"),
+    ("!!python/object/apply:os.system ['touch x']", "is not YAML in line 1"),
+    ("- density", "row 1 is 'density'"),
+    ("- {density: 0.1}\n- {}", "row 2 is {}"),
+    ("density: []", "density has no values"),
+    ("- {density: 0.1}\n- {density: 0.2}\n- {density: 0.1}", "rows 1 and 3 are the same"),
+    ("densty: [0.1]", "row 1: densty = 0.1 .* Did you mean density"),
+    ("seed: [1]", "row 1: seed = 1 .* there is no parameter seed"),
+    ("density: [0.1, 0.7]", r"row 2: density = 0.7 .* \(0, 0.5\]"),
+    ("density: [high]", "row 1: density = 'high'"),
+    ("points: [[[0, 0]]]", "row 1: points = "),
+    ("profile: [quick, huge]", "row 2: profile = 'huge'"),
+    ("steps: [2.5]", "row 1: steps = 2.5"),
+    ("\x00", "is not YAML"),
+    ("a: &a [*a]", "row 1: a = "),
+]
+
+
+@pytest.mark.parametrize(("text", "sentence"), BAD)
+def test_a_bad_file_stops_in_a_sentence_before_anything_runs(path, text, sentence, capfd):
+    import re
+
+    (path.parent / "params.yaml").write_text(text)
+    out = path.parent / "out"
+    arguments = [str(path), str(path.parent / "params.yaml"), "--out", str(out)]
+    assert runs.main(arguments) == 2
+    said = capfd.readouterr().err
+    assert re.search(sentence, said), said
+    assert said.startswith("Nothing was started: ")
+    assert len(said.splitlines()) == 1
+    assert not out.exists()
+    assert not book.CACHE.exists()
+
+
+def test_a_missing_file_and_a_notebook_that_is_none(path, capfd):
+    assert runs.main([str(path), "nowhere.yaml"]) == 2
+    assert "nowhere.yaml cannot be read" in capfd.readouterr().err
+    (path.parent / "p.yaml").write_text("density: [0.1]")
+    for name in ("", "0", "11", "no.ipynb"):
+        assert runs.main([name, str(path.parent / "p.yaml")]) == 2
+        assert "must begin the name of exactly one notebook" in capfd.readouterr().err
+    assert runs.main([str(path), str(path.parent / "p.yaml"), "--jobs", "0"]) == 2
+    assert runs.find_notebook("02").stem == "02_when_do_datapoint_features_form"
+
+
+def test_every_row_runs_a_failure_is_kept_and_said_and_nothing_runs_twice(path, capfd):
+    (path.parent / "params.yaml").write_text("density: [0.1, 0.3, 0.2]\n")
+    out = path.parent / "out"
+    arguments = [str(path), str(path.parent / "params.yaml"), "--out", str(out), "--jobs", "2"]
+    assert runs.main(arguments) == 1
+    said = capfd.readouterr()
+    assert "2 of 3 rows ran" in said.out
+    assert "row-2 failed: small.ipynb failed in a cell with RuntimeError: no luck" in said.err
+    assert "3/3" in said.err
+    table = list(csv.DictReader((out / "table.csv").open()))
+    assert [row["density"] for row in table] == ["0.1", "0.3", "0.2"]
+    assert [row["twice"] for row in table] == ["0.2", "", "0.4"]
+    assert [row["word"] for row in table] == ["yes", "", "yes"]
+    assert [bool(row["error"]) for row in table] == [False, True, False]
+    index = (out / "index.html").read_text()
+    assert index.count("<tr>") == 4
+    assert 'href="row-1.html"' in index
+    assert "no luck with 0.3" in index
+    assert "A small one" in (out / "row-1.html").read_text()
+    assert (out / "failed" / "row-2" / "small.ipynb").exists()
+    cells = nbformat.read(out / "row-3.ipynb", as_version=4).cells
+    assert any("density = 0.2" in cell.source for cell in cells)
+
+    before = {p: p.stat().st_mtime_ns for p in book.CACHE.iterdir()}
+    (path.parent / "params.yaml").write_text("- {density: 0.2}\n- {density: 0.4}\n")
+    assert runs.main(arguments) == 0
+    after = {p: p.stat().st_mtime_ns for p in book.CACHE.iterdir()}
+    assert before.items() <= after.items()
+    assert len(after) == len(before) + 1
+
+
+def test_what_each_notebook_of_the_book_takes():
+    for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        content = nbformat.read(notebook, as_version=4)
+        runs.check(content, notebook.name, [{"profile": "quick"}])
+        with pytest.raises(runs.RowsError, match="row 1: profile = 'x'"):
+            runs.check(content, notebook.name, [{"profile": "x"}])
+    content = nbformat.read(runs.find_notebook("02"), as_version=4)
+    with pytest.raises(runs.RowsError, match=r"row 2: density = 0.5 .* \(0, 0.333333\]"):
+        runs.check(content, "02", [{"density": 0.3}, {"density": 0.5}])
+
+
+@pytest.mark.book
+def test_make_sweep(tmp_path):
+    (tmp_path / "p.yaml").write_text("steps: [20]\nprofile: quick\ngrid: [2]\nscan_seeds: [1, 2]\n")
+    store = {"FAITHNB_STORE": str(tmp_path / "store")}
+    command = ["make", "sweep", "NB=02", f"PARAMS={tmp_path / 'p.yaml'}", f"OUT={tmp_path / 'out'}",
+               "JOBS=2"]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ | store)
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = list(csv.DictReader((tmp_path / "out" / "table.csv").open()))
+    assert [row["scan_seeds"] for row in table] == ["1", "2"]
+    assert all(row["C9"] for row in table)
