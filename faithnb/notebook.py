@@ -50,8 +50,8 @@ class Run:
     first_seed: int = parameter(JUDGED_FROM, Range(0, whole=True))
     """The first seed; from 200 on for anything that judges a claim."""
     scheduler: str = parameter("here", Address())
-    """Who trains the sweeps: ``"here"`` is this process, ``"local"`` one worker process a core; or
-    the address of a Dask scheduler, like ``"tcp://host:8786"``."""
+    """``"here"`` trains sweeps in this process, ``"local"`` in a worker process for each core, and
+    an address like ``"tcp://host:8786"`` on the cluster of a Dask scheduler."""
     interactive: bool = parameter(False, YesNo())
     """Whether to show progress bars and widgets."""
 

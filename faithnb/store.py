@@ -106,7 +106,8 @@ class Store:
     def save(self, keys: Sequence[str], columns: xr.Dataset) -> None:
         """Keep the data variables of a dataset over ``inst``, a row a key, with their units.
 
-        If the folder cannot be written, a :class:`StoreWarning` says why, and nothing is kept.
+        If the folder cannot be written, a :class:`faithnb.store.StoreWarning` says why, and nothing
+        is kept.
         """
         about = {
             str(name): {"dims": list(map(str, v.dims)), "units": v.attrs.get("units")}

@@ -171,7 +171,9 @@ def test_dask_is_asked_for_in_a_sentence(monkeypatch):
 
 def test_a_worker_that_finds_no_number_is_heard_of(tmp_path):
     with ThreadPoolExecutor(1) as pool, pytest.warns(workers.DivergenceWarning, match="diverged"):
-        found = sweep(SMALL, pool, progress=False, learning_rate=[1e-3, 1e30], seed=[0], steps=[200])
+        found = sweep(
+            SMALL, pool, progress=False, learning_rate=[1e-3, 1e30], seed=[0], steps=[200]
+        )
     assert found.mse.isnull().values.ravel().tolist() == [False, True]
 
 
