@@ -137,9 +137,19 @@ class Store:
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(self.folder / name)
+            self._flush_folder()
         finally:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
+
+    def _flush_folder(self) -> None:
+        """So that a new name survives a power cut, where a system can promise that."""
+        with suppress(OSError):
+            folder = os.open(self.folder, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
 
     def _look_for_new_files(self) -> None:
         if not self.folder.is_dir():

@@ -123,7 +123,9 @@ class There:
         for at in groups(experiments, torch.device("cpu"), missing, most):
             some = [experiments[i] for i in at]
             packs = _packs(store, some, self.device)
-            future = self.executor.submit(_task, some, packs, self.asked, weights, source_hash())
+            future = self.executor.submit(
+                _task, some, packs, self.asked, weights, source_hash(), self.torch
+            )
             tasks[future] = at
         done = 0
         try:
@@ -168,23 +170,28 @@ def _width(executor: Executor) -> int:
 
 def _introduction(device: str, source: str) -> tuple[str, str]:
     """A worker's torch and kind of device."""
-    _refuse_another_version(source)
+    _refuse_another_version(source, torch.__version__)
     return torch.__version__, device_named(device).type
 
 
 def _task(
-    experiments: Sequence[Experiment], packs: Packs, device: str, weights: bool, source: str
-) -> tuple[xr.Dataset, Packs]:
-    _refuse_another_version(source)
+    experiments: Sequence[Experiment], packs: Packs, device: str, weights: bool, source: str,
+    torch_version: str,
+) -> tuple[xr.Dataset, Packs]:  # fmt: skip
+    _refuse_another_version(source, torch_version)
     if multiprocessing.parent_process() is not None:
         torch.set_num_threads(1)
     return measure(experiments, packs, device, weights)
 
 
-def _refuse_another_version(source: str) -> None:
+def _refuse_another_version(source: str, torch_version: str) -> None:
+    other = ""
     if source != source_hash():
+        other = f"faithnb (source {source_hash()}, here {source})"
+    elif torch_version != torch.__version__:
+        other = f"torch ({torch.__version__}, the first worker has {torch_version})"
+    if other:
         raise SweepError(
-            f"the worker on {socket.gethostname()} runs another version of faithnb (source "
-            f"{source_hash()}, here {source}), and its results could differ. Install the same "
-            "version there and start it again."
+            f"the worker on {socket.gethostname()} runs another version of {other}, and its "
+            "results could differ. Install the same version there and start it again."
         )

@@ -1,5 +1,6 @@
 """Sweeps with real workers: results do not depend on who does the work, or on who dies."""
 
+import json
 import os
 import random
 import signal
@@ -9,6 +10,7 @@ import textwrap
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 
 import numpy as np
@@ -140,19 +142,22 @@ def test_a_worker_with_another_version_is_refused(kind, dask, monkeypatch, tmp_p
     assert not tmp_path.exists() or list(tmp_path.iterdir()) == []
 
 
-def test_one_worker_of_another_version_among_others(tmp_path, monkeypatch):
+@pytest.mark.parametrize("what", ["faithnb", "torch"])
+def test_one_worker_of_another_version_among_others(what, tmp_path, monkeypatch):
     """It joined after the first had answered."""
     calls = []
 
     def task(*given):
         calls.append(given)
+        *_, source, torch_ = given
         if len(calls) == 2:
-            workers._refuse_another_version("0123456789abcdef")
+            return real(*given[:-2], *(source, "2.0") if what == "torch" else ("0123", torch_))
         return real(*given)
 
     real = workers._task
     monkeypatch.setattr(workers, "_task", task)
-    with ThreadPoolExecutor(1) as pool, pytest.raises(SweepError, match="1 were done and are kept"):
+    sentence = f"another version of {what} .* 1 were done and are kept"
+    with ThreadPoolExecutor(1) as pool, pytest.raises(SweepError, match=sentence):
         sweep(SMALL, pool, Store(tmp_path), progress=False, **AXES)
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -209,8 +214,6 @@ def test_killed_again_and_again(tmp_path, monkeypatch):
 
 
 def keys_of(path):
-    import json
-
     return json.loads(path.open("rb").readline())["keys"]
 
 
@@ -220,3 +223,52 @@ def test_two_runs_on_one_store(tmp_path):
     found = sweep(SMALL, store=Store(tmp_path), progress=False, **slow())
     assert_same(found, sweep(SMALL, progress=False, **slow()))
     assert [p.name for p in tmp_path.iterdir() if p.suffix != ".results"] == []
+
+
+FULL = """
+    import json, subprocess, sys, warnings
+    import numpy as np
+    from test_cluster import AXES, SMALL, Store, sweep
+    said = []
+    warnings.showwarning = lambda message, *_: said.append(str(message))
+    warnings.simplefilter("always")
+    folder, states, kept = sys.argv[1], [], []
+    for options in ("size=40k", "remount,ro", "remount,rw,size=4m"):
+        where = [folder] if "remount" in options else ["tmpfs", folder]
+        kind = [] if "remount" in options else ["-t", "tmpfs"]
+        subprocess.run(["mount", *kind, "-o", options, *where], check=True)
+        found = sweep(SMALL, store=Store(folder), progress=False, **AXES)
+        assert not found.mse.isnull().any()
+        states.append(found.fvu.values.ravel().tolist())
+        kept.append(sum(len(at) for at, _ in Store(folder).find(Store.keys(
+            [SMALL.from_json(e) for e in json.loads(sys.argv[2])], __import__("torch").device("cpu")
+        ))))
+    json.dump([said, states, kept], sys.stdout)
+"""
+
+
+def test_a_disk_that_is_full_then_read_only_then_good_again(tmp_path, expected, monkeypatch):
+    """A real, small file system."""
+    try:
+        can = subprocess.run(["unshare", "-rm", "mount", "-t", "tmpfs", "t", str(tmp_path)])
+    except FileNotFoundError:
+        pytest.skip("no unshare here")
+    if can.returncode:
+        pytest.skip("no right to mount here")
+    cells = [
+        replace(SMALL, repeat_frac=r, d_sae=h, seed=s)
+        for r in AXES["repeat_frac"] for h in AXES["d_sae"] for s in AXES["seed"]
+    ]  # fmt: skip
+    code = "import faithnb.training as t; t.MAX_INSTANCES = 6\n" + textwrap.dedent(FULL)
+    done = subprocess.run(
+        ["unshare", "-rm", sys.executable, "-c", code, str(tmp_path),
+         json.dumps([e.to_json() for e in cells])],
+        cwd=os.path.dirname(__file__), capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said, found, kept = json.loads(done.stdout)
+    for values in found:
+        np.testing.assert_allclose(values, expected.fvu.values.ravel(), rtol=0, atol=1e-6)
+    assert any("No space left on device" in s and "make room" in s for s in said)
+    assert any("Read-only file system" in s for s in said)
+    assert 0 < kept[0] == kept[1] < 48 == kept[2]
