@@ -143,14 +143,22 @@ def resampled_slopes(
     predictors: Float[np.ndarray, "cells k"],
     n: int = 400,
 ) -> Float[np.ndarray, "n_found k+1"]:
-    """Coefficients of :func:`logit_slopes` on ``n`` resamples of the seeds, where they exist.
+    """Coefficients of :func:`logit_slopes` on ``n`` resamples, where they exist.
 
-    Take quantiles of them, or of what is made of them, such as a ratio of slopes. Empty if they do
-    not exist in more than one resample of ten: what is left would be a selection.
+    Take quantiles of them, or of what is made of them, such as a ratio of slopes. A resample draws
+    seeds with replacement, fits them, and draws outcomes anew from that fit: with few seeds, which
+    may all agree, drawing seeds alone would pretend to know the slopes exactly. So the quantiles
+    are rather too far apart than too near. Empty if the coefficients do not exist in more than one
+    resample of ten: what is left would be a selection.
     """
     rng, n_seeds = np.random.default_rng(0), hit.shape[1]
-    resampled = [
-        logit_slopes(hit[:, rng.integers(n_seeds, size=n_seeds)], predictors) for _ in range(n)
-    ]
+    X = np.column_stack([np.ones(len(hit)), predictors])
+    resampled = []
+    for _ in range(n):
+        fit = logit_slopes(hit[:, rng.integers(n_seeds, size=n_seeds)], predictors)
+        if np.isfinite(fit).all():
+            again = rng.random(hit.shape) < expit(X @ fit)[:, None]
+            fit = logit_slopes(again, predictors)
+        resampled.append(fit)
     found = [fit for fit in resampled if np.isfinite(fit).all()]
     return np.array(found if len(found) >= 0.9 * n else [])

@@ -140,6 +140,15 @@ def test_logit_slopes_of_separated_cells_are_finite_and_point_the_right_way():
     assert 1 < found[1] < 1000
 
 
+def test_seeds_that_agree_do_not_make_the_slopes_certain():
+    a, b = np.meshgrid(np.linspace(0, 1, 6), np.linspace(0, 1, 6))
+    x = np.stack([a.ravel(), b.ravel()], axis=1)
+    hit = np.repeat((x.sum(1) > 1.01)[:, None], 3, axis=1)
+    found = resampled_slopes(hit, x, n=100)
+    low, high = np.quantile(found[:, 1] / found[:, 2], [0.025, 0.975])
+    assert low < 0.9 < 1.1 < high
+
+
 def test_logit_slopes_that_do_not_exist_are_nan():
     x = np.arange(8.0)[:, None]
     for hit in (np.zeros((8, 3), dtype=bool), np.ones((8, 3), dtype=bool)):
