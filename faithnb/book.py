@@ -31,6 +31,7 @@ from faithnb.claims import read_ledger, to_json
 from faithnb.experiment import PROFILES
 from faithnb.notebook import RECORD, default_records, handed_over
 from faithnb.store import default_folder
+from faithnb.vendor import NoParts, vendor
 
 ROOT = Path(__file__).parent.parent
 CACHE = default_folder() / "notebooks"
@@ -248,6 +249,7 @@ def stage(profile: str, build: Path) -> Path:
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(ROOT / name, src)
     shutil.copytree(ROOT / "book", src / "book")
+    _serve_what_pages_run(src)
     (src / "notebooks").mkdir()
     parameters = {"profile": profile, "interactive": False}
     seconds = {}
@@ -260,6 +262,18 @@ def stage(profile: str, build: Path) -> Path:
     (src / "book" / "freeze.txt").write_text(_freeze())
     (src / "book" / "run.md").write_text(_this_run(profile, seconds))
     return src
+
+
+def _serve_what_pages_run(src: Path) -> None:
+    """Formulas without a network; where the script for them cannot be had, from the public CDN."""
+    try:
+        wanted = vendor(src / "book" / "static", CACHE.parent)
+    except (NoParts, OSError) as error:
+        _say(f"Formulas will need a network to be shown: {error}.")
+        return
+    config = yaml.safe_load((src / "_config.yml").read_text())
+    config["sphinx"]["config"] |= wanted
+    (src / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True, sort_keys=False))
 
 
 def gather(notebook: NotebookNode, into: Path) -> None:

