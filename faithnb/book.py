@@ -335,7 +335,8 @@ def render(src: Path, build: Path) -> Path:
 
 
 def check(html: Path, src: Path) -> None:
-    """Every page is there, with as many pictures as its source asks for, and nothing unresolved.
+    """Every page is there, with as many pictures as its source asks for, nothing unresolved and no
+    warnings.
 
     Raises:
         BuildError: naming the pages and what they lack.
@@ -353,6 +354,8 @@ def check(html: Path, src: Path) -> None:
             wrong.append(f"{page}: {found} pictures where {expected} belong")
         if re.search(r"\{glue|\{numref|\{cite|pasted-missing|undefined label", article):
             wrong.append(f"{page}: a value or a reference was not filled in")
+        if 'class="output stderr' in article:
+            wrong.append(f"{page}: a cell prints warnings, which readers would see")
     if wrong:
         raise BuildError("the book is not complete:\n" + "\n".join(wrong))
 

@@ -406,7 +406,7 @@ def phase_maps(
 ) -> Figure:
     """Values in [0, 1] over ``repeat_frac`` × ``sparsity_coefficient``, a panel each.
 
-    Both axes are logarithmic from the second value on; the first may be 0. ``threshold`` is
+    Both axes are logarithmic, but for a first value that may be 0. ``threshold`` is
     ``(a, b_r, b_λ)`` of a + b_r log r + b_λ log λ = 0, drawn as a line.
     """
     fig = _figure(0.9 + 3.1 * len(panels), 3.4)
@@ -422,7 +422,8 @@ def phase_maps(
             axis.set_ticks([k + 0.5 for k in ticks], [f"{values[name][k]:.2g}" for k in ticks])
         if threshold and np.isfinite(threshold).all():
             a, b_r, b_lam = threshold
-            r = np.geomspace(values.repeat_frac[1].item(), values.repeat_frac[-1].item(), 50)
+            first = values.repeat_frac[values.repeat_frac > 0][0].item()
+            r = np.geomspace(first, values.repeat_frac[-1].item(), 50)
             lam = np.exp(-(a + b_r * np.log(r)) / b_lam)
             places = (_place(at, v) for at, v in ((values.repeat_frac, r),
                                                   (values.sparsity_coefficient, lam)))  # fmt: skip
@@ -465,7 +466,10 @@ def collapse(memorised: Mapping[str, xr.DataArray]) -> Figure:
     fig = _figure(1.0 + 3.4 * len(memorised), 3.2)
     axes = fig.subplots(1, len(memorised), sharey=True, squeeze=False)[0]
     for ax, (title, share) in zip(axes, memorised.items(), strict=True):
-        share = share.isel(repeat_frac=slice(1, None), sparsity_coefficient=slice(1, None))
+        share = share.sel(
+            repeat_frac=share.repeat_frac > 0,
+            sparsity_coefficient=share.sparsity_coefficient > 0,
+        )
         lam = share.sparsity_coefficient
         colours = LOADING(np.linspace(0.25, 1, lam.size))
         for colour, row in zip(colours, share.transpose("sparsity_coefficient", ...), strict=True):

@@ -114,15 +114,16 @@ def logit_slopes(
     Near a sharp threshold a line often separates the cells, and the maximum likelihood runs off to
     infinity. Firth (Biometrika 80, 27, 1993) adds half the logarithm of the information's
     determinant, which keeps it finite and takes away its leading bias; the score of cell i gains
-    h_i (1/2 − p_i), with h_i its leverage. NaN if there are no cells, or nothing or everything
-    hits.
+    h_i (1/2 − p_i), with h_i its leverage. NaN if there are no cells, nothing or everything hits,
+    or a predictor does not vary.
     """
     n, y = hit.shape[1], hit.sum(1)
     X = np.column_stack([np.ones(len(hit)), predictors])
     if not len(hit) or y.sum() in (0, n * len(hit)):
         return np.full(X.shape[1], np.nan)
     center, scale = X[:, 1:].mean(0), X[:, 1:].std(0)
-    scale[scale == 0] = 1.0
+    if (scale == 0).any():
+        return np.full(X.shape[1], np.nan)
     X[:, 1:] = (X[:, 1:] - center) / scale
     beta = np.zeros(X.shape[1])
     for _ in range(500):

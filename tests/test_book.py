@@ -160,6 +160,7 @@ def made_page(folder, article, source="# Title\n\n![x](y.svg)\n"):
         ("no picture", "0 pictures where 1 belong"),
         ('<img src="y"> {glue:text}`n`', "was not filled in"),
         ('<img src="y"> {numref}`fig`', "was not filled in"),
+        ('<img src="y"> <div class="output stderr highlight">', "prints warnings"),
     ],
 )
 def test_pages_are_checked_for_pictures_and_values(tmp_path, article, wrong):

@@ -48,6 +48,7 @@ DRAWN = {
     "widths": lambda: figures.widths([1, 2], np.ones((2, 3)), np.ones((2, 3))),
     "phase_maps": lambda: figures.phase_maps({"a": SCAN, "b": SCAN}, (10.0, 1.0, 1.5)),
     "collapse": lambda: figures.collapse({"a": SCAN}),
+    "collapse without zeros": lambda: figures.collapse({"a": SCAN[1:, 1:], "b": SCAN[1:2, 1:2]}),
     "blind_spots": lambda: figures.blind_spots(),
     "jacobians": lambda: figures.jacobians({"a": np.eye(3), "b": -np.ones((3, 3))}),
     "curves": lambda: figures.curves(
@@ -93,3 +94,10 @@ def test_selected_features_are_the_ones_one_would_choose():
     assert "datapoint feature" not in figures.selected_features(
         Transcoder.from_circuits(MADE["generalising"]), P
     )
+
+
+def test_every_cell_with_repeats_and_a_penalty_is_in_the_collapse():
+    fig = figures.collapse({"with zeros": SCAN, "without": SCAN[1:, 1:]})
+    for ax in fig.axes:
+        drawn = [line.get_xdata() for line in ax.lines]
+        np.testing.assert_allclose(drawn, [[0.001, 0.01], [0.01, 0.1]])

@@ -155,3 +155,5 @@ def test_logit_slopes_that_do_not_exist_are_nan():
         assert np.isnan(logit_slopes(hit, x)).all()
         assert len(resampled_slopes(hit, x, n=5)) == 0
     assert np.isnan(logit_slopes(np.zeros((0, 3), dtype=bool), x[:0])).all()
+    some = np.eye(8, 3, dtype=bool)
+    assert np.isnan(logit_slopes(some, np.concatenate([x, 0 * x], axis=1))).all()
