@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 import torch
 from jaxtyping import Float
-from scipy.optimize import linear_sum_assignment, nnls
 from torch import Tensor
 
 from faithnb.data import evaluation_sample
@@ -144,7 +144,7 @@ class CircuitMap:
         score = np.where(self.matches(), 1.0 + self.loading, 0.0)[:, : self.n_true]
         shares = []
         for one in score:
-            rows, columns = linear_sum_assignment(one, maximize=True)
+            rows, columns = scipy.optimize.linear_sum_assignment(one, maximize=True)
             shares.append((one[rows, columns] > 0).sum() / self.n_true)
         return np.array(shares)
 
@@ -184,12 +184,12 @@ def _code(L: np.ndarray, correlation: np.ndarray) -> tuple[np.ndarray, float]:
     Non-negative LASSO picks the atoms, non-negative least squares on these sets the amplitudes.
     Both are solved on the Cholesky factor L of the Gram matrix, G = L Lᵀ.
     """
-    picked = nnls(L.T, np.linalg.solve(L, correlation - SPARSITY))[0] > 0
+    picked = scipy.optimize.nnls(L.T, np.linalg.solve(L, correlation - SPARSITY))[0] > 0
     code = np.zeros(len(correlation))
     if picked.any():
         gram = (L @ L.T)[np.ix_(picked, picked)]
         small = np.linalg.cholesky(gram + RIDGE * np.eye(len(gram)))
-        code[picked] = nnls(small.T, np.linalg.solve(small, correlation[picked]))[0]
+        code[picked] = scipy.optimize.nnls(small.T, np.linalg.solve(small, correlation[picked]))[0]
     rest = 1 - 2 * code @ correlation + code @ (L @ (L.T @ code))
     return code, float(np.sqrt(max(rest, 0.0)))
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import scipy  # not its modules: they take a second to import, and come when first asked for
 from jaxtyping import Bool, Float
-from scipy.special import expit
-from scipy.stats import binomtest, bootstrap, mannwhitneyu
 
 
 def rate_interval(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's interval for a rate of k in n."""
-    interval = binomtest(k, n).proportion_ci(confidence, method="wilson")
+    interval = scipy.stats.binomtest(k, n).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
 
 
@@ -56,7 +55,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
     sample = np.asarray(values, dtype=float)
     if np.ptp(sample) == 0:
         return float(sample[0]), float(sample[0])
-    interval = bootstrap(
+    interval = scipy.stats.bootstrap(
         (sample,), np.mean, confidence_level=confidence, method="percentile", rng=0
     ).confidence_interval
     return float(interval.low), float(interval.high)
@@ -64,7 +63,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
 
 def cliffs_delta(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> float:
     """P(a > b) − P(a < b), in [−1, 1]: how far a random a lies above a random b."""
-    return float(2 * mannwhitneyu(a, b).statistic / (len(a) * len(b)) - 1)
+    return float(2 * scipy.stats.mannwhitneyu(a, b).statistic / (len(a) * len(b)) - 1)
 
 
 def delta_interval(
@@ -127,7 +126,7 @@ def logit_slopes(
     X[:, 1:] = (X[:, 1:] - center) / scale
     beta = np.zeros(X.shape[1])
     for _ in range(500):
-        p = expit(X @ beta)
+        p = scipy.special.expit(X @ beta)
         w = n * p * (1 - p)
         information = (X.T * w) @ X + 1e-9 * np.eye(len(beta))
         h = w * np.einsum("ij,jk,ik->i", X, np.linalg.inv(information), X)
@@ -158,7 +157,7 @@ def resampled_slopes(
     for _ in range(n):
         fit = logit_slopes(hit[:, rng.integers(n_seeds, size=n_seeds)], predictors)
         if np.isfinite(fit).all():
-            again = rng.random(hit.shape) < expit(X @ fit)[:, None]
+            again = rng.random(hit.shape) < scipy.special.expit(X @ fit)[:, None]
             fit = logit_slopes(again, predictors)
         resampled.append(fit)
     found = [fit for fit in resampled if np.isfinite(fit).all()]

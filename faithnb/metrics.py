@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, wraps
 from itertools import combinations
 from typing import Any, Literal
 
@@ -24,6 +24,13 @@ from torch.nn.functional import normalize as unit
 from faithnb.data import evaluation_sample, pad_points
 from faithnb.experiment import Experiment
 from faithnb.intervals import rate_interval
+from faithnb.objectives import (
+    diagonal_products,
+    gram,
+    overlaps,
+    squared_norm,
+    target_diagonal,
+)
 from faithnb.streams import Stream
 from faithnb.targets import Target
 from faithnb.transcoder import WEIGHTS, Transcoder
@@ -46,6 +53,33 @@ For the note's p they are the total memorizations 0.44 and 0.08.
 
 STATES = ("generalising", "pair", "datapoint", "other")
 """The states of :func:`state`; the two in the middle count as memorised."""
+
+
+class _Remembering(Transcoder):
+    """Keeps what it gave for the last inputs, as many metrics ask for the same one by one."""
+
+    def hidden_pre(self, x: Tensor) -> Tensor:
+        return self.remember(super().hidden_pre, x)
+
+    def remember(self, measure: Callable[..., Any], *inputs: Any) -> Any:
+        """``measure(*inputs)``, or what it gave if these very inputs were its last."""
+        memory = self.__dict__.setdefault("memory", {})
+        last = memory.get(measure.__name__)
+        if last is None or any(a is not b for a, b in zip(last[0], inputs, strict=True)):
+            last = memory[measure.__name__] = inputs, measure(*inputs)
+        return last[1]
+
+
+def _remembered(measure: Callable[..., Any]) -> Callable[..., Any]:
+    """Work out what several metrics need only once, where the transcoder remembers."""
+
+    @wraps(measure)
+    def ask(transcoder: Transcoder, *inputs: Any) -> Any:
+        if isinstance(transcoder, _Remembering):
+            return transcoder.remember(measure, transcoder, *inputs)
+        return measure(transcoder, *inputs)
+
+    return ask
 
 
 @torch.no_grad()
@@ -75,6 +109,7 @@ def explained_variance(transcoder: Transcoder, target: Target, x: Inputs) -> Per
     return 1 - fvu(transcoder, target, x)
 
 
+@_remembered
 @torch.no_grad()
 def contribution_sizes(transcoder: Transcoder, x: Inputs) -> Float[Tensor, "n_inst B d_sae"]:
     """h_i ‖w_dec,i‖, how much each feature writes."""
@@ -201,6 +236,7 @@ def active_at_point(transcoder: Transcoder, p: Point) -> PerInstance:
     return l0(transcoder, p[None])
 
 
+@_remembered
 @torch.no_grad()
 def jacobian_products(
     transcoder: Transcoder, target: Target, x: Inputs
@@ -212,15 +248,14 @@ def jacobian_products(
     J_M that of its units, and their products are sums of inner products of weights.
     """
     exact = _in_float64(transcoder)
-    W_enc, W_dec, x = exact.W_enc, exact.W_dec, x.to(exact.W_enc)
+    x = x.to(exact.W_enc)
     on, slope, ignored = exact.gate(x).double(), target.slope(x), target.ignored(x)
-    eye = torch.eye(target.d_in).to(x)
-    read, write = (unit.to(x) for unit in target.units or (eye, eye))
-    own = (on @ ((W_enc.mT @ W_enc) * (W_dec @ W_dec.mT)) * on).sum(-1)
-    mixed = (on @ ((W_enc.mT @ read.T) * (W_dec @ write.T)) * slope).sum(-1)
-    size = (slope @ ((read @ read.T) * (write @ write.T)) * slope).sum(-1)
+    own = ((on @ gram(exact)) * on).sum(-1)
+    mixed = ((on @ overlaps(exact, target)) * slope).sum(-1)
+    size = squared_norm(target, slope)
     if ignored.any():
-        of_T, of_M = on @ (W_enc.mT * W_dec) * ignored, slope @ (read * write) * ignored
+        of_T = on @ diagonal_products(exact) * ignored
+        of_M = target_diagonal(target, slope) * ignored
         own = own - of_T.square().sum(-1)
         mixed = mixed - (of_T * of_M).sum(-1)
         size = size - of_M.square().sum(-1)
@@ -448,17 +483,6 @@ POINT_METRICS: dict[str, tuple[Callable[[Transcoder, Target, Tensor], Tensor], s
     ),
 }
 """Columns of :func:`table` taken at each repeated point: ``f(transcoder, target, p)`` and unit."""
-
-
-class _Remembering(Transcoder):
-    """Keeps what the encoder gave for the last input, which many metrics ask for one by one."""
-
-    seen: tuple[Tensor, Tensor] | None = None
-
-    def hidden_pre(self, x: Tensor) -> Tensor:
-        if self.seen is None or self.seen[0] is not x:
-            self.seen = x, super().hidden_pre(x)
-        return self.seen[1]
 
 
 def table(

@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import json
 import os
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -46,7 +46,7 @@ class Run:
     scan_seeds: int = parameter(PROFILES["paper"].scan_seeds, Range(1, whole=True))
     """Seeds in each cell of a scan."""
     grid: int = parameter(PROFILES["paper"].grid, Range(2, whole=True))
-    """Cells along each axis of a scan."""
+    """Cells along each axis of a scan, and the most settings along any other axis."""
     first_seed: int = parameter(JUDGED_FROM, Range(0, whole=True))
     """The first seed; from 200 on for anything that judges a claim."""
     scheduler: str = parameter("here", Address())
@@ -80,6 +80,11 @@ class Run:
         if coarse:
             return {name: list(values[::-2][::-1]) for name, values in above.items()}
         return {name: [0.0, *values] for name, values in above.items()}
+
+    def some(self, values: Sequence[float]) -> list[float]:
+        """At most ``grid`` of these settings, evenly spread from the first to the last."""
+        picked = np.linspace(0, len(values) - 1, min(self.grid, len(values))).round().astype(int)
+        return [values[k] for k in picked]
 
 
 def read_parameters(

@@ -51,6 +51,12 @@ def diagonal_products(transcoder: Transcoder) -> Float[Tensor, "n_inst d_sae d_i
     return transcoder.W_enc.mT * transcoder.W_dec
 
 
+def gram(transcoder: Transcoder) -> Float[Tensor, "n_inst d_sae d_sae"]:
+    """(e_i · e_j)(d_i · d_j): the inner product of what features i and j, when on, add to the
+    Jacobian; G_d ∘ G_e with the Gram matrices G_d = W_dec W_decᵀ and G_e = W_encᵀ W_enc."""
+    return (transcoder.W_enc.mT @ transcoder.W_enc) * (transcoder.W_dec @ transcoder.W_dec.mT)
+
+
 def overlaps(transcoder: Transcoder, target: Target) -> Float[Tensor, "n_inst d_sae d_hidden"]:
     """(e_i · read_k)(d_i · write_k): the inner product of what feature i and the target's unit k,
     when on, add to the Jacobian."""
@@ -108,13 +114,12 @@ def jacobian_exact(
 ) -> PerInstance:
     """Σ_b ω_b ‖J_T(x_b) − J_M(x_b)‖_F², without sampling and without building a Jacobian.
 
-    ‖J_T − J_M‖² = Dᵀ(G_d ∘ G_e)D − 2 Σ_i D_i d_iᵀ J_M e_i + ‖J_M‖², with the Gram matrices
-    G_d = W_dec W_decᵀ, G_e = W_encᵀ W_enc. ``slope`` is that of the target's units. In float32 the
-    three parts cancel when the Jacobians agree: a loss, not a metric.
+    ‖J_T − J_M‖² = Dᵀ(G_d ∘ G_e)D − 2 Σ_i D_i d_iᵀ J_M e_i + ‖J_M‖², G_d ∘ G_e as in :func:`gram`.
+    ``slope`` is that of the target's units. In float32 the three parts cancel when the Jacobians
+    agree: a loss, not a metric.
     """
-    gram = (transcoder.W_dec @ transcoder.W_dec.mT) * (transcoder.W_enc.mT @ transcoder.W_enc)
     distance = (
-        ((gate @ gram) * gate).sum(-1)
+        ((gate @ gram(transcoder)) * gate).sum(-1)
         - 2 * ((gate @ overlaps(transcoder, target)) * slope).sum(-1)
         + squared_norm(target, slope)
     )

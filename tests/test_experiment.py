@@ -192,3 +192,10 @@ def test_profiles_set_size_and_nothing_else():
     assert {f.name for f in dataclasses.fields(PROFILES["paper"])} == {
         "n_seeds", "scan_seeds", "grid", "steps"
     }  # fmt: skip
+
+
+def test_a_small_run_tries_fewer_settings_and_still_the_first_and_the_last():
+    values = [0.01, 0.03, 0.1, 0.3]
+    assert Run(grid=2).some(values) == [0.01, 0.3]
+    assert Run(grid=3).some(values) == [0.01, 0.1, 0.3]
+    assert Run(grid=10).some(values) == values
