@@ -173,7 +173,10 @@ def verdict(claim: Claim, evidence: Sequence[Evidence]) -> str:
 
 def caveats(evidence: Sequence[Evidence], first_seed: int) -> list[str]:
     """What a reader must know of a verdict: too few seeds, or seeds that chose the settings."""
-    judged = [e for e in evidence if e.outcome != "shown" and e.interval is not None]
+    judged = [
+        e for e in evidence
+        if e.outcome == "missing" or (e.outcome != "shown" and e.interval is not None)
+    ]  # fmt: skip
     found = ["too few seeds"] if any(e.n < ENOUGH for e in judged) else []
     return found + (["seeds that chose settings or rules"] if first_seed < JUDGED_FROM else [])
 

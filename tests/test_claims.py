@@ -126,6 +126,7 @@ def test_each_claim_is_recorded_in_exactly_one_notebook_and_no_verdict_is_typed_
 
 def test_caveats():
     assert claims.caveats(evidence("yes", n=3), 200) == ["too few seeds"]
+    assert claims.caveats(evidence("missing", n=0), 200) == ["too few seeds"]
     assert claims.caveats(evidence("yes"), 200) == []
     assert claims.caveats(evidence("yes"), 199) == ["seeds that chose settings or rules"]
 
