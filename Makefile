@@ -53,6 +53,7 @@ $(VENV)/book.installed: requirements.txt pyproject.toml
 	  if grep -q -i 'no space left' $$log; then say "The disk is full. Make room (about 3 GB, 8 GB with torch for NVIDIA cards) and call make again."; fi; \
 	  say "pip could not install the requirements (its last words are above). Is the network reachable? Arguments for a proxy, a mirror or another index go into PIP_ARGS=…"; \
 	fi; \
+	$(RUN) -m faithnb.vendor; \
 	touch $@
 
 $(VENV)/test.installed: $(VENV)/book.installed

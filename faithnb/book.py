@@ -70,7 +70,9 @@ def code_key(notebook: NotebookNode, parameters: Mapping[str, Any]) -> str:
     for cell in notebook.cells:
         if cell.cell_type == "code":
             digest.update(cell.source.encode() + b"\0")
-    files = [*sorted((ROOT / "faithnb").glob("*.py")), ROOT / "requirements.txt"]
+    package = ROOT / "faithnb"
+    files = [*sorted(package.glob("*.py")), *sorted((package / "page").glob("*"))]
+    files.append(ROOT / "requirements.txt")
     if any("benchmarks" in cell.source for cell in notebook.cells if cell.cell_type == "code"):
         files += sorted((ROOT / "tests" / "benchmarks").glob("*.py"))
         files += (ROOT / "book" / "static").glob("gpu.json")
@@ -234,6 +236,8 @@ def merge(source: NotebookNode, executed: NotebookNode) -> NotebookNode:
         cells.append(cell)
     source.cells = cells
     source.metadata["seconds"] = executed.metadata.papermill.duration
+    if "widgets" in executed.metadata:
+        source.metadata["widgets"] = executed.metadata.widgets
     return source
 
 
@@ -265,11 +269,12 @@ def stage(profile: str, build: Path) -> Path:
 
 
 def _serve_what_pages_run(src: Path) -> None:
-    """Formulas without a network; where the script for them cannot be had, from the public CDN."""
+    """Formulas and widgets without a network; where their scripts cannot be had, from the public
+    CDN."""
     try:
-        wanted = vendor(src / "book" / "static", CACHE.parent)
+        wanted = vendor(src / "book" / "static")
     except (NoParts, OSError) as error:
-        _say(f"Formulas will need a network to be shown: {error}.")
+        _say(f"Pages will need a network for formulas and widgets: {error}.")
         return
     config = yaml.safe_load((src / "_config.yml").read_text())
     config["sphinx"]["config"] |= wanted

@@ -1,130 +1,322 @@
-"""Widgets: train one transcoder live and see its figures again."""
+"""Widgets that compute in the page itself, and with torch where there is a kernel."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import base64
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
-import ipywidgets as widgets
-from IPython.display import display
+import anywidget
+import numpy as np
+import torch
+import traitlets
+import xarray as xr
+from ipywidgets import GridBox, Layout
+from jaxtyping import Float
+from torch import Tensor
 
-from faithnb import figures
-from faithnb.circuits import CircuitMap
-from faithnb.data import evaluation_sample, pad_points
+from faithnb.data import pad_points
 from faithnb.experiment import Experiment, ParameterError
+from faithnb.scripts import STYLE, script
+from faithnb.store import Store
 from faithnb.training import Trained, train
-
-CHOICES: dict[str, Sequence[str]] = {
-    "sparsity_penalty": ("tanh", "l1", "none"),
-    "jacobian_matching": ("none", "plain", "smoothed", "finite"),
-    "kink": ("zero", "masked", "one"),
-}
-SLIDERS: dict[str, dict[str, Any]] = {
-    "density": {"min": 0.02, "max": 1.0, "step": 0.02},
-    "repeat_frac": {"min": 0.0, "max": 0.5, "step": 0.01},
-    "sparsity_coefficient": {"min": 0.0, "max": 0.5, "step": 0.01},
-    "tanh_scale": {"min": 0.5, "max": 16.0, "step": 0.5},
-    "jacobian_coefficient": {"min": 0.0, "max": 1.0, "step": 0.01},
-}
-WHOLE: dict[str, dict[str, int]] = {
-    "d_sae": {"min": 4, "max": 256, "step": 4},
-    "steps": {"min": 100, "max": 12000, "step": 100},
-    "seed": {"min": 0, "max": 999, "step": 1},
-}
+from faithnb.transcoder import Transcoder
 
 
-class Explorer(widgets.VBox):
-    """Sliders for an experiment, a button that trains it, and its figures.
+def _slider(name: str, label: str, low: float, high: float, step: float, live: bool = True) -> Any:
+    return {"name": name, "label": label, "min": low, "max": high, "step": step, "live": live}
 
-    Attributes:
-        trained: the last result, ``None`` before the first.
+
+def _choice(name: str, label: str, *choices: str) -> Any:
+    return {"name": name, "label": label, "choices": choices, "live": True}
+
+
+KNOBS: list[dict[str, Any]] = [
+    {
+        "group": "Data",
+        "knobs": [
+            _slider("density", "density", 0.02, 1, 0.02),
+            _slider("repeat_frac", "repeats of p", 0, 0.5, 0.01),
+        ],
+    },
+    {
+        "group": "Sparsity",
+        "knobs": [
+            _choice("sparsity_penalty", "penalty", "tanh", "l1", "none"),
+            _slider("sparsity_coefficient", "weight λ", 0, 0.5, 0.01),
+            _slider("tanh_scale", "tanh scale s", 0.5, 16, 0.5),
+        ],
+    },
+    {
+        "group": "Jacobian matching",
+        "knobs": [
+            _choice("jacobian_matching", "form", "none", "plain", "smoothed", "finite"),
+            _slider("jacobian_coefficient", "weight μ", 0, 1, 0.005),
+            _choice("kink", "derivative at 0", "zero", "masked", "one"),
+        ],
+    },
+    {
+        "group": "Training (a change begins anew)",
+        "knobs": [
+            _slider("d_in", "coordinates", 4, 32, 1, live=False),
+            _slider("d_sae", "features", 4, 128, 4, live=False),
+            _slider("batch_size", "batch size", 32, 512, 32, live=False),
+            _slider("steps", "steps", 100, 6000, 100, live=False),
+            _slider("seed", "seed", 0, 999, 1, live=False),
+        ],
+    },
+]
+"""What a reader may turn; ``live`` knobs also in the middle of a training."""
+
+STORIES: list[dict[str, Any]] = [
+    {
+        "name": "no repeats",
+        "about": "Without repeats: one feature for each sign of each coordinate, as in the layer.",
+        "fields": {"repeat_frac": 0.0, "jacobian_matching": "none"},
+    },
+    {
+        "name": "10 % repeats",
+        "about": "One input in ten is p: a feature for p appears that the layer does not have.",
+        "fields": {"repeat_frac": 0.1, "jacobian_matching": "none"},
+    },
+    {
+        "name": "10 % repeats, Jacobians matched",
+        "about": "The same data, with smoothed Jacobians matched: no feature for p.",
+        "fields": {
+            "repeat_frac": 0.1, "jacobian_matching": "smoothed", "jacobian_coefficient": 0.1,
+            "kink": "zero",
+        },
+    },
+    {
+        "name": "derivative at 0 read as 0",
+        "about": "No repeats. Plain matching asks for slope 0 wherever a coordinate is 0, where "
+        "the layer has none: error and density pay for it.",
+        "fields": {
+            "repeat_frac": 0.0, "jacobian_matching": "plain", "jacobian_coefficient": 0.1,
+            "kink": "zero",
+        },
+    },
+    {
+        "name": "small",
+        "about": "Eight coordinates and 32 features: the memorising story in a second.",
+        "fields": {
+            "d_in": 8, "d_sae": 32, "batch_size": 128, "steps": 1500, "repeat_frac": 0.1,
+            "jacobian_matching": "none",
+        },
+    },
+]  # fmt: skip
+
+LEARNED = ("W_enc", "b_enc", "W_dec")
+"""What a page needs of a transcoder, in this order."""
+
+ONLY_HERE: dict[str, Any] = {
+    "target": "abs", "sampling": "exact", "activation": "relu", "point_variation": "none",
+    "jacobian_estimator": "sampled", "probe": "rademacher", "matching_at": "all",
+    "contribution_coefficient": 0.0,
+}  # fmt: skip
+"""The values of fields that the page's own training knows; torch knows all."""
+
+
+class Explorer(anywidget.AnyWidget):
+    """Knobs for an experiment and a training to watch, with or without a kernel.
+
+    The page trains by itself, from the same random numbers to the same weights as
+    :func:`faithnb.train`. Where a kernel listens, a further button trains with torch.
+
+    Args:
+        experiment: where the knobs stand at first.
+
+    Raises:
+        ParameterError: if the page cannot train this kind of experiment.
     """
 
+    _esm = script("explorer.js")
+    _css = STYLE
+
+    fields: Any = traitlets.Dict().tag(sync=True)
+    start: Any = traitlets.Dict().tag(sync=True)
+    knobs: Any = traitlets.List(KNOBS).tag(sync=True)
+    presets: Any = traitlets.List(STORIES).tag(sync=True)
+
     def __init__(self, experiment: Experiment):
-        self.base = experiment
+        _refuse_what_a_page_cannot_train(experiment)
+        fields = asdict(experiment)
+        super().__init__(fields=fields, start=fields)
         self.trained: Trained | None = None
-        style = {"style": {"description_width": "11em"}, "layout": {"width": "26em"}}
-        self.controls: dict[str, widgets.Widget] = {}
-        for name, options in SLIDERS.items():
-            self.controls[name] = widgets.FloatSlider(
-                description=name,
-                readout_format=".2f",
-                **_fitting(options, experiment, name),
-                **style,
-            )
-        for name, whole in WHOLE.items():
-            self.controls[name] = widgets.IntSlider(
-                description=name, **_fitting(whole, experiment, name), **style
-            )
-        for name, choices in CHOICES.items():
-            self.controls[name] = widgets.Dropdown(
-                description=name, options=choices, value=getattr(experiment, name), **style
-            )
-        self.button = widgets.Button(description="train", button_style="primary", icon="play")
-        self.button.on_click(lambda _: self.run())
-        self.message = widgets.HTML("Choose, then train. It takes a few seconds.")
-        self.output, self.pictures = widgets.Output(), widgets.Output()
-        grid = widgets.GridBox(
-            list(self.controls.values()),
-            layout={"grid_template_columns": "repeat(auto-fit, minmax(27em, 1fr))"},
-        )
-        super().__init__(
-            [grid, widgets.HBox([self.button, self.message]), self.output, self.pictures]
-        )
+        """The last result of torch, ``None`` before the first."""
+        self.on_msg(lambda _, message, __: self._answer(message))
 
     @property
     def experiment(self) -> Experiment:
-        """What the sliders describe.
+        """What the knobs describe.
 
         Raises:
             ParameterError: if the choices make no sense together.
         """
-        return replace(self.base, **{name: c.value for name, c in self.controls.items()})
+        return Experiment(**self.fields)
 
-    def run(self) -> None:
-        """Train the experiment and draw its figures; a bad choice is said, not raised."""
-        try:
-            experiment = self.experiment
-        except ParameterError as error:
-            self.message.value = f"<b>{error}</b>"
-            return
-        self.button.disabled = True
-        try:
-            self.output.clear_output()
-            with self.output:
-                self.trained = train(experiment)
-            self.output.clear_output()
-            self._draw(experiment, self.trained)
-        finally:
-            self.button.disabled = False
+    def run(self) -> Trained:
+        """Train what the knobs describe with torch, keep it as ``trained`` and show it.
 
-    def _draw(self, experiment: Experiment, trained: Trained) -> None:
-        measured = trained.metrics().isel(inst=0)
-        transcoder, target = trained.transcoder, experiment.make_target()
-        points = list(pad_points(experiment.points, experiment.d_in))
-        summary = f"FVU {measured.fvu:.4f}, L0 {measured.l0:.2f}"
-        drawn = [figures.history(trained.history)]
-        x = evaluation_sample(experiment.d_in, experiment.density)
-        drawn.append(figures.circuit_map(CircuitMap.of(transcoder, target, x, points)))
-        if len(points) == 1:
-            summary += f", memorization {measured.memorization:.3f}: <b>{measured.state.item()}</b>"
-            chosen = figures.selected_features(transcoder, points[0])
-            drawn.append(figures.feature_weights(transcoder, chosen))
-            drawn.append(figures.portrait(transcoder, points[0], "at p"))
-        self.message.value = summary
-        self.pictures.clear_output(wait=True)
-        with self.pictures:
-            display(*drawn)
+        Raises:
+            ParameterError: if the choices make no sense together.
+        """
+        self.trained = train(self.experiment, progress=False)
+        history = self.trained.history.isel(inst=0)
+        steps = history.step.values.tolist()
+        terms = {str(name): history[name].values.tolist() for name in history.data_vars}
+        transcoder = self.trained.transcoder
+        self.send({"trained": {
+            "weights": [getattr(transcoder, name)[0].flatten().tolist() for name in LEARNED],
+            "history": [
+                {"step": step, **{name: values[k] for name, values in terms.items()}}
+                for k, step in enumerate(steps)
+            ],
+        }})  # fmt: skip
+        return self.trained
+
+    def _answer(self, message: Mapping[str, Any]) -> None:
+        """To a page: whether a kernel is there, or a training with torch."""
+        if "asks" in message:
+            self.send({"kernel": True})
+        elif "train" in message:
+            try:
+                self.run()
+            except ParameterError as error:
+                self.send({"refused": str(error)})
 
 
-def _fitting(options: dict[str, Any], experiment: Experiment, name: str) -> dict[str, Any]:
-    """The slider's options, its range widened to hold the experiment's value."""
-    value = getattr(experiment, name)
-    low, high = min(options["min"], value), max(options["max"], value)
-    return {**options, "min": low, "max": high, "value": value}
+class Mechanism(anywidget.AnyWidget):
+    """Transcoders side by side under one input to move: what contributes, and the Jacobian there.
+
+    Args:
+        transcoders: by title; the first instance of each is shown.
+        p: the point to start from; its coordinates that are not 0 can be moved.
+    """
+
+    _esm = script("mechanism.js")
+    _css = STYLE
+
+    transcoders: Any = traitlets.List().tag(sync=True)
+    p: Any = traitlets.List().tag(sync=True)
+
+    def __init__(self, transcoders: Mapping[str, Transcoder], p: Float[Tensor, "d_in"]):
+        shown = [
+            {"name": name, "d": t.d_in, "H": t.d_sae} | {
+                weight: [round(v, 5) for v in getattr(t, weight)[0].flatten().tolist()]
+                for weight in LEARNED
+            }
+            for name, t in transcoders.items()
+        ]  # fmt: skip
+        super().__init__(transcoders=shown, p=p.tolist())
+
+
+class PhaseDiagram(anywidget.AnyWidget):
+    """A scan that the page trains itself, cell by cell, in as many workers as there are cores.
+
+    Args:
+        experiment: all that neither the axes nor the panels change.
+        panels: fields that a panel changes, by its title.
+        **axes: ``repeat_frac`` and ``sparsity_coefficient``, the values of each.
+    """
+
+    _esm = script("diagram.js")
+    _css = STYLE
+
+    experiment: Any = traitlets.Dict().tag(sync=True)
+    panels: Any = traitlets.List().tag(sync=True)
+    repeat_frac: Any = traitlets.List().tag(sync=True)
+    sparsity_coefficient: Any = traitlets.List().tag(sync=True)
+
+    def __init__(
+        self, experiment: Experiment, panels: Mapping[str, Mapping[str, Any]], **axes: Any
+    ):
+        for fields in panels.values():
+            _refuse_what_a_page_cannot_train(replace(experiment, **fields))
+        super().__init__(
+            experiment=asdict(experiment),
+            panels=[{"name": name, "fields": dict(fields)} for name, fields in panels.items()],
+            **{name: list(map(float, values)) for name, values in axes.items()},
+        )
+
+
+class Atlas(anywidget.AnyWidget):
+    """Scans to look up: in each cell the states over seeds, and the transcoder of the first seed.
+
+    Args:
+        scans: by title, from :func:`faithnb.sweep` over ``repeat_frac``,
+            ``sparsity_coefficient`` and ``seed``.
+        store: where the transcoders are looked for; those that are not there are trained.
+        progress: show a bar while they are.
+    """
+
+    _esm = script("atlas.js")
+    _css = STYLE
+
+    MEASURES = ("memorization", "fvu", "l0", "jacobian_error", "off_diagonal_norm")
+
+    scans: Any = traitlets.List().tag(sync=True)
+    weights: Any = traitlets.Unicode().tag(sync=True)
+    p: Any = traitlets.List().tag(sync=True)
+
+    def __init__(
+        self, scans: Mapping[str, xr.Dataset], store: Store | None = None, progress: bool = True
+    ):
+        shown: list[dict[str, Any]] = []
+        packs: list[np.ndarray] = []
+        for name, scan in scans.items():
+            scan = scan.transpose("sparsity_coefficient", "repeat_frac", "seed")
+            base = Experiment.from_json(scan.attrs["experiment"])
+            cells = [
+                replace(base, sparsity_coefficient=c, repeat_frac=r, seed=int(scan.seed[0]))
+                for c in scan.sparsity_coefficient.values.tolist()
+                for r in scan.repeat_frac.values.tolist()
+            ]
+            t = train(cells, store=store, progress=progress).transcoder
+            weights = torch.cat([w.flatten(1) for w in (t.W_enc, t.b_enc, t.W_dec)], 1).numpy()
+            scales = np.abs(weights).max(1)
+            packs.append((weights / scales[:, None] * 32767).round().astype("<i2"))
+            shown.append({
+                "name": name, "d": t.d_in, "H": t.d_sae, "density": base.density,
+                "first": sum(map(len, packs[:-1])),
+                "scales": scales.reshape(scan.state.shape[:2]).tolist(),
+                "states": scan.state.values.tolist(),
+                "measures": {m: _rounded(scan[m].values) for m in self.MEASURES},
+                "repeat_frac": scan.repeat_frac.values.tolist(),
+                "sparsity_coefficient": scan.sparsity_coefficient.values.tolist(),
+                "seeds": scan.seed.values.tolist(),
+            })  # fmt: skip
+        packed = base64.b64encode(zlib.compress(b"".join(pack.tobytes() for pack in packs), 9))
+        point = pad_points(base.points, base.d_in)[0].tolist()
+        super().__init__(scans=shown, weights=packed.decode(), p=point)
+
+
+def _rounded(values: np.ndarray) -> list[Any]:
+    """Nested lists of numbers; ``None`` for what is not one, which JSON has no word for."""
+    return np.where(np.isfinite(values), values.round(4), np.array(None)).tolist()
+
+
+def _refuse_what_a_page_cannot_train(experiment: Experiment) -> None:
+    for name, known in ONLY_HERE.items():
+        if (value := getattr(experiment, name)) != known:
+            raise ParameterError(
+                f"{name} = {value!r} is not allowed: a page trains {name} = {known!r} only; "
+                "use faithnb.train."
+            )
 
 
 def explore(experiment: Experiment) -> Explorer:
-    """Sliders for the experiment just read: change it, train it live, see its figures."""
-    return Explorer(experiment)
+    """The experiment in a widget: change it, train it, watch it. What a page cannot train is taken
+    as the page can, starting from the fields that it knows."""
+    return Explorer(replace(experiment, **ONLY_HERE))
+
+
+def compare(*experiments: Experiment) -> GridBox:
+    """Explorers side by side, below each other where there is no room."""
+    columns = "repeat(auto-fit, minmax(min(22rem, 100%), 1fr))"
+    return GridBox(
+        [explore(e) for e in experiments],
+        layout=Layout(grid_template_columns=columns, grid_gap="0.6rem"),
+    )

@@ -36,6 +36,10 @@ BLUE, ORANGE, RED, GREEN, GREY, INK = (
 STATE_COLOURS = dict(zip(STATES, (BLUE, ORANGE, RED, GREY), strict=True))
 """The same colour for the same state everywhere."""
 
+TERM_COLOURS = {"loss": INK, "reconstruction": BLUE, "sparsity": ORANGE, "jacobian": GREEN,
+                "contribution": GREY}  # fmt: skip
+"""And for the terms of the loss."""
+
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#8C3A00", RED, "#FBFBFB", BLUE, "#00344F"])
 LOADING = LinearSegmentedColormap.from_list("loading", ["#FBFBFB", "#7DB8DA", BLUE, "#00344F"])
 SHARE = LinearSegmentedColormap.from_list("share", ["#FBFBFB", "#F6D58E", ORANGE, RED, "#6B2B00"])
@@ -272,9 +276,7 @@ def history(history: xr.Dataset) -> Figure:
     """The terms of the loss over training, mean over instances with their range."""
     fig = _figure(6.4, 3.0)
     ax = fig.subplots()
-    colours = {"loss": INK, "reconstruction": BLUE, "sparsity": ORANGE, "jacobian": GREEN,
-               "contribution": GREY}  # fmt: skip
-    for name, colour in colours.items():
+    for name, colour in TERM_COLOURS.items():
         term = history[name]
         if (term > 0).any():
             ax.plot(history.step, term.mean("inst"), color=colour, label=name)

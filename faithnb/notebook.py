@@ -53,7 +53,7 @@ class Run:
     """``"here"`` trains sweeps in this process, ``"local"`` in a worker process for each core, and
     an address like ``"tcp://host:8786"`` on the cluster of a Dask scheduler."""
     interactive: bool = parameter(False, YesNo())
-    """Whether to show progress bars and widgets."""
+    """Whether to show progress bars."""
 
     @property
     def seeds(self) -> range:

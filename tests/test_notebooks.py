@@ -20,7 +20,7 @@ OTHER = {
     "first_seed": 7, "steps": 60, "d_in": 8, "d_sae": 24, "density": 0.2, "repeat_frac": 0.2,
     "sparsity_coefficient": 0.05, "tanh_scale": 2.0, "jacobian_matching": "smoothed",
     "jacobian_coefficient": 0.05, "kink": "masked", "batch_size": 64, "learning_rate": 1e-3,
-    "scheduler": "local", "target": "superposed",
+    "scheduler": "local", "target": "superposed", "sparsity_penalty": "l1", "seed": 7,
 }  # fmt: skip
 """Another value for every parameter of a notebook (the last can have only this one)."""
 

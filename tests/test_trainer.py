@@ -3,21 +3,19 @@
 import base64
 import dataclasses
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from faithnb import Experiment, Transcoder, train
-from faithnb import book as package
+from faithnb.scripts import script
 from faithnb.streams import Stream
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None
 )
-SOURCE = Path(package.__file__).with_name("trainer.js").read_text()
-MODULE = "data:text/javascript;base64," + base64.b64encode(SOURCE.encode()).decode()
+MODULE = "data:text/javascript;base64," + base64.b64encode(script("trainer.js").encode()).decode()
 SMALL = Experiment(
     d_in=6, d_sae=16, batch_size=64, density=0.3, repeat_frac=0.1, steps=200, seed=2**40 + 7,
     learning_rate=1e-2, dtype="float64",

@@ -1,0 +1,206 @@
+// Train it yourself: knobs, a training in a worker, and what becomes of p.
+
+import { card, html, losses, map, matrix, meter } from "./drawing.js";
+import { support } from "./measures.js";
+import { startWorker } from "./start.js";
+
+const RATES = { "as fast as it goes": Infinity, "1,000 steps a second": 1000, "200 steps a second": 200, "50 steps a second": 50 };
+
+export default {
+  render({ model, el }) {
+    const view = new Explorer(model);
+    el.replaceChildren(view.element);
+    return () => view.worker.terminate();
+  },
+};
+
+class Explorer {
+  constructor(model) {
+    this.model = model;
+    this.history = [];
+    this.running = false;
+    this.knobs = new Map();
+    this.worker = startWorker();
+    this.worker.onmessage = ({ data }) => (data.error ? this.say(data.error) : this.show(data));
+    this.worker.onerror = ({ message }) => this.say(`The training stopped: ${message}.`);
+    this.status = html("p", { class: "fn-status", role: "status" });
+    this.numbers = html("p", { class: "fn-numbers" });
+    this.meter = meter();
+    this.loss = card("Terms of the loss");
+    this.jacobian = card("Jacobian at p, of what contributes there");
+    this.map = card("Which circuit each feature is", true);
+    this.element = html("section", { class: "faithnb", "aria-label": "Train a transcoder in this page" },
+      this.presets(), this.controls(), this.buttons(), this.status,
+      html("div", { class: "fn-result" }, this.meter.element, this.numbers),
+      html("div", { class: "fn-cards" }, this.loss.element, this.jacobian.element, this.map.element));
+    this.put(model.get("fields"));
+    model.on("change:fields", () => {
+      if (model.get("fields") !== this.settled) this.put(model.get("fields"));
+    });
+    model.on("msg:custom", (message) => this.answered(message));
+    model.send({ asks: "whether a kernel is there" });
+  }
+
+  presets() {
+    const buttons = this.model.get("presets").map(({ name, about, fields }) =>
+      html("button", {
+        type: "button", title: about,
+        onclick: () => {
+          this.put({ ...this.model.get("start"), ...fields });
+          this.say(about);
+          this.run();
+        },
+      }, name));
+    return html("div", { class: "fn-presets", role: "group", "aria-label": "Stories" }, ...buttons);
+  }
+
+  controls() {
+    const groups = this.model.get("knobs").map(({ group, knobs }) =>
+      html("fieldset", {}, html("legend", {}, group), ...knobs.map((knob) => this.knob(knob))));
+    return html("form", { class: "fn-knobs", onsubmit: () => false }, ...groups);
+  }
+
+  knob({ name, label, choices, min, max, step, live }) {
+    const output = html("output");
+    const input = choices
+      ? html("select", { name }, ...choices.map((choice) => html("option", { value: choice }, choice)))
+      : html("input", { name, type: "range", min, max, step });
+    const read = () => (choices ? input.value : Number(input.value));
+    input.oninput = () => {
+      if (!choices) output.textContent = input.value;
+      this.changed(name, read(), live);
+    };
+    this.knobs.set(name, {
+      put: (value) => {
+        if (!choices) {
+          input.min = Math.min(min, value);
+          input.max = Math.max(max, value);
+        }
+        input.value = value;
+        output.textContent = choices ? "" : input.value;
+      },
+      allow: (yes) => (input.disabled = !yes),
+    });
+    return html("label", { title: name }, html("span", {}, label), input, output);
+  }
+
+  buttons() {
+    const button = (name, onclick, attributes = {}) => html("button", { type: "button", onclick, ...attributes }, name);
+    this.train = button("train", () => (this.running ? this.pause() : this.run()), { class: "fn-primary" });
+    this.rate = html("select", { "aria-label": "speed", onchange: () => this.running && this.run() },
+      ...Object.keys(RATES).map((name) => html("option", {}, name)));
+    this.torch = button("train with torch", () => this.withTorch(), { hidden: true, title: "in the kernel; the result is this widget's .trained" });
+    this.yaml = html("a", { class: "fn-link", download: "parameters.yaml", title: "for papermill -f parameters.yaml" }, "parameters as YAML");
+    return html("div", { class: "fn-buttons" }, this.train,
+      button("one step", () => this.steps(1)), button("50 steps", () => this.steps(50)),
+      button("reset", () => this.put(this.fields)), this.rate, this.torch, this.yaml);
+  }
+
+  /** Take over fields and start from the beginning. */
+  put(fields) {
+    this.fields = { ...fields };
+    for (const [name, knob] of this.knobs) knob.put(this.fields[name]);
+    this.restart();
+  }
+
+  restart() {
+    this.history = [];
+    this.settle();
+    this.working(false);
+    this.worker.postMessage({ make: this.settled });
+  }
+
+  /** One knob: what training can take over goes on, anything else begins anew. */
+  changed(name, value, live) {
+    this.fields[name] = value;
+    if (live) {
+      this.settle();
+      this.worker.postMessage({ set: this.settled });
+    } else {
+      this.restart();
+    }
+  }
+
+  /** The fields as an experiment that makes sense: nothing is set that has no effect. */
+  settle() {
+    const matching = this.fields.jacobian_matching;
+    const settled = { ...this.fields };
+    if (matching === "none") settled.jacobian_coefficient = 0;
+    if (matching === "finite") settled.kink = "zero";
+    this.knobs.get("jacobian_coefficient").allow(matching !== "none");
+    this.knobs.get("kink").allow(matching === "plain" || matching === "smoothed");
+    this.knobs.get("tanh_scale").allow(this.fields.sparsity_penalty === "tanh");
+    this.settled = settled;
+    this.model.set("fields", settled);
+    this.model.save_changes();
+    const lines = [...this.knobs.keys()].map((name) => `${name}: ${JSON.stringify(settled[name])}\n`);
+    this.yaml.href = `data:text/yaml;charset=utf-8,${encodeURIComponent(lines.join(""))}`;
+  }
+
+  run() {
+    if (this.finished) this.restart();
+    this.working(true);
+    this.worker.postMessage({ run: RATES[this.rate.value] });
+  }
+
+  pause() {
+    this.working(false);
+    this.worker.postMessage({ pause: true });
+  }
+
+  steps(n) {
+    if (this.finished) this.restart();
+    this.working(false);
+    this.worker.postMessage({ steps: n });
+  }
+
+  working(yes) {
+    this.running = yes;
+    this.finished = false;
+    this.train.textContent = yes ? "pause" : "train";
+  }
+
+  say(words) {
+    this.status.textContent = words;
+    this.working(false);
+  }
+
+  /** What the worker, or the kernel, sees of a training. */
+  show(found) {
+    this.history.push(...found.history);
+    losses(this.loss.show, this.history, this.settled.steps);
+    map(this.map.show, found.map);
+    this.meter.show(found);
+    this.jacobian.element.hidden = !found.jacobian;
+    if (found.jacobian) {
+      const at = support(this.settled.points[0]).map((k) => k + 1);
+      const rows = found.jacobian.map((row) => row.map((v) => v.toFixed(2)).join(" "));
+      matrix(this.jacobian.show, found.jacobian, at.map((k) => `y${k}`), at.map((k) => `x${k}`), `Jacobian at p, row by row: ${rows.join("; ")}`);
+    }
+    this.numbers.textContent = `step ${found.step.toLocaleString("en")} of ${this.settled.steps.toLocaleString("en")} · FVU ${found.fvu.toFixed(4)} · L0 ${found.l0.toFixed(2)}`;
+    this.element.dataset.step = found.step;
+    this.element.dataset.state = found.state || "";
+    if (found.done) {
+      this.working(false);
+      this.finished = true;
+      this.status.textContent = `Trained. ${found.state ? `At p: ${found.state}.` : ""}`;
+    }
+  }
+
+  withTorch() {
+    this.pause();
+    this.torch.disabled = true;
+    this.status.textContent = "Training with torch in the kernel …";
+    this.model.send({ train: true });
+  }
+
+  answered(message) {
+    if (message.kernel) this.torch.hidden = false;
+    if (message.refused || message.trained) this.torch.disabled = false;
+    if (message.refused) this.say(message.refused);
+    if (message.trained) {
+      this.history = [];
+      this.worker.postMessage({ given: message.trained });
+    }
+  }
+}

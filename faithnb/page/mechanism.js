@@ -1,0 +1,91 @@
+// Feel the mechanism: move the input, see what contributes in each transcoder and how it answers.
+
+import { card, html, matrix, written } from "./drawing.js";
+import { contributingJacobian, contributions, encode, support } from "./measures.js";
+import { METRICS } from "./constants.js";
+
+const ROWS = 6; // features shown at once; more than that many hardly ever contribute
+
+export default {
+  render({ model, el }) {
+    const p = model.get("p");
+    const at = support(p);
+    const x = Array.from(p);
+    const names = (letter) => at.map((k) => `${letter}${k + 1}`);
+    const columns = model.get("transcoders").map(({ name, d, H, ...weights }) => {
+      const net = { d, H, ...Object.fromEntries(Object.entries(weights).map(([k, v]) => [k, Float64Array.from(v)])) };
+      const features = card("what each contributing feature writes");
+      const jacobian = card("Jacobian");
+      const answer = html("p", { class: "fn-numbers" });
+      const element = html("div", { class: "fn-column" }, html("h4", {}, name), answer, features.element, jacobian.element);
+      return { name, net, features, jacobian, answer, element };
+    });
+
+    const sliders = at.map((k) => slider(`x${k + 1}`, -1.2, 1.2, (value) => { x[k] = value; show(); }));
+    const ray = slider("t, along t · p", -1, 1.5, (t) => { at.forEach((k) => (x[k] = t * p[k])); show(); });
+    const [pad, movePad] = plane(at.slice(0, 2).map((k) => `x${k + 1}`), (a, b) => {
+      [x[at[0]], x[at[1]]] = [a, b];
+      show();
+    });
+    const button = (name, values) => html("button", {
+      type: "button", onclick: () => { at.forEach((k, j) => (x[k] = values[j])); show(); },
+    }, name);
+    const alone = at.map((_, j) => (j ? 0 : p[at[0]]));
+    const missing = at.map((k, j) => (j ? p[k] : 0));
+
+    function show() {
+      at.forEach((k, j) => sliders[j].put(x[k]));
+      const along = at.reduce((sum, k) => sum + x[k] * p[k], 0) / at.reduce((sum, k) => sum + p[k] ** 2, 0);
+      ray.put(along);
+      movePad(x[at[0]], x[at[1]]);
+      for (const { name, net, features, jacobian, answer } of columns) {
+        const size = contributions(net, x);
+        const h = encode(net, x);
+        const found = [...size.keys()].filter((i) => size[i] > METRICS.contributes);
+        found.sort((a, b) => size[b] - size[a]);
+        const writes = (i) => at.map((k) => h[i] * net.W_dec[i * net.d + k]);
+        const y = at.map((_, j) => found.reduce((sum, i) => sum + writes(i)[j], 0));
+        const words = `${y.map((v) => v.toFixed(2)).join(", ")}; it should be ${at.map((k) => Math.abs(x[k]).toFixed(2)).join(", ")}`;
+        answer.textContent = `ŷ = ${words}`;
+        written(features.show, found.map((i) => ({ name: `#${i}`, writes: writes(i) })), names("y"), ROWS,
+          `${name}: ${found.length} features contribute.`);
+        const J = contributingJacobian(net, x, at);
+        matrix(jacobian.show, J, names("y"), names("x"),
+          `${name}, Jacobian row by row: ${J.map((row) => row.map((v) => v.toFixed(2)).join(" ")).join("; ")}`);
+      }
+    }
+
+    el.replaceChildren(html("section", { class: "faithnb", "aria-label": "Move the input and see what contributes" },
+      html("div", { class: "fn-buttons" }, button("p", at.map((k) => p[k])), button("one coordinate missing", missing), button("one coordinate alone", alone)),
+      html("div", { class: "fn-move" }, at.length > 1 ? pad : "", html("div", {}, ray.element, ...sliders.map((s) => s.element))),
+      html("div", { class: "fn-columns" }, ...columns.map((c) => c.element))));
+    show();
+  },
+};
+
+function slider(name, min, max, moved) {
+  const output = html("output");
+  const input = html("input", { type: "range", min, max, step: 0.01, oninput: () => moved(Number(input.value)) });
+  const put = (value) => {
+    if (Math.abs(Number(input.value) - value) > 0.004) input.value = value;
+    output.textContent = value.toFixed(2).replace("-0.00", "0.00");
+  };
+  return { element: html("label", {}, html("span", {}, name), input, output), put };
+}
+
+/** A square to drag in, for the pointer; the sliders say and do the same for everybody. */
+function plane([across, up], moved) {
+  const knob = html("i");
+  const square = html("div", { class: "fn-pad", "aria-hidden": true, title: `drag: ${across} to the right, ${up} upwards` },
+    html("span", { class: "fn-across" }, across), html("span", { class: "fn-up" }, up), knob);
+  const drag = (event) => {
+    if (!event.buttons) return;
+    const box = square.getBoundingClientRect();
+    const value = (part) => Math.round(100 * Math.min(1.2, Math.max(-1.2, 2.4 * part - 1.2))) / 100;
+    moved(value((event.clientX - box.left) / box.width), value(1 - (event.clientY - box.top) / box.height));
+  };
+  square.onpointerdown = (event) => { square.setPointerCapture(event.pointerId); drag(event); };
+  square.onpointermove = drag;
+  const move = (a, b) => { knob.style.left = `${(100 * (a + 1.2)) / 2.4}%`; knob.style.top = `${(100 * (1.2 - b)) / 2.4}%`; };
+  return [square, move];
+}

@@ -1,0 +1,65 @@
+"""The scripts of the widgets, each as one module that asks for nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import Colormap, to_hex
+
+from faithnb import circuits, figures, metrics
+
+PAGE = Path(__file__).parent / "page"
+STYLE = (PAGE / "style.css").read_text()
+
+IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w.]+)";\n', re.MULTILINE)
+
+
+def constants() -> dict[str, Any]:
+    """What the scripts share with the package: thresholds and colours."""
+    return {
+        "METRICS": {
+            "contributes": metrics.CONTRIBUTES, "aligned": metrics.ALIGNED,
+            "datapoint": metrics.DATAPOINT, "partial": metrics.PARTIAL,
+        },
+        "CIRCUITS": {"thresholds": circuits.THRESHOLDS, "sparsity": circuits.SPARSITY},
+        "COLOURS": {
+            "ink": figures.INK, "grey": figures.GREY,
+            "states": figures.STATE_COLOURS, "terms": figures.TERM_COLOURS,
+            "signed": _stops(figures.SIGNED), "loading": _stops(figures.LOADING),
+            "share": _stops(figures.SHARE),
+        },
+    }  # fmt: skip
+
+
+def _stops(scale: Colormap, n: int = 9) -> list[str]:
+    return [to_hex(scale(t)) for t in np.linspace(0, 1, n)]
+
+
+def script(name: str) -> str:
+    """A file of ``page/`` and all that it imports, as one module that asks for nothing else.
+
+    ``constants.js`` is made here; its ``WORKER`` is the source of ``worker.js``, so that a page
+    can start one without a server.
+    """
+    texts: dict[str, str] = {}
+
+    def add(name: str) -> None:
+        if name in texts:
+            return
+        source = "" if name == "constants.js" else (PAGE / name).read_text()
+        for needed in IMPORT.findall(source):
+            add(needed)
+        texts[name] = IMPORT.sub("", source)
+
+    add(name)
+    if "constants.js" in texts:
+        known = constants()
+        if any(re.search(r"\bWORKER\b", text) for text in texts.values()):
+            known["WORKER"] = re.sub(r"^export ", "", script("worker.js"), flags=re.MULTILINE)
+        lines = (f"const {key} = {json.dumps(value)};\n" for key, value in known.items())
+        texts["constants.js"] = "".join(lines)
+    return "\n".join(texts.values())
