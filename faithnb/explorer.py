@@ -6,7 +6,7 @@ import base64
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import anywidget
 import numpy as np
@@ -74,19 +74,19 @@ STORIES: list[dict[str, Any]] = [
     {
         "name": "no repeats",
         "about": "Without repeats: one feature for each sign of each coordinate, as in the layer.",
-        "fields": {"repeat_frac": 0.0, "jacobian_matching": "none"},
+        "fields": {"repeat_frac": 0.0, "jacobian_matching": "none", "steps": 3000},
     },
     {
         "name": "10 % repeats",
         "about": "One input in ten is p: a feature for p appears that the layer does not have.",
-        "fields": {"repeat_frac": 0.1, "jacobian_matching": "none"},
+        "fields": {"repeat_frac": 0.1, "jacobian_matching": "none", "steps": 3000},
     },
     {
         "name": "10 % repeats, Jacobians matched",
         "about": "The same data, with smoothed Jacobians matched: no feature for p.",
         "fields": {
             "repeat_frac": 0.1, "jacobian_matching": "smoothed", "jacobian_coefficient": 0.1,
-            "kink": "zero",
+            "kink": "zero", "steps": 3000,
         },
     },
     {
@@ -95,11 +95,11 @@ STORIES: list[dict[str, Any]] = [
         "the layer has none: error and density pay for it.",
         "fields": {
             "repeat_frac": 0.0, "jacobian_matching": "plain", "jacobian_coefficient": 0.1,
-            "kink": "zero",
+            "kink": "zero", "steps": 3000,
         },
     },
     {
-        "name": "small",
+        "name": "small, 10 % repeats",
         "about": "Eight coordinates and 32 features: the memorising story in a second.",
         "fields": {
             "d_in": 8, "d_sae": 32, "batch_size": 128, "steps": 1500, "repeat_frac": 0.1,
@@ -255,7 +255,11 @@ class Atlas(anywidget.AnyWidget):
     _esm = script("atlas.js")
     _css = STYLE
 
-    MEASURES = ("memorization", "fvu", "l0", "jacobian_error", "off_diagonal_norm")
+    MEASURES: ClassVar = {
+        "memorization": "memorization", "fvu": "FVU", "l0": "L0",
+        "jacobian_error": "Jacobian error", "off_diagonal_norm": "‖offdiag J‖ at p",
+    }  # fmt: skip
+    """The columns of a cell's table."""
 
     scans: Any = traitlets.List().tag(sync=True)
     weights: Any = traitlets.Unicode().tag(sync=True)
@@ -283,7 +287,10 @@ class Atlas(anywidget.AnyWidget):
                 "first": sum(map(len, packs[:-1])),
                 "scales": scales.reshape(scan.state.shape[:2]).tolist(),
                 "states": scan.state.values.tolist(),
-                "measures": {m: _rounded(scan[m].values) for m in self.MEASURES},
+                "measures": [
+                    {"label": label, "values": _rounded(scan[m].values)}
+                    for m, label in self.MEASURES.items()
+                ],
                 "repeat_frac": scan.repeat_frac.values.tolist(),
                 "sparsity_coefficient": scan.sparsity_coefficient.values.tolist(),
                 "seeds": scan.seed.values.tolist(),

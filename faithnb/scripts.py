@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import Colormap, to_hex
 
-from faithnb import circuits, figures, metrics
+from faithnb import circuits, figures, metrics, training
 
 PAGE = Path(__file__).parent / "page"
 STYLE = (PAGE / "style.css").read_text()
@@ -24,6 +24,7 @@ def constants() -> dict[str, Any]:
         "METRICS": {
             "contributes": metrics.CONTRIBUTES, "aligned": metrics.ALIGNED,
             "datapoint": metrics.DATAPOINT, "partial": metrics.PARTIAL,
+            "diverged": training.DIVERGED_AT,
         },
         "CIRCUITS": {"thresholds": circuits.THRESHOLDS, "sparsity": circuits.SPARSITY},
         "COLOURS": {

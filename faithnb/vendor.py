@@ -25,7 +25,7 @@ PARTS = {
     "mathjax/tex-svg.js": "mathjax/es5/tex-svg.js",
     "require.js": "requirejs/require.js",
     "embed-amd.js": f"{MANAGER}/embed-amd.js",
-    "1551f4f60c37af51121f.woff2": f"{MANAGER}/1551f4f60c37af51121f.woff2",
+    f"{MANAGER}/1551f4f60c37af51121f.woff2": f"{MANAGER}/1551f4f60c37af51121f.woff2",
 }
 """Files of a page's ``_static/vendor``, and where npm puts them."""
 

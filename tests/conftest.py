@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
 
 import pytest
 import torch
@@ -14,6 +16,10 @@ from faithnb.transcoder import Transcoder
 
 settings.register_profile("no clock", deadline=None)
 settings.load_profile("no clock")
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None
+)
 
 D = 6
 P = pad_points([[1, 1, 1]], D)[0]
@@ -79,3 +85,30 @@ def random_transcoder(n_inst: int = 3, d: int = 4, d_sae: int = 7, seed: int = 0
     return Transcoder.from_arrays(
         draw(n_inst, d, d_sae), draw(n_inst, d_sae) / 3, draw(n_inst, d_sae, d)
     )
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A real browser, which CI must have."""
+    if CHROMIUM is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI must have Chromium")
+        pytest.skip("no Chromium on this machine: nothing was opened in a browser")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as p:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
+                 "--disable-sync"]  # fmt: skip
+        chromium = p.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser):
+    """An empty page of a browser."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto("about:blank")
+    yield page
+    context.close()

@@ -11,9 +11,6 @@ import pytest
 
 from faithnb import book
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None
-)
 HARMLESS = ("THEBE_JS_URL", "classList", "theme mode")
 """The theme's own console errors."""
 
@@ -202,26 +199,6 @@ def html(tmp_path_factory):
     """The whole book at ``quick``; notebooks that ran already are reused."""
     index = book.build_book("quick", tmp_path_factory.mktemp("book") / "_build")
     return index.parent
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI must have Chromium")
-        pytest.skip("no Chromium on this machine: the built pages were not opened in a browser")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as p:
-        flags = [
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-background-networking",
-            "--disable-sync",
-        ]
-        chromium = p.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield chromium
-        chromium.close()
 
 
 @pytest.mark.book

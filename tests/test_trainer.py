@@ -2,7 +2,6 @@
 
 import base64
 import dataclasses
-import shutil
 
 import numpy as np
 import pytest
@@ -12,29 +11,11 @@ from faithnb import Experiment, Transcoder, train
 from faithnb.scripts import script
 from faithnb.streams import Stream
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None
-)
 MODULE = "data:text/javascript;base64," + base64.b64encode(script("trainer.js").encode()).decode()
 SMALL = Experiment(
     d_in=6, d_sae=16, batch_size=64, density=0.3, repeat_frac=0.1, steps=200, seed=2**40 + 7,
     learning_rate=1e-2, dtype="float64",
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def page():
-    if CHROMIUM is None:
-        pytest.skip("no Chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as p:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        chromium = p.chromium.launch(executable_path=CHROMIUM, args=flags)
-        page = chromium.new_page()
-        page.goto("about:blank")
-        yield page
-        chromium.close()
 
 
 def in_page(page, experiment, steps=None):

@@ -74,11 +74,11 @@ class Atlas {
     const cell = `r = ${scan.repeat_frac[j].toPrecision(2)}, λ = ${scan.sparsity_coefficient[i].toPrecision(2)}`;
     this.where.textContent = `${scan.name}, ${cell}. Drawn: seed ${scan.seeds[0]}, the first.`;
     this.element.dataset.cell = cell;
-    const head = html("tr", {}, ...["seed", "at p", ...Object.keys(scan.measures)].map((name) => html("th", {}, name)));
+    const head = html("tr", {}, ...["seed", "at p", ...scan.measures.map(({ label }) => label)].map((name) => html("th", {}, name)));
     const rows = scan.seeds.map((seed, s) => {
       const found = scan.states[i][j][s];
       return html("tr", {}, html("td", {}, seed), html("td", {}, html("i", { style: `background: ${COLOURS.states[found] || "transparent"}` }), found || "diverged"),
-        ...Object.values(scan.measures).map((values) => html("td", {}, values[i][j][s] === null ? "–" : values[i][j][s].toFixed(3))));
+        ...scan.measures.map(({ values }) => html("td", {}, values[i][j][s] === null ? "–" : values[i][j][s].toFixed(3))));
     });
     this.seeds.replaceChildren(html("table", {}, html("thead", {}, head), html("tbody", {}, ...rows)));
   }

@@ -80,7 +80,8 @@ class Diagram {
   tell(k, i, j) {
     const found = this.found.get(`${k},${i},${j}`);
     const where = `${this.model.get("panels")[k].name}, r = ${this.across[j].toPrecision(2)}, λ = ${this.up[i].toPrecision(2)}`;
-    this.told.textContent = !found ? `${where}: not trained.`
-      : `${where}: ${found.state || "diverged"}; memorization ${found.memorization.total.toFixed(3)}, FVU ${found.fvu.toFixed(4)}, L0 ${found.l0.toFixed(2)}.`;
+    if (!found) this.told.textContent = `${where}: not trained.`;
+    else if (!found.memorization) this.told.textContent = `${where}: diverged.`;
+    else this.told.textContent = `${where}: ${found.state}; memorization ${found.memorization.total.toFixed(3)}, FVU ${found.fvu.toFixed(4)}, L0 ${found.l0.toFixed(2)}.`;
   }
 }

@@ -17,7 +17,7 @@ export default {
       const features = card("what each contributing feature writes");
       const jacobian = card("Jacobian");
       const answer = html("p", { class: "fn-numbers" });
-      const element = html("div", { class: "fn-column" }, html("h4", {}, name), answer, features.element, jacobian.element);
+      const element = html("div", { class: "fn-column" }, html("p", { class: "fn-title" }, name), answer, features.element, jacobian.element);
       return { name, net, features, jacobian, answer, element };
     });
 
@@ -46,7 +46,7 @@ export default {
         const writes = (i) => at.map((k) => h[i] * net.W_dec[i * net.d + k]);
         const y = at.map((_, j) => found.reduce((sum, i) => sum + writes(i)[j], 0));
         const words = `${y.map((v) => v.toFixed(2)).join(", ")}; it should be ${at.map((k) => Math.abs(x[k]).toFixed(2)).join(", ")}`;
-        answer.textContent = `ŷ = ${words}`;
+        answer.textContent = `writes ${words}`;
         written(features.show, found.map((i) => ({ name: `#${i}`, writes: writes(i) })), names("y"), ROWS,
           `${name}: ${found.length} features contribute.`);
         const J = contributingJacobian(net, x, at);

@@ -4,6 +4,7 @@
 // { steps: n } · { given: { weights, history } } · { scan: { experiment, cells } }.
 // Out: what `look` gathers · { cell, … } · { error: sentence }.
 
+import { METRICS } from "./constants.js";
 import { Trainer } from "./trainer.js";
 import { circuitMap, contributingJacobian, evaluationSample, memorization, quality, state, support } from "./measures.js";
 
@@ -18,6 +19,7 @@ let rate = Infinity; // steps a second
 let due = 0; // steps to do at that rate
 let lastTurn = 0;
 let lastLook = 0;
+let firstLoss = 0;
 
 /** Everything the page shows of the present weights. */
 function look() {
@@ -46,11 +48,17 @@ function measured(net, p, sample) {
   return found;
 }
 
+/** Whether a loss is beyond what a training can end with; the package's rule. */
+function leftBounds({ experiment: { d_in, steps }, step }, first, loss) {
+  return !Number.isFinite(loss) || (step >= steps && loss > METRICS.diverged * Math.max(first, d_in));
+}
+
 function advance() {
   const terms = trainer.update();
-  if (!Number.isFinite(terms.loss)) {
+  if (trainer.step === 1) firstLoss = terms.loss;
+  if (leftBounds(trainer, firstLoss, terms.loss)) {
     running = false;
-    postMessage({ error: `The loss left all bounds at step ${trainer.step}. Reset, and try a smaller learning rate.` });
+    postMessage({ error: `The loss left all bounds at step ${trainer.step}. Reset, and try other settings.` });
     return;
   }
   const every = Math.max(1, Math.floor(trainer.experiment.steps / 300));
@@ -120,9 +128,10 @@ function scan({ experiment, cells }) {
   const test = evaluationSample(experiment.d_in, experiment.density, 1024);
   for (const cell of cells) {
     const one = new Trainer({ ...experiment, ...cell.fields });
-    let loss = 0;
-    while (one.step < one.experiment.steps && Number.isFinite(loss)) loss = one.update().loss;
-    const found = Number.isFinite(loss) ? measured(network(one), one.points[0], test) : { state: "" };
+    const first = one.update().loss;
+    let loss = first;
+    while (one.step < one.experiment.steps && !leftBounds(one, first, loss)) loss = one.update().loss;
+    const found = leftBounds(one, first, loss) ? { state: "" } : measured(network(one), one.points[0], test);
     postMessage({ cell: cell.key, ...found });
   }
 }

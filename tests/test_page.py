@@ -1,0 +1,319 @@
+"""What a page measures is what the package measures; its widgets do what their buttons say."""
+
+import base64
+import json
+import re
+import urllib.parse
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import MADE, MEMORIZATION, D, P
+
+from faithnb import CircuitMap, Experiment, Store, Transcoder, explore, metrics, sweep, train
+from faithnb.data import evaluation_sample, pad_points
+from faithnb.explorer import Atlas, Mechanism, PhaseDiagram
+from faithnb.scripts import STYLE, script
+from faithnb.targets import AbsoluteValue
+
+STORY = Experiment(d_in=8, d_sae=32, batch_size=128, steps=1500, repeat_frac=0.1)
+
+
+def module(name):
+    return "data:text/javascript;base64," + base64.b64encode(script(name).encode()).decode()
+
+
+def network(transcoder):
+    names = ("W_enc", "b_enc", "W_dec")
+    weights = {name: getattr(transcoder, name)[0].flatten().tolist() for name in names}
+    return {"d": transcoder.d_in, "H": transcoder.d_sae, **weights}
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return train([replace(STORY, seed=s, repeat_frac=r) for s, r in ((0, 0.0), (1, 0.1), (2, 0.1))],
+                 progress=False).transcoder  # fmt: skip
+
+
+def measured(page, transcoder, p, density=0.1):
+    code = """async ([module, net, p, density]) => {
+        const m = await import(module);
+        for (const name of ["W_enc", "b_enc", "W_dec"]) net[name] = Float64Array.from(net[name]);
+        const sample = m.evaluationSample(net.d, density, 300);
+        const map = m.circuitMap(net, [p], sample);
+        return {
+            sample: sample.map((row) => Array.from(row)),
+            quality: m.quality(net, sample),
+            contributions: Array.from(m.contributions(net, p)),
+            jacobian: m.contributingJacobian(net, p, m.support(p)),
+            memorization: m.memorization(net, p),
+            state: m.state(net, p),
+            loadings: map.loadings.map((row) => Array.from(row)),
+            order: map.order,
+            names: map.names,
+        };
+    }"""
+    return page.evaluate(code, [module("measures.js"), network(transcoder), p.tolist(), density])
+
+
+def compare(page, t, p, target):
+    found = measured(page, t, p)
+    x = evaluation_sample(t.d_in, 0.1)[:300]
+    assert np.allclose(found["sample"], x)
+    assert found["quality"]["fvu"] == pytest.approx(metrics.fvu(t, target, x).item(), rel=1e-3)
+    assert found["quality"]["l0"] == pytest.approx(metrics.l0(t, x).item(), abs=0.01)
+    sizes = metrics.contribution_sizes(t, p[None])[0, 0]
+    assert np.allclose(found["contributions"], sizes, atol=1e-5)
+    at = p.nonzero()[:, 0]
+    jacobian = metrics.contributing_jacobian(t, p)[0][at][:, at]
+    assert np.allclose(found["jacobian"], jacobian, atol=1e-4)
+    m = metrics.memorization(t, p).item()
+    assert found["memorization"]["total"] == pytest.approx(m, abs=1e-4)
+    assert found["state"] == metrics.state(t, target, p)[0]
+    expected = CircuitMap.of(t, target, x, [p])
+    assert np.abs(np.array(found["loadings"]) - expected.loading[0]).max() < 2e-3
+    assert tuple(found["names"]) == expected.names
+    return found
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_measures_of_transcoders_made_by_hand(page, name):
+    t = Transcoder.from_circuits(MADE[name])
+    found = compare(page, t, P, AbsoluteValue(D))
+    assert found["memorization"]["total"] == pytest.approx(MEMORIZATION[name], abs=1e-6)
+
+
+@pytest.mark.parametrize("inst", [0, 1, 2])
+def test_measures_of_trained_transcoders(page, trained, inst):
+    t = trained[inst]
+    found = compare(page, t, pad_points(STORY.points, 8)[0], AbsoluteValue(8))
+    live = [i for i in found["order"] if max(row[i] for row in found["loadings"]) > 0.9]
+    best = [int(np.argmax([row[i] for row in found["loadings"]])) for i in live]
+    assert best == sorted(best)
+
+
+def test_a_point_of_one_coordinate_has_no_state(page, trained):
+    p = torch.zeros(8)
+    p[0] = 1.0
+    assert measured(page, trained[0], p)["state"] is None
+
+
+def show(page, widget, mode="light"):
+    """A widget in a page of its own, with its model played by a plain object."""
+    state = {
+        name: getattr(widget, name)
+        for name in widget.trait_names(sync=True)
+        if not name.startswith("_") and name not in ("layout", "comm", "tabbable", "tooltip")
+    }
+    page.set_content(f"<style>{STYLE}</style><div id='here'></div>")
+    errors = []
+    page.on("pageerror", lambda e: errors.append(str(e)))
+    page.on("request", lambda r: r.url.startswith(("data:", "blob:")) or errors.append(r.url))
+    page.evaluate(
+        """async ([source, state]) => {
+            const heard = {};
+            window.sent = [];
+            window.hear = (message) => heard["msg:custom"](message);
+            window.model = {
+                get: (name) => state[name],
+                set: (name, value) => { state[name] = value; },
+                save_changes: () => {},
+                on: (name, callback) => { heard[name] = callback; },
+                send: (message) => window.sent.push(message),
+            };
+            const view = (await import(source)).default;
+            await view.render({ model: window.model, el: document.getElementById("here") });
+        }""",
+        [f"data:text/javascript;base64,{base64.b64encode(widget._esm.encode()).decode()}",
+         json.loads(json.dumps(state))],
+    )  # fmt: skip
+    return errors
+
+
+def until(page, what, timeout=60_000):
+    page.wait_for_function(what, timeout=timeout)
+
+
+TRAINED = "document.querySelector('.fn-status').textContent.startsWith('Trained')"
+STEP = "Number(document.querySelector('.faithnb').dataset.step)"
+STATE = "document.querySelector('.faithnb').dataset.state"
+
+
+def test_the_page_trains_and_matching_changes_the_story(page):
+    errors = show(page, explore(STORY))
+    page.click(".fn-primary")
+    until(page, TRAINED)
+    assert page.evaluate(STATE) in ("datapoint", "pair")
+    assert "datapoint" in page.inner_text(".fn-status") or "pair" in page.inner_text(".fn-status")
+    loss = page.get_attribute(".fn-card >> nth=0 >> .fn-picture", "aria-label")
+    assert "reconstruction" in loss
+    page.select_option("[name=jacobian_matching]", "smoothed")
+    page.fill("[name=jacobian_coefficient]", "0.1")
+    page.click(".fn-primary")
+    until(page, f"{TRAINED} && {STATE} === 'generalising'")
+    assert page.evaluate("window.model.get('fields').jacobian_coefficient") == 0.1
+    assert errors == []
+
+
+def test_the_page_comes_to_the_package_s_weights(page):
+    show(page, explore(replace(STORY, steps=150)))
+    page.click(".fn-primary")
+    until(page, TRAINED)
+    t = train(replace(STORY, steps=150), progress=False)
+    measured = t.metrics()
+    x = evaluation_sample(8, 0.1)[:512]
+    fvu = metrics.fvu(t.transcoder, AbsoluteValue(8), x).item()
+    assert f"FVU {fvu:.3f}" in page.inner_text(".fn-numbers")
+    memorization = measured.memorization.item()
+    shown = float(page.get_attribute(".fn-track", "aria-valuenow")) * (3**0.5 - 1)
+    assert shown == pytest.approx(memorization, abs=2e-3)
+
+
+def test_steps_pause_reset_and_knobs_turned_meanwhile(page):
+    errors = show(page, explore(STORY))
+    page.click("text=one step")
+    until(page, f"{STEP} === 1")
+    page.click("text=50 steps")
+    until(page, f"{STEP} === 51")
+    page.select_option("[aria-label=speed]", "200 steps a second")
+    page.click(".fn-primary")
+    until(page, f"{STEP} > 70")
+    page.fill("[name=repeat_frac]", "0.3")
+    page.click(".fn-primary")
+    page.wait_for_timeout(300)
+    paused = page.evaluate(STEP)
+    assert 70 < paused < 1500
+    page.wait_for_timeout(300)
+    assert page.evaluate(STEP) == paused
+    assert page.evaluate("window.model.get('fields').repeat_frac") == 0.3
+    page.fill("[name=seed]", "7")  # another transcoder: from the beginning
+    until(page, f"{STEP} === 0")
+    page.click("text=reset")
+    until(page, f"{STEP} === 0")
+    assert page.evaluate("window.model.get('fields').seed") == 7
+    assert errors == []
+
+
+def test_a_loss_that_leaves_all_bounds_is_said(page):
+    show(page, explore(replace(STORY, learning_rate=1e200)))
+    page.click(".fn-primary")
+    until(page, "document.querySelector('.fn-status').textContent.includes('left all bounds')")
+    assert page.inner_text(".fn-primary") == "train"
+
+
+def test_what_has_no_effect_is_off_and_parameters_can_be_saved(page):
+    show(page, explore(STORY))
+    assert page.is_disabled("[name=jacobian_coefficient]")
+    page.select_option("[name=jacobian_matching]", "finite")
+    assert page.is_enabled("[name=jacobian_coefficient]")
+    assert page.is_disabled("[name=kink]")
+    page.select_option("[name=sparsity_penalty]", "l1")
+    assert page.is_disabled("[name=tanh_scale]")
+    saved = urllib.parse.unquote(page.get_attribute("text=parameters as YAML", "href"))
+    fields = yaml.safe_load(saved.split(",", 1)[1])
+    assert fields["jacobian_matching"] == "finite"
+    assert replace(STORY, **fields).sparsity_penalty == "l1"
+
+
+def test_with_a_kernel_torch_trains(page):
+    widget = explore(replace(STORY, steps=120))
+    show(page, widget)
+    assert page.is_hidden("text=train with torch")
+    page.evaluate("window.hear({ kernel: true })")
+    page.click("text=train with torch")
+    assert page.evaluate("window.sent.at(-1)") == {"train": True}
+    sent = []
+    widget.send = sent.append
+    widget._answer({"train": True})
+    page.evaluate("(message) => window.hear(message)", sent[0])
+    until(page, f"{STEP} === 120")
+    m = widget.trained.metrics().memorization.item()
+    shown = float(page.get_attribute(".fn-track", "aria-valuenow")) * (3**0.5 - 1)
+    assert shown == pytest.approx(m, abs=2e-3)
+    page.evaluate("window.hear({ refused: 'steps = 0 is not allowed' })")
+    assert "not allowed" in page.inner_text(".fn-status")
+
+
+def test_a_mechanism_follows_the_input(page, trained):
+    p = pad_points(STORY.points, 8)[0]
+    errors = show(page, Mechanism({"no repeats": trained[0], "repeats": trained[1]}, p))
+    pictures = page.locator("[aria-label*='Jacobian row by row']")
+    assert pictures.count() == 2
+    jacobian = metrics.contributing_jacobian(trained[0], p)[0, :3, :3]
+    rows = "; ".join(" ".join(f"{v:.2f}".replace("-0.00", "0.00") for v in row) for row in jacobian)
+    assert rows in pictures.first.get_attribute("aria-label").replace("-0.00", "0.00")
+    page.click("text=one coordinate missing")
+    assert "it should be 0.00, 1.00, 1.00" in page.inner_text(".fn-column >> nth=0")
+    page.focus("input >> nth=1")
+    page.keyboard.press("End")
+    assert "it should be 1.20, 1.00, 1.00" in page.inner_text(".fn-column >> nth=1")
+    box = page.locator(".fn-pad").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 2, box["y"] + box["height"] / 2)
+    page.mouse.up()
+    assert "it should be 1.1" in page.inner_text(".fn-column >> nth=0")
+    assert errors == []
+
+
+def test_a_phase_diagram_fills_in(page):
+    small = replace(STORY, steps=300)
+    widget = PhaseDiagram(
+        small,
+        {"plain": {}, "matched": {"jacobian_matching": "smoothed", "jacobian_coefficient": 0.1}},
+        repeat_frac=[0.0, 0.3], sparsity_coefficient=[0.01, 0.3],
+    )  # fmt: skip
+    errors = show(page, widget)
+    page.click(".fn-primary")
+    until(page, "document.querySelector('.fn-status').textContent.startsWith('8 of 8')")
+    page.focus(".fn-cells >> nth=0")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowUp")
+    told = page.inner_text("[aria-live=polite]")
+    assert told.startswith("plain, r = 0.30, λ = 0.30: ")
+    e = replace(small, repeat_frac=0.3, sparsity_coefficient=0.3)
+    m = train(e, progress=False).metrics()
+    assert f": {m.state.item()};" in told
+    shown = float(re.search(r"memorization ([\d.]+)", told)[1])
+    assert shown == pytest.approx(m.memorization.item(), abs=2e-3)
+    assert errors == []
+
+
+def test_an_atlas_answers_keyboard_and_pointer(page, tmp_path):
+    base = replace(STORY, steps=300)
+    axes = {"repeat_frac": [0.0, 0.3], "sparsity_coefficient": [0.01, 0.3], "seed": [1, 2]}
+    options = {"store": Store(tmp_path), "progress": False, "weights": True}
+    scans = {
+        "one": sweep(base, **axes, **options),
+        "two": sweep(replace(base, density=0.3), **axes, **options),
+    }
+    errors = show(page, Atlas(scans, Store(tmp_path), progress=False))
+    until(page, "document.querySelectorAll('tbody tr').length === 2")
+
+    def expect(name, r, c):
+        text = page.inner_text(".fn-numbers")
+        assert text.startswith(f"{name}, r = {r}, λ = {c}")
+        cell = scans[name].sel(repeat_frac=float(r), sparsity_coefficient=float(c))
+        for row, seed in enumerate((1, 2)):
+            line = page.inner_text(f"tbody tr >> nth={row}")
+            assert cell.state.sel(seed=seed).item() in line
+            shown = float(line.split()[2])
+            assert shown == pytest.approx(cell.memorization.sel(seed=seed).item(), abs=1e-3)
+        shown = float(page.get_attribute(".fn-track", "aria-valuenow")) * (3**0.5 - 1)
+        assert shown == pytest.approx(cell.memorization.sel(seed=1).item(), abs=2e-3)
+
+    expect("one", "0.30", "0.30")
+    page.focus(".fn-cells")
+    page.keyboard.press("ArrowLeft")
+    expect("one", "0.0", "0.30")
+    page.select_option("[name=scan]", "1")
+    expect("two", "0.30", "0.30")
+    page.click(".fn-cells rect >> nth=1")
+    expect("two", "0.30", "0.010")
+    assert errors == []
+
+
+def test_the_explorer_s_start_is_the_experiment():
+    assert explore(STORY).start == asdict(STORY)
