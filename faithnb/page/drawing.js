@@ -147,7 +147,7 @@ export function meter() {
   return { element, show };
 }
 
-/** What each of at most `rows` features writes at x, largest last coordinate order; blank rows keep the height. */
+/** What each of at most `rows` features writes; blank rows keep the height. */
 export function written(show, features, columnNames, rows, label) {
   const [w, h, left] = [46, 24, 48];
   const shapes = features.slice(0, rows).flatMap(({ name, writes }, i) => [
@@ -165,7 +165,7 @@ export function written(show, features, columnNames, rows, label) {
 
 /** Cells over repeats (across) and sparsity (up); pointer or arrow keys choose one. */
 export function cells(title, across, up, chosen) {
-  const [size, left, bottom] = [24, 58, 44];
+  const [size, left, bottom] = [Math.max(24, 240 / across.length), 58, 44];
   const [w, h] = [left + size * across.length + 6, size * up.length + bottom];
   const place = (i, j) => ({ x: left + j * size, y: (up.length - 1 - i) * size });
   const rects = up.map((_, i) => across.map((_, j) =>

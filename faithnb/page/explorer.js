@@ -126,7 +126,7 @@ class Explorer {
     const matching = this.fields.jacobian_matching;
     const settled = { ...this.fields };
     if (matching === "none") settled.jacobian_coefficient = 0;
-    if (matching === "finite") settled.kink = "zero";
+    if (matching === "none" || matching === "finite") settled.kink = "zero";
     this.knobs.get("jacobian_coefficient").allow(matching !== "none");
     this.knobs.get("kink").allow(matching === "plain" || matching === "smoothed");
     this.knobs.get("tanh_scale").allow(this.fields.sparsity_penalty === "tanh");

@@ -76,6 +76,9 @@ export class Trainer {
     this.weights = [this.W_enc, this.b_enc, this.W_dec];
     this.gradients = this.weights.map((w) => new Float64Array(w.length));
     this.moments = this.weights.map((w) => [new Float64Array(w.length), new Float64Array(w.length)]);
+    this.readers = new Float64Array(H * d); // W_enc, feature by feature
+    this.dreaders = new Float64Array(H * d);
+    this.n = 0; // features that are on at the last row
     this.z = new Float64Array(H);
     this.u = new Float64Array(H);
     this.h = new Float64Array(H);
@@ -118,6 +121,10 @@ export class Trainer {
     }
     for (const gradient of this.gradients) gradient.fill(0);
     this.dnorm.fill(0);
+    this.dreaders.fill(0);
+    for (let i = 0; i < H; i++) {
+      for (let k = 0; k < d; k++) this.readers[i * d + k] = this.W_enc[k * H + i];
+    }
     for (let i = 0; i < H; i++) {
       let squares = 0;
       for (let k = 0; k < d; k++) squares += this.W_dec[i * d + k] ** 2;
@@ -132,8 +139,9 @@ export class Trainer {
       this.reconstruct(row, weight, terms);
       if (matching) this.match(row, rows, weight, terms);
     }
-    const [, , dW_dec] = this.gradients;
+    const [dW_enc, , dW_dec] = this.gradients;
     for (let i = 0; i < H; i++) {
+      for (let k = 0; k < d; k++) dW_enc[k * H + i] += this.dreaders[i * d + k];
       if (this.dnorm[i] === 0) continue;
       const share = this.dnorm[i] / this.norms[i];
       for (let k = i * d; k < (i + 1) * d; k++) dW_dec[k] += share * this.W_dec[k];
@@ -150,7 +158,7 @@ export class Trainer {
     const { x, y, z, on, W_dec, norms, dnorm } = this;
     const [dW_enc, db_enc, dW_dec] = this.gradients;
     const at = row * d;
-    const n = this.encode(x, at);
+    const n = (this.n = this.encode(x, at));
     for (let k = 0; k < d; k++) y[k] = -Math.abs(x[at + k]);
     for (let a = 0; a < n; a++) {
       const i = on[a];
@@ -182,52 +190,62 @@ export class Trainer {
     }
   }
 
-  /** The difference of Jacobians along one random direction, or of outputs after a small step. */
+  /** The difference of Jacobians along one random direction, or of outputs after a small step.
+   *
+   * To be called after `reconstruct` for the same row: what is on at x itself is known from there.
+   */
   match(row, rows, weight, terms) {
     const e = this.experiment;
-    const { d_in: d, d_sae: H, perturbation_scale: sigma, jacobian_matching: form } = e;
-    const { x, v, moved, u, z, on, dr, W_enc, W_dec } = this;
-    const [dW_enc, db_enc, dW_dec] = this.gradients;
+    const { d_in: d, perturbation_scale: sigma, jacobian_matching: form } = e;
+    const { x, v, moved, z, u, on, dr, readers, W_dec, dreaders } = this;
+    const [, , dW_dec] = this.gradients;
     const at = row * d;
-    for (let k = 0; k < d; k++) {
-      v[k] = this.streams.probe.sign(this.step, at + k);
-      moved[k] = x[at + k];
-      if (form === "smoothed") moved[k] += sigma * this.streams.noise.normal(this.step, at + k, rows * d);
-    }
+    for (let k = 0; k < d; k++) v[k] = this.streams.probe.sign(this.step, at + k);
     const strength = 2 * weight * e.jacobian_coefficient;
     if (form === "finite") {
       this.matchFinite(at, strength, terms);
       return;
     }
-    const n = this.encode(moved);
+    let n = this.n;
+    for (let k = 0; k < d; k++) moved[k] = x[at + k];
+    if (form === "smoothed") {
+      const { noise } = this.streams;
+      for (let k = 0; k < d; k++) moved[k] += sigma * noise.normal(this.step, at + k, rows * d);
+      n = this.encode(moved);
+    }
+    for (let k = 0; k < d; k++) {
+      dr[k] = moved[k] === 0 ? (e.kink === "one" ? -v[k] : 0) : -Math.sign(moved[k]) * v[k];
+    }
     for (let a = 0; a < n; a++) {
-      const i = on[a];
+      const w = on[a] * d;
       let sum = 0;
-      for (let k = 0; k < d; k++) sum += v[k] * W_enc[k * H + i];
-      u[i] = sum;
+      for (let k = 0; k < d; k++) sum += v[k] * readers[w + k];
+      u[a] = sum;
+      for (let k = 0; k < d; k++) dr[k] += sum * W_dec[w + k];
     }
     const masked = e.kink === "masked";
+    for (let k = 0; masked && k < d; k++) {
+      if (moved[k] !== 0) continue; // else its diagonal entry is left out
+      for (let a = 0; a < n; a++) dr[k] -= v[k] * readers[on[a] * d + k] * W_dec[on[a] * d + k];
+    }
     for (let k = 0; k < d; k++) {
-      const kink = moved[k] === 0;
-      const own = masked && kink ? v[k] : 0; // its diagonal entry is left out
-      let r = kink ? (e.kink === "one" ? -v[k] : 0) : -Math.sign(moved[k]) * v[k];
-      for (let a = 0; a < n; a++) {
-        const i = on[a];
-        r += (u[i] - own * W_enc[k * H + i]) * W_dec[i * d + k];
-      }
-      terms.jacobian += (strength / 2) * r * r;
-      dr[k] = strength * r;
+      terms.jacobian += (strength / 2) * dr[k] * dr[k];
+      dr[k] *= strength;
     }
     for (let a = 0; a < n; a++) {
-      const i = on[a];
+      const w = on[a] * d;
+      const along = u[a];
       let du = 0;
+      for (let k = 0; k < d; k++) du += dr[k] * W_dec[w + k];
       for (let k = 0; k < d; k++) {
-        du += dr[k] * W_dec[i * d + k];
-        const own = masked && moved[k] === 0 ? v[k] : 0;
-        dW_dec[i * d + k] += (u[i] - own * W_enc[k * H + i]) * dr[k];
-        dW_enc[k * H + i] -= own * W_dec[i * d + k] * dr[k];
+        dW_dec[w + k] += along * dr[k];
+        dreaders[w + k] += v[k] * du;
       }
-      for (let k = 0; k < d; k++) dW_enc[k * H + i] += v[k] * du;
+      for (let k = 0; masked && k < d; k++) {
+        if (moved[k] !== 0) continue;
+        dW_dec[w + k] -= v[k] * readers[w + k] * dr[k];
+        dreaders[w + k] -= v[k] * W_dec[w + k] * dr[k];
+      }
     }
   }
 

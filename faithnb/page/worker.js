@@ -8,7 +8,8 @@ import { METRICS } from "./constants.js";
 import { Trainer } from "./trainer.js";
 import { circuitMap, contributingJacobian, evaluationSample, memorization, quality, state, support } from "./measures.js";
 
-const LOOK_EVERY = 80; // milliseconds between two looks at a running training
+const LOOK_EVERY = 80; // milliseconds between two looks at a running training, or
+const LOOK_SHARE = 0.15; // as many as keep looking to this share of the time
 const SLICE = 25; // milliseconds of training between two looks at the messages
 
 let trainer = null;
@@ -18,11 +19,12 @@ let running = false;
 let rate = Infinity; // steps a second
 let due = 0; // steps to do at that rate
 let lastTurn = 0;
-let lastLook = 0;
+let nextLook = 0;
 let firstLoss = 0;
 
 /** Everything the page shows of the present weights. */
 function look() {
+  const start = performance.now();
   const { experiment, points } = trainer;
   const net = network(trainer);
   const shown = { ...measured(net, points[0], sample), step: trainer.step, running };
@@ -31,7 +33,8 @@ function look() {
   shown.done = trainer.step >= experiment.steps;
   history = [];
   postMessage(shown);
-  lastLook = performance.now();
+  const end = performance.now();
+  nextLook = end + Math.max(LOOK_EVERY, (end - start) / LOOK_SHARE);
 }
 
 function network({ experiment: { d_in, d_sae }, W_enc, b_enc, W_dec }) {
@@ -87,7 +90,7 @@ turns.port1.onmessage = () => {
     advance();
     due -= 1;
   }
-  if (!running || performance.now() - lastLook > LOOK_EVERY) look();
+  if (!running || performance.now() > nextLook) look();
   if (running) takeTurn(due >= 1 ? 0 : 15);
 };
 
