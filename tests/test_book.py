@@ -4,10 +4,14 @@ import json
 import os
 import re
 import shutil
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import nbformat
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from faithnb import book
 
@@ -217,34 +221,159 @@ def test_pages_without_images_stay_small(html, page):
     assert (html / f"{page}.html").stat().st_size < 2_000_000
 
 
-@pytest.mark.book
-@pytest.mark.parametrize("page", book.pages(book.ROOT / "_toc.yml"))
-@pytest.mark.parametrize(("width", "mode"), [(1400, "light"), (1400, "dark"), (390, "light")])
-def test_pages_open_in_a_browser(html, browser, page, width, mode):
+def opened(browser, address, width=1200, mode="light"):
+    """A page with what went wrong in it, from which nothing elsewhere can be reached."""
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=mode)
     tab = context.new_page()
     errors = []
     tab.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
     tab.on("pageerror", lambda e: errors.append(str(e)))
-    own = (
-        html / "_static" / "vendor"
-    ).exists()  # or npm could not be reached, and the build said so
-    tab.on("request", lambda r: r.url.startswith(("file:", "data:")) or errors.append(r.url))
-    tab.goto((html / f"{page}.html").as_uri(), wait_until="load")
-    if own and tab.locator("article .math").count():
-        tab.wait_for_selector("article .math mjx-container")
-    if not own:
-        errors = [e for e in errors if "mathjax" not in e and "net::ERR" not in e]
+    here = ("file:", "data:", "blob:", "http://127.0.0.1:")
+
+    def elsewhere(route):
+        errors.append(route.request.url)
+        route.abort()
+
+    context.route(lambda url: not url.startswith(here), elsewhere)
+    tab.goto(address, wait_until="load")
+    return tab, errors
+
+
+def real(errors, html):
+    """Errors that are ours: not the theme's nor, without npm, what a public CDN did not give."""
+    if not (html / "_static" / "vendor").exists():  # the build said so
+        errors = [e for e in errors if "http" not in e and "net::ERR" not in e]
+    return [e for e in errors if not any(known in e for known in HARMLESS)]
+
+
+SIZES = [(1600, "light"), (1000, "dark"), (360, "light"), (360, "dark")]
+
+
+@pytest.mark.book
+@pytest.mark.parametrize("page", book.pages(book.ROOT / "_toc.yml"))
+@pytest.mark.parametrize(("width", "mode"), SIZES)
+def test_pages_open_in_a_browser(html, browser, page, width, mode):
+    tab, errors = opened(browser, (html / f"{page}.html").as_uri(), width, mode)
+    if (html / "_static" / "vendor").exists():
+        if tab.locator("article .math").count():
+            tab.wait_for_selector("article .math mjx-container")
+        for widget in range(tab.locator("[type*='widget-view']").count()):
+            tab.wait_for_selector(f".faithnb >> nth={widget}")
     assert tab.evaluate("document.documentElement.dataset.theme") == mode
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
     broken = "[...document.querySelectorAll('article img')].filter(i => !i.naturalWidth).length"
     assert tab.evaluate(broken) == 0
     without_alt = "[...document.querySelectorAll('article img')].filter(i => !i.alt).length"
     assert tab.evaluate(without_alt) == 0
-    assert [e for e in errors if not any(known in e for known in HARMLESS)] == []
+    assert real(errors, html) == []
     assert tab.locator("article h1").count() == 1
     shots = Path(os.environ.get("FAITHNB_SCREENSHOTS", html.parent / "screenshots"))
     tab.screenshot(path=shots / f"{page.replace('/', '-')}-{width}-{mode}.png", full_page=True)
+    tab.context.close()
+
+
+NOT_OURS = [".citation-list"]
+"""What axe-core finds in elements of Sphinx and its theme."""
+
+
+@pytest.mark.book
+@pytest.mark.parametrize("page", book.pages(book.ROOT / "_toc.yml"))
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_pages_are_accessible(html, browser, page, mode):
+    tab, _ = opened(browser, (html / f"{page}.html").as_uri(), mode=mode)
+    if (html / "_static" / "vendor").exists() and tab.locator("[type*='widget-view']").count():
+        tab.wait_for_selector(".faithnb")
+    found = Axe().run(tab, context={"exclude": NOT_OURS}).response["violations"]
+    grave = [v for v in found if v["impact"] in ("serious", "critical")]
+    assert [(v["id"], [n["target"] for n in v["nodes"]]) for v in grave] == []
+    tab.context.close()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def served(html):
+    """The book's address on a server of this machine."""
+    handler = partial(Quiet, directory=str(html))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(params=["file", "server"])
+def address(request, html, served):
+    if not (html / "_static" / "vendor").exists():
+        pytest.skip("npm could not be reached, and the build said so")
+    return html.as_uri() if request.param == "file" else served
+
+
+@pytest.mark.book
+def test_a_page_without_kernel_and_network_trains(html, browser, address):
+    tab, errors = opened(browser, f"{address}/notebooks/explorer.html")
+    widget = tab.locator(".faithnb").first
+    done = "document.querySelector('.fn-status').textContent.startsWith('Trained')"
+    ended = {}
+    for story in ("10 % repeats", "10 % repeats, Jacobians matched"):
+        widget.get_by_role("button", name=story, exact=True).click()
+        tab.wait_for_function(f"!({done})")
+        tab.wait_for_function(done, timeout=120_000)
+        ended[story] = widget.get_attribute("data-state")
+        terms = widget.locator(".fn-picture").first.get_attribute("aria-label")
+        assert float(re.search(r"loss ([\d.]+)", terms)[1]) < 1  # it starts above 2
+    assert ended["10 % repeats"] in ("datapoint", "pair")
+    assert ended["10 % repeats, Jacobians matched"] == "generalising"
+    assert real(errors, html) == []
+    tab.context.close()
+
+
+@pytest.mark.book
+def test_the_page_stays_responsive_while_it_trains(html, browser, address):
+    tab, _ = opened(browser, f"{address}/notebooks/explorer.html")
+    widget = tab.locator(".faithnb").first
+    widget.get_by_role("button", name="10 % repeats", exact=True).click()
+    widget.get_by_role("button", name="pause").click()
+    step = int(widget.get_attribute("data-step"))
+    assert step < 2000
+    assert widget.get_by_role("button", name="train", exact=True).is_enabled()
+    tab.context.close()
+
+
+@pytest.mark.book
+def test_the_atlas_answers_pointer_and_keyboard(html, browser, address):
+    tab, errors = opened(browser, f"{address}/notebooks/atlas.html")
+    tab.wait_for_selector("tbody tr")
+    atlas = tab.locator(".faithnb")
+    seen = [atlas.get_attribute("data-cell")]
+    atlas.locator(".fn-cells").focus()
+    for key in ("ArrowLeft", "ArrowDown"):
+        tab.keyboard.press(key)
+        seen.append(atlas.get_attribute("data-cell"))
+    atlas.locator(".fn-cells rect").first.click()
+    seen.append(atlas.get_attribute("data-cell"))
+    assert len(set(seen)) == 4
+    scans = atlas.locator("option").count()
+    assert scans == 4
+    for scan in range(scans):
+        tab.select_option("[name=scan]", str(scan))
+        assert atlas.locator("tbody tr").count() >= 2
+        assert "circuits have a feature" in atlas.locator(".fn-wide [role=img]").get_attribute(
+            "aria-label"
+        )
+    assert real(errors, html) == []
+    tab.context.close()
+
+
+@pytest.mark.book
+def test_without_scripts_there_are_pictures(html, browser):
+    context = browser.new_context(java_script_enabled=False)
+    tab = context.new_page()
+    for page in ("explorer", "atlas"):
+        tab.goto((html / "notebooks" / f"{page}.html").as_uri())
+        assert tab.locator("article figure img, article img").count() >= 1
     context.close()
 
 

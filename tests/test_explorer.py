@@ -2,7 +2,7 @@
 
 import base64
 import zlib
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import papermill
@@ -13,7 +13,6 @@ from faithnb.book import ROOT
 from faithnb.data import pad_points
 from faithnb.experiment import ParameterError
 from faithnb.explorer import KNOBS, ONLY_HERE, STORIES, Atlas, Explorer, Mechanism, PhaseDiagram
-from faithnb.scripts import script
 
 SMALL = Experiment(d_in=4, d_sae=8, steps=100, batch_size=16, repeat_frac=0.1)
 NAMES = [knob["name"] for group in KNOBS for knob in group["knobs"]]
@@ -114,17 +113,3 @@ def test_an_atlas_packs_the_first_seed_of_each_cell_and_the_states_of_all(tmp_pa
     assert widget.scans[0]["states"][2][1][1] == scans["none"].state.sel(
         repeat_frac=0.2, sparsity_coefficient=0.3, seed=6
     )
-
-
-@pytest.mark.parametrize("name", ["explorer.js", "mechanism.js", "diagram.js", "atlas.js"])
-def test_a_script_asks_for_nothing_else(name):
-    module = script(name)
-    assert 'from "./' not in module
-    assert "const METRICS = {" in module
-    assert module.count("export default {") == 1
-
-
-def test_only_what_starts_a_worker_carries_one():
-    assert "const WORKER = " in script("explorer.js")
-    assert "const WORKER = " not in script("atlas.js")
-    assert asdict(SMALL).keys() >= set(ONLY_HERE)

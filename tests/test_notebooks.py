@@ -119,13 +119,13 @@ def test_notebooks_run_with_every_parameter_changed(tmp_path, path):
 
 @pytest.mark.book
 def test_the_explorer_lives_in_a_notebook(tmp_path):
-    """A kernel, the widgets, a click on the button: what a reader does at the end of a chapter."""
+    """A kernel, the widget, the page's wish: what a reader does at a chapter's end."""
     notebook = nbformat.v4.new_notebook()
     for source in (
         "from faithnb import Experiment, explore",
         "explorer = explore(Experiment(d_in=6, d_sae=12, steps=100, batch_size=32))\nexplorer",
-        "explorer.button.click()",
-        "print(explorer.trained.transcoder.n_inst, explorer.message.value)",
+        "explorer._answer({'train': True})",
+        "print(explorer.trained.transcoder.n_inst, explorer.experiment.d_in)",
     ):
         notebook.cells.append(nbformat.v4.new_code_cell(source))
     nbformat.write(notebook, tmp_path / "in.ipynb")
@@ -135,4 +135,4 @@ def test_the_explorer_lives_in_a_notebook(tmp_path):
     )  # fmt: skip
     cells = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
     assert "application/vnd.jupyter.widget-view+json" in cells[1].outputs[0].data
-    assert cells[3].outputs[0].text.startswith("1 FVU")
+    assert cells[3].outputs[0].text == "1 6\n"

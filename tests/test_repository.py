@@ -24,7 +24,7 @@ FLOORS = [
     },
     {"training", "store"},
     {"figures", "workers", "sweeps", "cluster"},
-    {"explorer", "notebook", "claims"},
+    {"scripts", "explorer", "notebook", "claims"},
     {"vendor"},
     {"book"},
     {"runs"},

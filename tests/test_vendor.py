@@ -9,8 +9,9 @@ from faithnb import book, vendor
 
 
 @pytest.fixture
-def fetched(monkeypatch):
-    """npm's place is taken; how often it was asked."""
+def fetched(monkeypatch, tmp_path):
+    """npm's place is taken, and the virtual environment's; how often npm was asked."""
+    monkeypatch.setattr(vendor.vendor, "__defaults__", (tmp_path / "home",))
     calls = []
 
     def npm_ci(folder):
@@ -18,7 +19,7 @@ def fetched(monkeypatch):
         calls.append(folder)
         for name in vendor.PARTS.values():
             file = folder / "node_modules" / name
-            file.parent.mkdir(parents=True)
+            file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text("script")
 
     monkeypatch.setattr(vendor, "_npm_ci", npm_ci)
@@ -29,6 +30,9 @@ def test_parts_are_fetched_once_and_put_where_sphinx_is_told(tmp_path, fetched):
     for static in ("a", "b"):
         config = vendor.vendor(tmp_path / static, tmp_path / "cache")
         assert (tmp_path / static / config["mathjax_path"]).read_text() == "script"
+        for script in config["nb_ipywidgets_js"]:
+            assert (tmp_path / static / script).stat().st_size
+        assert "define(" in (tmp_path / static / "vendor" / "anywidget.js").read_text()
     assert len(fetched) == 1
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
@@ -58,14 +62,15 @@ def test_npm_that_fails_or_is_missing_is_said(tmp_path, monkeypatch):
 
 def test_without_the_parts_the_book_is_built_for_the_public_cdn(tmp_path, monkeypatch, capsys):
     (tmp_path / "_config.yml").write_text((book.ROOT / "_config.yml").read_text())
-    monkeypatch.setattr(book, "CACHE", tmp_path / "cache" / "notebooks")
 
     def no_network(*_):
         raise vendor.NoParts("npm failed (no network)")
 
     monkeypatch.setattr(book, "vendor", no_network)
     book._serve_what_pages_run(tmp_path)
-    assert "Formulas will need a network to be shown: npm failed" in capsys.readouterr().out
+    assert (
+        "Pages will need a network for formulas and widgets: npm failed" in capsys.readouterr().out
+    )
     assert (tmp_path / "_config.yml").read_text() == (book.ROOT / "_config.yml").read_text()
 
 
@@ -73,10 +78,12 @@ def test_with_the_parts_only_their_place_is_added_to_the_configuration(
     tmp_path, monkeypatch, fetched
 ):
     (tmp_path / "_config.yml").write_text((book.ROOT / "_config.yml").read_text())
-    monkeypatch.setattr(book, "CACHE", tmp_path / "cache" / "notebooks")
     book._serve_what_pages_run(tmp_path)
     before = yaml.safe_load((book.ROOT / "_config.yml").read_text())
     after = yaml.safe_load((tmp_path / "_config.yml").read_text())
     assert after["sphinx"]["config"].pop("mathjax_path") == "vendor/mathjax/tex-svg.js"
+    assert list(after["sphinx"]["config"].pop("nb_ipywidgets_js")) == [
+        "vendor/require.js", "vendor/widget-paths.js", "vendor/embed-amd.js"
+    ]  # fmt: skip
     assert after == before
     assert (tmp_path / "book" / "static" / "vendor" / "mathjax" / "tex-svg.js").exists()

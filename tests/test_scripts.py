@@ -317,3 +317,16 @@ def test_an_atlas_answers_keyboard_and_pointer(page, tmp_path):
 
 def test_the_explorer_s_start_is_the_experiment():
     assert explore(STORY).start == asdict(STORY)
+
+
+@pytest.mark.parametrize("name", ["explorer.js", "mechanism.js", "diagram.js", "atlas.js"])
+def test_a_script_asks_for_nothing_else(name):
+    module = script(name)
+    assert 'from "./' not in module
+    assert "const METRICS = {" in module
+    assert module.count("export default {") == 1
+
+
+def test_only_what_starts_a_worker_carries_one():
+    assert "const WORKER = " in script("explorer.js")
+    assert "const WORKER = " not in script("atlas.js")
