@@ -1,4 +1,4 @@
-# make book · make test · make explore · make sweep · make bench · make clean · make distclean
+# make book · make pdf · make test · make explore · make sweep · make bench · make clean · make distclean
 # Each sets itself up in .venv first.
 
 PROFILE ?= paper
@@ -8,11 +8,14 @@ PYTHON ?=
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: book test explore sweep bench clean distclean
+.PHONY: book pdf test explore sweep bench clean distclean
 .DELETE_ON_ERROR:
 
 book: $(VENV)/book.installed
 	@$(RUN) -m faithnb.book --profile $(PROFILE)
+
+pdf: book
+	@$(RUN) -m faithnb.pdf
 
 test: $(VENV)/test.installed
 	@$(RUN) -m pytest

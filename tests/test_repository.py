@@ -27,7 +27,7 @@ FLOORS = [
     {"scripts", "explorer", "notebook", "claims"},
     {"vendor"},
     {"book"},
-    {"runs"},
+    {"runs", "pdf"},
 ]
 
 

@@ -1,0 +1,106 @@
+"""The built book as one PDF, printed page by page by a browser: ``python -m faithnb.pdf``."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from html import unescape
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pypdf import PdfReader, PdfWriter
+
+from faithnb.book import ROOT, pages
+from faithnb.progress import progress_bar
+
+BROWSERS = ("chromium", "google-chrome", "chromium-browser", "chrome", "microsoft-edge")
+SECONDS = 120
+PATIENCE_MS = 20_000  # of the page's own clock, for formulas and widgets to be drawn
+
+
+class NoPdf(Exception):
+    """The PDF could not be made; the message says why."""
+
+
+def find_browser() -> str:
+    """A browser that prints without a window.
+
+    Raises:
+        NoPdf: if there is none.
+    """
+    for name in BROWSERS:
+        if found := shutil.which(name):
+            return found
+    raise NoPdf(f"no browser was found that could print (looked for {', '.join(BROWSERS)})")
+
+
+def print_page(browser: str, page: Path, into: Path) -> None:
+    """One page, in light colours.
+
+    Raises:
+        NoPdf: if the browser fails.
+    """
+    command = [
+        browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer",
+        f"--user-data-dir={into.parent / 'profile'}", f"--virtual-time-budget={PATIENCE_MS}",
+        f"--print-to-pdf={into}", page.as_uri(),
+    ]  # fmt: skip
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        raise NoPdf(f"{browser} did not print {page.name} within {SECONDS} s") from None
+    if done.returncode or not into.exists():
+        said = (done.stderr.strip() or "it gave no reason").splitlines()[-1]
+        raise NoPdf(f"{browser} did not print {page.name}: {said}")
+
+
+def print_book(html: Path, into: Path, progress: bool = True) -> Path:
+    """All pages in the order of the table of contents, with an outline.
+
+    Args:
+        html: the rendered book.
+        into: the file to write; one that is there is replaced when all is printed.
+
+    Raises:
+        NoPdf: if the book is not built, or cannot be printed.
+    """
+    browser = find_browser()
+    names = pages(ROOT / "_toc.yml")
+    if missing := [name for name in names if not (html / f"{name}.html").exists()]:
+        raise NoPdf(f"{html / missing[0]}.html is missing: build the book first (make book)")
+    book = PdfWriter()
+    with TemporaryDirectory() as folder, progress_bar(len(names), "page", progress) as bar:
+        for k, name in enumerate(names):
+            page, printed = html / f"{name}.html", Path(folder) / f"{k}.pdf"
+            print_page(browser, page, printed)
+            at = len(book.pages)
+            book.append(PdfReader(printed), import_outline=False)
+            book.add_outline_item(title=_title(page), page_number=at)
+            bar.update(1)
+        book.add_metadata({"/Title": _title(html / f"{names[0]}.html")})
+        part = into.with_suffix(".part")
+        book.write(part)
+    part.replace(into)
+    return into
+
+
+def _title(page: Path) -> str:
+    heading = re.search(r'<h1>([^\n]*?)<a class="headerlink"', page.read_text())
+    return unescape(re.sub("<[^>]+>", "", heading[1])).strip() if heading else page.stem
+
+
+def main() -> int:
+    """Print the book that ``make book`` built."""
+    build = ROOT / "_build"
+    try:
+        print(print_book(build / "html", build / "faithnb.pdf"))
+    except NoPdf as error:
+        print(f"No PDF was made: {error}.", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""The book on paper."""
+
+import shutil
+
+import pytest
+from pypdf import PdfReader
+
+from faithnb import pdf
+
+PAGE = """<html><body><div hidden><h1>on paper only</h1></div>
+<h1><span>7.</span> {0} &amp; more<a class="headerlink">#</a></h1><p>{0} text</p></body></html>"""
+
+
+@pytest.fixture
+def built(tmp_path, monkeypatch):
+    monkeypatch.setattr(pdf, "pages", lambda _: ["one", "two"])
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.html").write_text(PAGE.format(name))
+    return tmp_path
+
+
+def test_pages_are_printed_in_order_with_an_outline(built, browser):
+    done = pdf.print_book(built, built / "book.pdf", progress=False)
+    book = PdfReader(done)
+    assert [page.extract_text().split()[-2] for page in book.pages] == ["one", "two"]
+    assert [item.title for item in book.outline] == ["7. one & more", "7. two & more"]
+    assert book.metadata.title == "7. one & more"
+
+
+def test_a_book_that_is_not_built_is_said(built, monkeypatch):
+    monkeypatch.setattr(pdf, "find_browser", lambda: "browser")
+    (built / "two.html").unlink()
+    with pytest.raises(pdf.NoPdf, match="two.html is missing: build the book first"):
+        pdf.print_book(built, built / "book.pdf")
+
+
+def test_no_browser_and_one_that_fails_are_said(built, monkeypatch):
+    (built / "book.pdf").write_text("before")
+    monkeypatch.setattr(pdf, "find_browser", lambda: shutil.which("false"))
+    with pytest.raises(pdf.NoPdf, match=r"did not print one.html: it gave no reason"):
+        pdf.print_book(built, built / "book.pdf", progress=False)
+    assert (built / "book.pdf").read_text() == "before"
+    monkeypatch.undo()
+    monkeypatch.setattr(pdf, "BROWSERS", ("no-such-browser",))
+    with pytest.raises(pdf.NoPdf, match="looked for no-such-browser"):
+        pdf.find_browser()
