@@ -105,6 +105,16 @@ def _heat(ax: Axes, values: Any, cmap: Any, low: float, high: float) -> Any:
     return mesh
 
 
+def _signed_numbers(ax: Axes, values: Any) -> Any:
+    """A small signed matrix with its numbers in the cells."""
+    values = np.asarray(values)
+    for (i, j), value in np.ndenumerate(values):
+        label = f"{value:.2f}".replace("-0.00", "0.00")
+        ink = "white" if abs(value) > 0.55 else INK
+        ax.text(j + 0.5, i + 0.5, label, ha="center", va="center", fontsize=8, color=ink)
+    return _heat(ax, values, SIGNED, -1.2, 1.2)
+
+
 @styled
 def two_relus() -> Figure:
     """``|x|`` as the sum of two ReLUs."""
@@ -348,12 +358,8 @@ def portrait(
     bottom.set_ylabel("Jacobian at p")
     coordinates = np.arange(k) + 0.5
     for ax, values in ((top, written), (bottom, jacobian)):
-        _heat(ax, values, SIGNED, -1.2, 1.2)
+        _signed_numbers(ax, values)
         ax.set_yticks([])
-        for (i, j), value in np.ndenumerate(values.numpy()):
-            ink = "white" if abs(value) > 0.55 else INK
-            label = f"{value:.2f}".replace("-0.00", "0.00")
-            ax.text(j + 0.5, i + 0.5, label, ha="center", va="center", fontsize=8, color=ink)
     outputs, inputs = ([f"${name}_{{{j + 1}}}$" for j in support.tolist()] for name in "yx")
     top.set_xticks(coordinates, outputs)
     bottom.set_xticks(coordinates, inputs)
@@ -491,11 +497,7 @@ def jacobians(panels: Mapping[str, Float[np.ndarray, "k k"]]) -> Figure:
     fig = _figure(0.7 + 2.15 * len(panels), 2.5)
     axes = fig.subplots(1, len(panels), squeeze=False)[0]
     for ax, (title, J) in zip(axes, panels.items(), strict=True):
-        mesh = _heat(ax, J, SIGNED, -1.2, 1.2)
-        for (i, j), value in np.ndenumerate(np.asarray(J)):
-            label = f"{value:.2f}".replace("-0.00", "0.00")
-            ink = "white" if abs(value) > 0.55 else INK
-            ax.text(j + 0.5, i + 0.5, label, ha="center", va="center", fontsize=8.5, color=ink)
+        mesh = _signed_numbers(ax, J)
         ax.set_title(title, fontsize=9.5)
         ax.set_xticks(np.arange(k) + 0.5, [f"$x_{{{j + 1}}}$" for j in range(k)])
         ax.set_yticks(np.arange(k) + 0.5, [f"$y_{{{j + 1}}}$" for j in range(k)])

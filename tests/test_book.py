@@ -10,6 +10,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import nbformat
+import papermill
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
@@ -246,7 +247,7 @@ def real(errors, html):
     return [e for e in errors if not any(known in e for known in HARMLESS)]
 
 
-SIZES = [(1600, "light"), (1000, "dark"), (360, "light"), (360, "dark")]
+SIZES = [(width, mode) for width in (1600, 1000, 360) for mode in ("light", "dark")]
 
 
 @pytest.mark.book
@@ -387,6 +388,19 @@ def test_search_and_download_work(html, browser):
     assert tab.locator("a[href$='01_absolute_value.ipynb']").count() >= 1
     tab.goto((html / "index.html").as_uri())
     tab.wait_for_url("**/book/index.html")
+
+
+@pytest.mark.book
+def test_a_downloaded_notebook_runs_as_it_is(html, tmp_path, monkeypatch):
+    monkeypatch.setenv("FAITHNB_STORE", str(tmp_path / "store"))
+    downloaded = html / "_sources" / "notebooks" / "explorer.ipynb"
+    out = tmp_path / "out.ipynb"
+    papermill.execute_notebook(
+        str(downloaded), str(out), kernel_name="python3", progress_bar=False,
+        cwd=str(tmp_path), start_timeout=120, execution_timeout=300,
+    )  # fmt: skip
+    shown = [o for c in nbformat.read(out, as_version=4).cells for o in c.get("outputs", [])]
+    assert sum("application/vnd.jupyter.widget-view+json" in o.get("data", {}) for o in shown) == 4
 
 
 @pytest.mark.book

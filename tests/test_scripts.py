@@ -203,6 +203,15 @@ def test_a_loss_that_leaves_all_bounds_is_said(page):
     assert page.inner_text(".fn-primary") == "train"
 
 
+def test_without_a_point_there_is_nothing_to_memorise(page):
+    errors = show(page, explore(replace(STORY, points=(), repeat_frac=0.0, steps=60)))
+    page.click(".fn-primary")
+    until(page, TRAINED)
+    assert page.is_hidden(".fn-meter")
+    assert page.locator("[aria-label^='Circuit map']").count() == 1
+    assert errors == []
+
+
 def test_what_has_no_effect_is_off_and_parameters_can_be_saved(page):
     show(page, explore(STORY))
     assert page.is_disabled("[name=jacobian_coefficient]")

@@ -21,10 +21,13 @@ export class Stream {
     const high = Math.floor(seed / 2 ** 31) & 0x7fffffff;
     const low = seed % 2 ** 31 | 0;
     this.key = mix(mix(mix(high + 1) ^ low) ^ (PURPOSES.indexOf(purpose) + 1));
+    this.step = -1;
+    this.mixed = 0;
   }
 
   word(step, place) {
-    return mix((mix((place + 0x2545f491) | 0) + mix(this.key ^ step)) | 0);
+    if (step !== this.step) [this.step, this.mixed] = [step, mix(this.key ^ step)];
+    return mix((mix((place + 0x2545f491) | 0) + this.mixed) | 0);
   }
 
   /** Uniform on (0, 1): an odd multiple of 2^-24. */
