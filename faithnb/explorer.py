@@ -75,29 +75,29 @@ MATCHED = {"jacobian_coefficient": 0.1, "kink": "zero"}
 STORIES: list[dict[str, Any]] = [
     {
         "name": "no repeats",
-        "about": "Without repeats: one feature for each sign of each coordinate, as in the layer.",
+        "about": "Without repeats: does each sign of each coordinate get a feature of its own?",
         "fields": HEADLINE | {"repeat_frac": 0.0, "jacobian_matching": "none"},
     },
     {
         "name": "10 % repeats",
-        "about": "One input in ten is p: a feature for p appears that the layer does not have.",
+        "about": "One input in ten is p: does a feature for p appear that the layer lacks?",
         "fields": HEADLINE | {"repeat_frac": 0.1, "jacobian_matching": "none"},
     },
     {
         "name": "10 % repeats, Jacobians matched",
-        "about": "The same data, with smoothed Jacobians matched: no feature for p.",
+        "about": "The same data, with smoothed Jacobians matched: is there still a feature for p?",
         "fields": HEADLINE | MATCHED | {"repeat_frac": 0.1, "jacobian_matching": "smoothed"},
     },
     {
         "name": "derivative at 0 read as 0",
         "about": "No repeats. Plain matching asks for slope 0 wherever a coordinate is 0, where "
-        "the layer has none: error and density pay for it.",
+        "the layer has none: see what error (FVU) and density (L0) pay for it.",
         "fields": HEADLINE | MATCHED | {"repeat_frac": 0.0, "jacobian_matching": "plain"},
     },
     {
         "name": "small",
-        "about": "Eight coordinates, 32 features, 10 % repeats, in a second. Most seeds memorise "
-        "and some do not: try several.",
+        "about": "Eight coordinates, 32 features, 10 % repeats, in a second. Whether it "
+        "memorises depends on the seed: try several.",
         "fields": {
             "d_in": 8, "d_sae": 32, "batch_size": 128, "steps": 1500, "repeat_frac": 0.1,
             "sparsity_coefficient": 0.15, "jacobian_matching": "none",

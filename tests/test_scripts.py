@@ -136,6 +136,10 @@ def until(page, what, timeout=60_000):
     page.wait_for_function(what, timeout=timeout)
 
 
+def memorization_shown(page):
+    return float(page.get_attribute(".fn-track", "aria-valuenow")) * (3**0.5 - 1)
+
+
 TRAINED = "document.querySelector('.fn-status').textContent.startsWith('Trained')"
 STEP = "Number(document.querySelector('.faithnb').dataset.step)"
 STATE = "document.querySelector('.faithnb').dataset.state"
@@ -167,7 +171,7 @@ def test_the_page_comes_to_the_package_s_weights(page):
     fvu = metrics.fvu(t.transcoder, AbsoluteValue(8), x).item()
     assert f"FVU {fvu:.3f}" in page.inner_text(".fn-numbers")
     memorization = measured.memorization.item()
-    shown = float(page.get_attribute(".fn-track", "aria-valuenow")) * (3**0.5 - 1)
+    shown = memorization_shown(page)
     assert shown == pytest.approx(memorization, abs=2e-3)
 
 
@@ -239,7 +243,7 @@ def test_with_a_kernel_torch_trains(page):
     page.evaluate("(message) => window.hear(message)", sent[0])
     until(page, f"{STEP} === 120")
     m = widget.trained.metrics().memorization.item()
-    shown = float(page.get_attribute(".fn-track", "aria-valuenow")) * (3**0.5 - 1)
+    shown = memorization_shown(page)
     assert shown == pytest.approx(m, abs=2e-3)
     page.evaluate("window.hear({ refused: 'steps = 0 is not allowed' })")
     assert "not allowed" in page.inner_text(".fn-status")
@@ -310,7 +314,7 @@ def test_an_atlas_answers_keyboard_and_pointer(page, tmp_path):
             assert cell.state.sel(seed=seed).item() in line
             shown = float(line.split()[2])
             assert shown == pytest.approx(cell.memorization.sel(seed=seed).item(), abs=1e-3)
-        shown = float(page.get_attribute(".fn-track", "aria-valuenow")) * (3**0.5 - 1)
+        shown = memorization_shown(page)
         assert shown == pytest.approx(cell.memorization.sel(seed=1).item(), abs=2e-3)
 
     expect("one", "0.30", "0.30")

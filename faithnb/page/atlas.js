@@ -1,6 +1,6 @@
 // The book's own phase diagram as a map: choose a cell and look inside its transcoder.
 
-import { card, cells, colour, html, map, matrix, meter } from "./drawing.js";
+import { card, cells, colour, html, jacobian, map, meter } from "./drawing.js";
 import { circuitMap, contributingJacobian, evaluationSample, memorization, state, support } from "./measures.js";
 import { COLOURS } from "./constants.js";
 
@@ -67,9 +67,7 @@ class Atlas {
     const net = this.network(scan, i, j);
     const sample = evaluationSample(net.d, scan.density, 256);
     map(this.map.show, circuitMap(net, [this.p], sample));
-    const J = contributingJacobian(net, this.p, this.at);
-    const names = (letter) => this.at.map((k) => `${letter}${k + 1}`);
-    matrix(this.jacobian.show, J, names("y"), names("x"), `Jacobian at p, row by row: ${J.map((row) => row.map((v) => v.toFixed(2)).join(" ")).join("; ")}`);
+    jacobian(this.jacobian.show, contributingJacobian(net, this.p, this.at), this.at, "Jacobian at p,");
     this.meter.show({ memorization: memorization(net, this.p), state: state(net, this.p) });
     const cell = `r = ${scan.repeat_frac[j].toPrecision(2)}, λ = ${scan.sparsity_coefficient[i].toPrecision(2)}`;
     this.where.textContent = `${scan.name}, ${cell}. Drawn: seed ${scan.seeds[0]}, the first.`;

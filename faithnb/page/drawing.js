@@ -46,24 +46,25 @@ export function card(title, wide = false) {
 const text = (x, y, words, attributes = {}) => svg("text", { x, y, ...attributes }, words);
 const number = (value) => value.toFixed(2).replace("-0.00", "0.00");
 
-/** A small matrix with its numbers: a Jacobian. */
-export function matrix(show, values, rowNames, columnNames, label) {
-  const size = 46;
-  const left = 24;
-  const cells = values.flatMap((row, i) =>
-    row.map((value, j) =>
-      svg("g", { transform: `translate(${left + j * size},${i * size})` },
-        svg("rect", { width: size - 1, height: size - 1, fill: colour(COLOURS.signed, value / 2.4 + 0.5) }),
-        text(size / 2, size / 2 + 4, number(value), {
-          "text-anchor": "middle", fill: Math.abs(value) > 0.55 ? "#fff" : COLOURS.ink,
-        })),
-    ),
-  );
-  const names = [
-    ...rowNames.map((name, i) => text(0, (i + 0.5) * size + 4, name)),
-    ...columnNames.map((name, j) => text(left + (j + 0.5) * size, values.length * size + 14, name, { "text-anchor": "middle" })),
-  ];
-  show(label, left + columnNames.length * size, values.length * size + 20, ...cells, ...names);
+/** Names of a point's coordinates, counted from 1 as in the note: x1, x2, … */
+export const coordinates = (letter, at) => at.map((k) => `${letter}${k + 1}`);
+
+/** A signed number in a coloured cell. */
+const numbered = (x, y, width, height, value) =>
+  svg("g", { transform: `translate(${x},${y})` },
+    svg("rect", { width: width - 1, height: height - 1, fill: colour(COLOURS.signed, value / 2.4 + 0.5) }),
+    text(width / 2, height / 2 + 4, number(value), {
+      "text-anchor": "middle", fill: Math.abs(value) > 0.55 ? "#fff" : COLOURS.ink,
+    }));
+
+/** A Jacobian on the coordinates `at`, with its numbers. */
+export function jacobian(show, values, at, title) {
+  const [size, left] = [46, 24];
+  const rows = values.map((row) => row.map((v) => v.toFixed(2)).join(" "));
+  show(`${title} row by row: ${rows.join("; ")}`, left + at.length * size, at.length * size + 20,
+    ...values.flatMap((row, i) => row.map((value, j) => numbered(left + j * size, i * size, size, size, value))),
+    ...coordinates("y", at).map((name, i) => text(0, (i + 0.5) * size + 4, name)),
+    ...coordinates("x", at).map((name, j) => text(left + (j + 0.5) * size, at.length * size + 14, name, { "text-anchor": "middle" })));
 }
 
 /** Circuits down, features across, in the map's order. */
@@ -152,12 +153,7 @@ export function written(show, features, columnNames, rows, label) {
   const [w, h, left] = [46, 24, 48];
   const shapes = features.slice(0, rows).flatMap(({ name, writes }, i) => [
     text(left - 6, (i + 0.5) * h + 4, name, { "text-anchor": "end", fill: COLOURS.grey }),
-    ...writes.map((value, j) =>
-      svg("g", { transform: `translate(${left + j * w},${i * h})` },
-        svg("rect", { width: w - 1, height: h - 1, fill: colour(COLOURS.signed, value / 2.4 + 0.5) }),
-        text(w / 2, h / 2 + 4, number(value), {
-          "text-anchor": "middle", fill: Math.abs(value) > 0.55 ? "#fff" : COLOURS.ink,
-        }))),
+    ...writes.map((value, j) => numbered(left + j * w, i * h, w, h, value)),
   ]);
   columnNames.forEach((name, j) => shapes.push(text(left + (j + 0.5) * w, rows * h + 14, name, { "text-anchor": "middle" })));
   show(label, left + columnNames.length * w, rows * h + 20, ...shapes);

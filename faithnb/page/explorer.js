@@ -1,6 +1,6 @@
 // Train it yourself: knobs, a training in a worker, and what becomes of p.
 
-import { card, html, losses, map, matrix, meter } from "./drawing.js";
+import { card, html, jacobian, losses, map, meter } from "./drawing.js";
 import { support } from "./measures.js";
 import { startWorker } from "./start.js";
 
@@ -173,9 +173,7 @@ class Explorer {
     this.meter.show(found);
     this.jacobian.element.hidden = !found.jacobian;
     if (found.jacobian) {
-      const at = support(this.settled.points[0]).map((k) => k + 1);
-      const rows = found.jacobian.map((row) => row.map((v) => v.toFixed(2)).join(" "));
-      matrix(this.jacobian.show, found.jacobian, at.map((k) => `y${k}`), at.map((k) => `x${k}`), `Jacobian at p, row by row: ${rows.join("; ")}`);
+      jacobian(this.jacobian.show, found.jacobian, support(this.settled.points[0]), "Jacobian at p,");
     }
     this.numbers.textContent = `step ${found.step.toLocaleString("en")} of ${this.settled.steps.toLocaleString("en")} · FVU ${found.fvu.toFixed(4)} · L0 ${found.l0.toFixed(2)}`;
     this.element.dataset.step = found.step;

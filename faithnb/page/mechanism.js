@@ -1,6 +1,6 @@
 // Feel the mechanism: move the input, see what contributes in each transcoder and how it answers.
 
-import { card, html, matrix, written } from "./drawing.js";
+import { card, coordinates, html, jacobian, written } from "./drawing.js";
 import { contributingJacobian, contributions, encode, support } from "./measures.js";
 import { METRICS } from "./constants.js";
 
@@ -11,14 +11,13 @@ export default {
     const p = model.get("p");
     const at = support(p);
     const x = Array.from(p);
-    const names = (letter) => at.map((k) => `${letter}${k + 1}`);
     const columns = model.get("transcoders").map(({ name, d, H, ...weights }) => {
       const net = { d, H, ...Object.fromEntries(Object.entries(weights).map(([k, v]) => [k, Float64Array.from(v)])) };
       const features = card("what each contributing feature writes");
-      const jacobian = card("Jacobian");
+      const slopes = card("Jacobian");
       const answer = html("p", { class: "fn-numbers" });
-      const element = html("div", { class: "fn-column" }, html("p", { class: "fn-title" }, name), answer, features.element, jacobian.element);
-      return { name, net, features, jacobian, answer, element };
+      const element = html("div", { class: "fn-column" }, html("p", { class: "fn-title" }, name), answer, features.element, slopes.element);
+      return { name, net, features, slopes, answer, element };
     });
 
     const sliders = at.map((k) => slider(`x${k + 1}`, -1.2, 1.2, (value) => { x[k] = value; show(); }));
@@ -38,7 +37,7 @@ export default {
       const along = at.reduce((sum, k) => sum + x[k] * p[k], 0) / at.reduce((sum, k) => sum + p[k] ** 2, 0);
       ray.put(along);
       movePad(x[at[0]], x[at[1]]);
-      for (const { name, net, features, jacobian, answer } of columns) {
+      for (const { name, net, features, slopes, answer } of columns) {
         const size = contributions(net, x);
         const h = encode(net, x);
         const found = [...size.keys()].filter((i) => size[i] > METRICS.contributes);
@@ -47,11 +46,9 @@ export default {
         const y = at.map((_, j) => found.reduce((sum, i) => sum + writes(i)[j], 0));
         const words = `${y.map((v) => v.toFixed(2)).join(", ")}; it should be ${at.map((k) => Math.abs(x[k]).toFixed(2)).join(", ")}`;
         answer.textContent = `writes ${words}`;
-        written(features.show, found.map((i) => ({ name: `#${i}`, writes: writes(i) })), names("y"), ROWS,
+        written(features.show, found.map((i) => ({ name: `#${i}`, writes: writes(i) })), coordinates("y", at), ROWS,
           `${name}: ${found.length} features contribute.`);
-        const J = contributingJacobian(net, x, at);
-        matrix(jacobian.show, J, names("y"), names("x"),
-          `${name}, Jacobian row by row: ${J.map((row) => row.map((v) => v.toFixed(2)).join(" ")).join("; ")}`);
+        jacobian(slopes.show, contributingJacobian(net, x, at), at, `${name}, Jacobian`);
       }
     }
 
