@@ -26,7 +26,10 @@ def constants() -> dict[str, Any]:
             "datapoint": metrics.DATAPOINT, "partial": metrics.PARTIAL,
             "diverged": training.DIVERGED_AT,
         },
-        "CIRCUITS": {"thresholds": circuits.THRESHOLDS, "sparsity": circuits.SPARSITY},
+        "CIRCUITS": {
+            "thresholds": circuits.THRESHOLDS, "sparsity": circuits.SPARSITY,
+            "loaded": circuits.LOADED,
+        },
         "COLOURS": {
             "ink": figures.INK, "grey": figures.GREY,
             "states": figures.STATE_COLOURS, "terms": figures.TERM_COLOURS,

@@ -44,6 +44,9 @@ CONFIG = {
 }
 """What Sphinx must be told to use them."""
 
+HOME = Path(sys.prefix) / "share" / "faithnb"
+"""Where the parts are kept: in the environment."""
+
 SECONDS = 300
 
 
@@ -106,7 +109,7 @@ def _copy(source: Path, into: Path) -> None:
         shutil.copy(source / file, into / name)
 
 
-def vendor(static: Path, home: Path = Path(sys.prefix) / "share" / "faithnb") -> dict[str, Any]:
+def vendor(static: Path, home: Path = HOME) -> dict[str, Any]:
     """Put the parts under ``static/vendor``; what Sphinx must be told.
 
     Raises:
@@ -121,11 +124,10 @@ def vendor(static: Path, home: Path = Path(sys.prefix) / "share" / "faithnb") ->
 
 def main() -> int:
     """Fetch the parts; without them the book is built for the public CDN."""
-    with TemporaryDirectory() as nowhere:
-        try:
-            vendor(Path(nowhere))
-        except (NoParts, OSError) as error:
-            print(f"Pages will need a network for formulas and widgets: {error}.")
+    try:
+        parts(HOME)
+    except (NoParts, OSError) as error:
+        print(f"Pages will need a network for formulas and widgets: {error}.")
     return 0
 
 

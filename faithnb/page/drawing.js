@@ -1,6 +1,6 @@
 // Pictures in the style of the book's figures: same colours for the same thing, on white.
 
-import { COLOURS, METRICS } from "./constants.js";
+import { CIRCUITS, COLOURS, METRICS } from "./constants.js";
 
 /** An element with attributes, listeners (`onclick`) and children. */
 export function html(tag, attributes = {}, ...children) {
@@ -90,7 +90,7 @@ export function map(show, { loadings, names, order }) {
       }));
     }
   });
-  const loaded = names.filter((_, k) => loadings[k].some((v) => v > 0.9)).length;
+  const loaded = names.filter((_, k) => loadings[k].some((v) => v > CIRCUITS.loaded)).length;
   show(`Circuit map: ${loaded} of ${names.length} circuits have a feature of their own.`, w, h * names.length + 4, ...shapes);
 }
 
