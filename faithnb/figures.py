@@ -415,10 +415,12 @@ def phase_maps(
     """Values in [0, 1] over ``repeat_frac`` × ``sparsity_coefficient``, a panel each.
 
     Both axes are logarithmic, but for a first value that may be 0. ``threshold`` is
-    ``(a, b_r, b_λ)`` of a + b_r log r + b_λ log λ = 0, drawn as a line.
+    ``(a, b_r, b_λ)`` of a + b_r log r + b_λ log λ = 0, drawn as a line. Panels over different
+    values have axes of their own.
     """
     fig = _figure(0.9 + 3.1 * len(panels), 3.4)
-    axes = fig.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+    alike = len({values.shape for values in panels.values()}) == 1
+    axes = fig.subplots(1, len(panels), sharex=alike, sharey=alike, squeeze=False)[0]
     for ax, (title, values) in zip(axes, panels.items(), strict=True):
         values = values.transpose("sparsity_coefficient", "repeat_frac")
         mesh = _heat(ax, values, SHARE, 0, 1)

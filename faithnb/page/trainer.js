@@ -82,6 +82,7 @@ export class Trainer {
     this.readers = new Float64Array(H * d); // W_enc, feature by feature
     this.dreaders = new Float64Array(H * d);
     this.n = 0; // features that are on at the last row
+    this.given = new Int32Array(d);
     this.z = new Float64Array(H);
     this.u = new Float64Array(H);
     this.h = new Float64Array(H);
@@ -98,11 +99,21 @@ export class Trainer {
   /** Pre-activations at x into `z`; the features that are on into `on`; how many they are. */
   encode(x, at = 0) {
     const { d_in: d, d_sae: H } = this.experiment;
-    const { W_enc, z, on } = this;
+    const { W_enc, z, on, given } = this;
     z.set(this.b_enc);
-    for (let k = 0; k < d; k++) {
-      const value = x[at + k];
-      if (value !== 0) for (let i = 0, row = k * H; i < H; i++) z[i] += value * W_enc[row + i];
+    let m = 0; // coordinates that are not 0
+    for (let k = 0; k < d; k++) if (x[at + k] !== 0) given[m++] = k;
+    let j = 0;
+    for (; j + 3 < m; j += 4) { // four at once take half the time
+      const [v0, v1, v2, v3] = [x[at + given[j]], x[at + given[j + 1]], x[at + given[j + 2]], x[at + given[j + 3]]];
+      const [r0, r1, r2, r3] = [given[j] * H, given[j + 1] * H, given[j + 2] * H, given[j + 3] * H];
+      for (let i = 0; i < H; i++) {
+        z[i] += v0 * W_enc[r0 + i] + v1 * W_enc[r1 + i] + v2 * W_enc[r2 + i] + v3 * W_enc[r3 + i];
+      }
+    }
+    for (; j < m; j++) {
+      const [value, row] = [x[at + given[j]], given[j] * H];
+      for (let i = 0; i < H; i++) z[i] += value * W_enc[row + i];
     }
     let n = 0;
     for (let i = 0; i < H; i++) if (z[i] > 0) on[n++] = i;
