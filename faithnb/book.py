@@ -42,6 +42,13 @@ PICTURES = ("truth.svg", "memorising.svg", "matched.svg")
 """Figures that prose pages and the README show; a cell names its file in its metadata."""
 
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
+NO_SCRIPTS = {"text/html": (
+    "<noscript><p><em>Here a widget computes in the page, for which it needs scripts. The figures "
+    "of this page show what was computed when the book was built.</em></p></noscript>"
+)}  # fmt: skip
+
+
 class BuildError(Exception):
     """The book cannot be built; the message says why and what to do."""
 
@@ -179,6 +186,7 @@ def execute(
                 str(path), str(running), parameters=dict(parameters), cwd=str(path.parent),
                 kernel_name="python3", progress_bar=False,
                 start_timeout=START_TIMEOUT, execution_timeout=CELL_TIMEOUT,
+                extra_arguments=["--log-level=ERROR"],  # it warns of sockets on this very machine
             )  # fmt: skip
         except (PapermillExecutionError, RuntimeError, TimeoutError) as error:
             what = str(error)
@@ -227,6 +235,8 @@ def merge(source: NotebookNode, executed: NotebookNode) -> NotebookNode:
         if cell.cell_type == "code":
             result = next(ran)
             cell.outputs, cell.execution_count = result.outputs, result.execution_count
+            if any(WIDGET in output.get("data", {}) for output in cell.outputs):
+                cell.outputs.append(nbformat.v4.new_output("display_data", NO_SCRIPTS))
             if "parameters" in cell.metadata.get("tags", []):
                 cell.metadata.tags.append("hide-input")
                 injected = next(ran)

@@ -362,9 +362,10 @@ def test_the_atlas_answers_pointer_and_keyboard(html, browser, address):
 def test_without_scripts_there_are_pictures(html, browser):
     context = browser.new_context(java_script_enabled=False)
     tab = context.new_page()
-    for page in ("explorer", "atlas"):
+    for page in ("explorer", "atlas", "02_when_do_datapoint_features_form"):
         tab.goto((html / "notebooks" / f"{page}.html").as_uri())
         assert tab.locator("article figure img, article img").count() >= 1
+        assert tab.get_by_text("The figures of this page show").first.is_visible()
     context.close()
 
 
