@@ -73,8 +73,8 @@ class Batches:
         ]
 
         matching = form.jacobian_matching
-        needs_v = matching != "none" and form.jacobian_estimator == "sampled"
-        needs_noise = matching == "smoothed"
+        needs_v = matching not in ("none", "noise") and form.jacobian_estimator == "sampled"
+        needs_noise = matching in ("smoothed", "noise")
         base = torch.zeros(form.batch_size, form.d_in, **as_form)
         points = self.points[:0] if self.literal else self.points
         fracs = torch.tensor([0.0 if self.literal else e.repeat_frac for e in experiments],

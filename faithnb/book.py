@@ -38,7 +38,7 @@ CACHE = default_folder() / "notebooks"
 START_TIMEOUT, CELL_TIMEOUT = 120, 3600
 """Seconds a kernel may take to start and a cell to run, so that no build hangs for ever."""
 
-PICTURES = ("truth.svg", "memorising.svg", "matched.svg")
+PICTURES = ("truth.svg", "memorising.svg", "matched.svg", "beyond.svg")
 """Figures that prose pages and the README show; a cell names its file in its metadata."""
 
 

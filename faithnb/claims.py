@@ -32,7 +32,8 @@ VERDICTS = ("reproduced", "partly", "not reproduced", NOT_TESTABLE, NOT_MEASURED
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of the note, in our words, with the rule that judges it."""
+    """One claim of the note (C1, …) in our words, or one of this book's own (B1, …), with the rule
+    that judges it."""
 
     id: str
     kind: Kind
@@ -146,9 +147,46 @@ CLAIMS: Mapping[str, Claim] = {
               "The exact Jacobian objective is extremely expensive, the sampled one cheap.",
               "Cost of a training step against one without matching, by automatic "
               "differentiation: exact at least 3 times, sampled at most 2 times."),
+        Claim("B1", "empirical",
+              "No input has to repeat: coordinates that act together in varying strength get a "
+              "feature of their own, and the same coordinates one at a time do not.",
+              "Memorization of at least 60 % of a full feature's, on a ray and with independent "
+              "magnitudes, minus the same seeds one at a time: difference at least 0.3 with an "
+              "interval that excludes 0, each; one at a time never."),
+        Claim("B2", "empirical",
+              "What forms is absorption: where the pattern acts, the coordinates' own features "
+              "are mostly silent.",
+              "Of the transcoders with a pattern feature at least 90 % have an absorption above "
+              "one half; of those whose coordinates act one at a time at least 90 % below 0.1."),
+        Claim("B3", "empirical",
+              "The more the strengths vary, the rarer it gets.",
+              "Slope of the log odds of a pattern feature on the spread of its magnitudes, next "
+              "to log r, below 0 with its whole interval."),
+        Claim("B4", "empirical",
+              "Matching Jacobians removes such a feature, too.",
+              "Rates of those with a pattern feature or that fail the task (FVU ≥ 0.1), on a ray "
+              "and with independent magnitudes: difference at least 0.3 with an interval that "
+              "excludes 0, matched upper bound at most half the unmatched rate."),
+        Claim("B5", "empirical",
+              "Where memorising pays follows from the loss: one number for each density and "
+              "penalty, computed without training and without a fitted constant.",
+              "At densities up to 0.1, of the transcoders that start with p memorised at least "
+              "90 % keep it (memorization of at least 60 % of a full feature's) at 1.2 to 3 times "
+              "that repeat fraction, and at least 90 % give it up at 0.8 times or less."),
+        Claim("B6", "empirical",
+              "Between that line and the one that training from random starts shows, both "
+              "solutions survive.",
+              "At densities up to 0.1 and 1.2 to 2 times the equilibrium: share that memorise from "
+              "a memorising start minus that from a random one at least 0.3, with an interval that "
+              "excludes 0."),
+        Claim("B7", "empirical",
+              "Matching needs a weight of λΔφ/2, and no more, to make memorising the dearer "
+              "solution.",
+              "At three times the equilibrium nothing memorised with a weight from λΔφ/2 on, "
+              "neither from a memorising nor from a random start."),
     )
 }  # fmt: skip
-"""Every claim of the ledger, by id, in the order of the note."""
+"""Every claim of the ledger, by id: the note's (C) in its order, then this book's own (B)."""
 
 
 def verdict(claim: Claim, evidence: Sequence[Evidence]) -> str:
@@ -261,9 +299,14 @@ def read_ledger(folder: Path | None = None) -> list[dict[str, Any]]:
     return ledger(recorded, chapters, shares)
 
 
-def headline(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """How many empirical claims there are, and how many have each verdict."""
-    empirical = [row for row in rows if row["kind"] == "empirical"]
+def headline(rows: Iterable[Mapping[str, Any]], whose: str = "C") -> dict[str, int]:
+    """How many empirical claims there are, and how many have each verdict.
+
+    Args:
+        rows: of the ledger.
+        whose: "C" counts the note's claims, "B" this book's own.
+    """
+    empirical = [r for r in rows if r["kind"] == "empirical" and r["id"].startswith(whose)]
     return {"empirical": len(empirical)} | {
         v: sum(row["verdict"] == v for row in empirical) for v in VERDICTS
     }

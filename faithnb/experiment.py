@@ -18,6 +18,15 @@ import torch
 from faithnb.data import pad_points
 from faithnb.targets import TARGETS, Target, make_target
 
+MATCHING = ("plain", "smoothed", "finite", "sigmoid_gate", "straight_through", "noise")
+"""The forms of Jacobian matching."""
+
+SAMPLED_ONLY = ("finite", "sigmoid_gate", "straight_through", "noise")
+"""Those that have no closed form."""
+
+UNDERIVED = ("finite", "noise")
+"""Those that read no derivative of the target."""
+
 
 class ParameterError(ValueError):
     """A parameter that does not exist or is out of range; the message says what is allowed."""
@@ -201,9 +210,12 @@ class Experiment:
     tanh_scale: float = parameter(1.0, Range(0, open_low=True))
     """s, how soon a contribution counts as one whole active feature; for ``"tanh"`` only."""
 
-    jacobian_matching: str = parameter("none", OneOf(("none", "plain", "smoothed", "finite")))
+    jacobian_matching: str = parameter("none", OneOf(("none", *MATCHING)))
     """``"plain"`` is ‖J_T(x) − J_M(x)‖²; ``"smoothed"`` the same at x + σε, ε ~ N(0, I);
-    ``"finite"`` takes differences of outputs over a step σv instead of derivatives."""
+    ``"finite"`` takes differences of outputs over a step σv instead of derivatives. Two forms let
+    the gradient reach the gates: ``"sigmoid_gate"`` reads J_T with gates sigmoid(z‖w_i‖/σ), and
+    ``"straight_through"`` only their derivative so. ``"noise"`` matches no derivative, a control:
+    the error of the output at x + σε, divided by σ²."""
 
     jacobian_coefficient: float = parameter(0.0, Range(0))
     """μ, the weight of Jacobian matching."""
@@ -227,10 +239,18 @@ class Experiment:
     """Which part of the data the Jacobian is matched on; the weights of the other part are 0."""
 
     perturbation_scale: float = parameter(0.1, Range(0, open_low=True))
-    """σ of smoothed and finite matching, in units of the input."""
+    """σ of smoothed and finite matching and of noise, in units of the input; the width of the gates
+    of the two forms that soften them, in units of what a feature contributes."""
+
+    jacobian_start: float = parameter(0.0, Range(0, 1))
+    """Share of the steps after which matching sets in."""
 
     contribution_coefficient: float = parameter(0.0, Range(0))
     """Weight of the note's penalty on contributions to the Jacobian, Σ_on ‖w_enc,i‖‖w_dec,i‖."""
+
+    init: str = parameter("random", OneOf(("random", "generalising", "memorising")))
+    """Where training starts. ``"generalising"`` is the target's own mechanism, ``"memorising"`` one
+    with a feature for p; see :mod:`faithnb.starts`."""
 
     steps: int = parameter(3000, Range(1, whole=True))
     """Optimiser steps (Adam)."""
@@ -271,7 +291,8 @@ class Experiment:
 
     def _pairs_without_sense(self) -> list[tuple[bool, str]]:
         longest = max(map(len, self.points), default=0)
-        finite = self.jacobian_matching == "finite"
+        form, made = self.jacobian_matching, self.init != "random"
+        circuits = 2 * self.d_in + (self.init == "memorising")
         return [
             (
                 longest > self.d_in,
@@ -291,12 +312,33 @@ class Experiment:
             (
                 self.jacobian_coefficient > 0 and self.jacobian_matching == "none",
                 f"jacobian_coefficient = {self.jacobian_coefficient:g} is not allowed with "
-                "jacobian_matching = 'none': use 'plain', 'smoothed' or 'finite', or set it to 0.",
+                f"jacobian_matching = 'none': use one of {', '.join(map(repr, MATCHING))}, or 0.",
             ),
             (
-                finite and self.jacobian_estimator == "exact",
-                "jacobian_estimator = 'exact' is not allowed with jacobian_matching = 'finite': "
-                "finite differences have no closed form, use 'sampled'.",
+                form in SAMPLED_ONLY and self.jacobian_estimator == "exact",
+                f"jacobian_estimator = 'exact' is not allowed with jacobian_matching = {form!r}: "
+                "it has no closed form, use 'sampled'.",
+            ),
+            (
+                made and self.target != "abs",
+                f"init = {self.init!r} is not allowed with target = {self.target!r}: only the "
+                "circuits of 'abs' are laid out by hand, use 'random'.",
+            ),
+            (
+                made and self.d_sae < circuits,
+                f"init = {self.init!r} is not allowed with d_sae = {self.d_sae} and d_in = "
+                f"{self.d_in}: it needs {circuits} features.",
+            ),
+            (
+                self.init == "memorising"
+                and (len(self.points) != 1 or sum(c != 0 for c in self.points[0]) < 2),
+                f"init = 'memorising' is not allowed with points = {self.points}: it needs exactly "
+                "one, with at least two coordinates that are not 0.",
+            ),
+            (
+                self.jacobian_start > 0 and form == "none",
+                f"jacobian_start = {self.jacobian_start:g} is not allowed with jacobian_matching = "
+                "'none': nothing would set in.",
             ),
             (
                 self.target == "abs_with_point" and len(self.points) != 1,
@@ -329,9 +371,14 @@ class Experiment:
                 "matching_at = 'points' is not allowed with points = (): there are none.",
             ),
             (
-                finite and self.kink != "zero",
-                f"kink = {self.kink!r} is not allowed with jacobian_matching = 'finite': finite "
-                "differences read no derivative of the target, leave it at 'zero'.",
+                form in UNDERIVED and self.kink != "zero",
+                f"kink = {self.kink!r} is not allowed with jacobian_matching = {form!r}: it reads "
+                "no derivative of the target, leave it at 'zero'.",
+            ),
+            (
+                form in ("sigmoid_gate", "straight_through") and self.kink == "masked",
+                f"kink = 'masked' is not allowed with jacobian_matching = {form!r}: use 'zero' or "
+                "'one'.",
             ),
             (
                 self.warmup_frac + self.decay_frac > 1,

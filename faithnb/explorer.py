@@ -33,6 +33,9 @@ def _choice(name: str, label: str, *choices: str) -> Any:
     return {"name": name, "label": label, "choices": choices, "live": True}
 
 
+FORMS = ("none", "plain", "smoothed", "finite")
+"""The forms of Jacobian matching that a page knows."""
+
 KNOBS: list[dict[str, Any]] = [
     {
         "group": "Data",
@@ -52,7 +55,7 @@ KNOBS: list[dict[str, Any]] = [
     {
         "group": "Jacobian matching",
         "knobs": [
-            _choice("jacobian_matching", "form", "none", "plain", "smoothed", "finite"),
+            _choice("jacobian_matching", "form", *FORMS),
             _slider("jacobian_coefficient", "weight μ", 0, 1, 0.005),
             _choice("kink", "derivative at 0", "zero", "masked", "one"),
         ],
@@ -112,7 +115,7 @@ LEARNED = ("W_enc", "b_enc", "W_dec")
 ONLY_HERE: dict[str, Any] = {
     "target": "abs", "sampling": "exact", "activation": "relu", "point_variation": "none",
     "jacobian_estimator": "sampled", "probe": "rademacher", "matching_at": "all",
-    "contribution_coefficient": 0.0,
+    "contribution_coefficient": 0.0, "init": "random", "jacobian_start": 0.0,
 }  # fmt: skip
 """The values of fields that the page's own training knows; torch knows all."""
 
@@ -310,11 +313,20 @@ def _refuse_what_a_page_cannot_train(experiment: Experiment) -> None:
                 f"{name} = {value!r} is not allowed: a page trains {name} = {known!r} only; "
                 "use faithnb.train."
             )
+    if experiment.jacobian_matching not in FORMS:
+        raise ParameterError(
+            f"jacobian_matching = {experiment.jacobian_matching!r} is not allowed: a page trains "
+            f"one of {', '.join(FORMS)}; use faithnb.train."
+        )
 
 
 def explore(experiment: Experiment) -> Explorer:
     """The experiment in a widget: change it, train it, watch it. What a page cannot train is taken
-    as the page can, starting from the fields that it knows."""
+    as the page can, starting from the fields that it knows; without matching, if it does not know
+    its form."""
+    if experiment.jacobian_matching not in FORMS:
+        experiment = replace(experiment, jacobian_matching="none", jacobian_coefficient=0.0,
+                             jacobian_start=0.0)  # fmt: skip
     return Explorer(replace(experiment, **ONLY_HERE))
 
 

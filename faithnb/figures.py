@@ -20,6 +20,7 @@ from torch import Tensor
 from faithnb.circuits import CircuitMap
 from faithnb.intervals import rate_interval
 from faithnb.metrics import (
+    ALIGNED,
     CONTRIBUTES,
     STATES,
     contributing_jacobian,
@@ -408,13 +409,19 @@ def durations(microseconds: Mapping[str, Mapping[str, float]]) -> Figure:
     return fig
 
 
+UP = {"sparsity_coefficient": "sparsity coefficient $λ$", "variation_scale": "spread of magnitudes"}
+"""Labels of a map's vertical axis."""
+
+
 @styled
 def phase_maps(
-    panels: Mapping[str, xr.DataArray], threshold: tuple[float, float, float] | None = None
+    panels: Mapping[str, xr.DataArray],
+    threshold: tuple[float, float, float] | None = None,
+    up: str = "sparsity_coefficient",
 ) -> Figure:
-    """Values in [0, 1] over ``repeat_frac`` × ``sparsity_coefficient``, a panel each.
+    """Values in [0, 1] over ``repeat_frac`` × ``up``, a panel each.
 
-    Both axes are logarithmic, but for a first value that may be 0. ``threshold`` is
+    Axes are evenly spaced in the values given; the first may be 0. ``threshold`` is
     ``(a, b_r, b_λ)`` of a + b_r log r + b_λ log λ = 0, drawn as a line. Panels over different
     values have axes of their own.
     """
@@ -422,12 +429,12 @@ def phase_maps(
     alike = len({values.shape for values in panels.values()}) == 1
     axes = fig.subplots(1, len(panels), sharex=alike, sharey=alike, squeeze=False)[0]
     for ax, (title, values) in zip(axes, panels.items(), strict=True):
-        values = values.transpose("sparsity_coefficient", "repeat_frac")
+        values = values.transpose(up, "repeat_frac")
         mesh = _heat(ax, values, SHARE, 0, 1)
         ax.invert_yaxis()
         ax.set_title(title, fontsize=10)
         ax.set_xlabel("repeat fraction $r$")
-        for name, axis in (("repeat_frac", ax.xaxis), ("sparsity_coefficient", ax.yaxis)):
+        for name, axis in (("repeat_frac", ax.xaxis), (up, ax.yaxis)):
             ticks = range(0, values.sizes[name], -(-values.sizes[name] // 5))
             axis.set_ticks([k + 0.5 for k in ticks], [f"{values[name][k]:.2g}" for k in ticks])
         if threshold and np.isfinite(threshold).all():
@@ -439,7 +446,7 @@ def phase_maps(
                                                   (values.sparsity_coefficient, lam)))  # fmt: skip
             ax.plot(*places, color=BLUE, linewidth=1.6, linestyle="--")
             ax.set(xlim=(0, values.sizes["repeat_frac"]), ylim=(0, len(values)))
-    axes[0].set_ylabel("sparsity coefficient $λ$")
+    axes[0].set_ylabel(UP[up])
     fig.colorbar(mesh, ax=axes, fraction=0.03, label="share, or mean")
     return fig
 
@@ -449,6 +456,32 @@ def _place(axis: xr.DataArray, value: Float[np.ndarray, "n"]) -> Float[np.ndarra
     at = np.log(axis.values[1:])
     step = (at[-1] - at[0]) / max(len(at) - 1, 1)
     return 1.5 + (np.log(value) - at[0]) / (step or 1.0)
+
+
+@styled
+def along_ray(
+    transcoders: Mapping[str, Transcoder], p: Float[Tensor, "d_in"], up_to: float = 1.25
+) -> Figure:
+    """What each feature contributes at u·p, over u; coloured by what it writes."""
+    fig = _figure(0.6 + 2.6 * len(transcoders), 2.9)
+    axes = fig.subplots(1, len(transcoders), sharey=True, squeeze=False)[0]
+    u = torch.linspace(0, up_to, 101)
+    kinds = {"writes all of $p$": RED, "writes one coordinate": BLUE, "writes anything else": GREY}
+    for ax, (title, transcoder) in zip(axes, transcoders.items(), strict=True):
+        size = contribution_sizes(transcoder, u[:, None] * p)[0].cpu()
+        writes = torch.nn.functional.normalize(transcoder.W_dec[0].cpu(), dim=-1)
+        whole = writes @ (p / p.norm()) > ALIGNED
+        single = writes.abs().amax(-1) > ALIGNED
+        for i in (size.amax(0) > CONTRIBUTES).nonzero()[:, 0]:
+            kind = list(kinds)[0 if whole[i] else 1 if single[i] else 2]
+            ax.plot(u, size[:, i], color=kinds[kind], linewidth=1.6)
+        ax.axvline(1, color=GREY, linewidth=0.8, linestyle=":")
+        ax.set(xlabel="$u$, input $u\\,p$", title=title)
+    axes[0].set_ylabel("contribution $h_i\\,‖w_i‖$")
+    for kind, colour in kinds.items():
+        axes[0].plot([], [], color=colour, label=kind)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return fig
 
 
 @styled
@@ -489,6 +522,33 @@ def collapse(memorised: Mapping[str, xr.DataArray]) -> Figure:
         ax.set(xscale="log", xlabel="product $r\\,λ$", ylim=(-0.04, 1.04), title=title)
     axes[0].set_ylabel("share of seeds that memorise")
     axes[-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
+
+
+@styled
+def survival(
+    panels: Mapping[str, Mapping[str, Sequence[xr.DataArray]]], xlabel: str, ylabel: str
+) -> Figure:
+    """Shares over a relative setting, a panel a condition, a colour an arm; a faint line each
+    dataset of an arm, a bold one through their mean where all have been measured.
+
+    Each array has one dimension, the relative setting; 1 is marked.
+    """
+    fig = _figure(0.9 + 2.9 * len(panels), 3.2)
+    axes = fig.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for ax, (title, arms) in zip(axes, panels.items(), strict=True):
+        for (name, shares), colour, mark in zip(
+            arms.items(), (RED, GREY, BLUE, ORANGE), "os^D", strict=False
+        ):
+            for share in shares:
+                ax.plot(share[share.dims[0]], share, color=colour, alpha=0.25, linewidth=1)
+            mean = xr.concat(shares, "each", join="inner").mean("each")
+            ax.plot(mean[mean.dims[0]], mean, marker=mark, color=colour, linewidth=1.8,
+                    markersize=4.5, label=name)  # fmt: skip
+        ax.axvline(1, color=INK, linewidth=0.8, linestyle="--")
+        ax.set(xscale="log", xlabel=xlabel, title=title, ylim=(-0.04, 1.04))
+    axes[0].set_ylabel(ylabel)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return fig
 
 

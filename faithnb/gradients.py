@@ -36,6 +36,10 @@ times_sech2 = torch.ops.aten.tanh_backward.grad_input
 """times_sech2(u, t, grad_input=out): u (1 − t²), in one pass."""
 
 
+SOFT = ("sigmoid_gate", "straight_through")
+"""Forms of matching whose gradient reaches the gates."""
+
+
 class Tape(list[Callable[[], object]]):
     """Calls on fixed arrays: ``do(operation, *arrays)`` writes one down, ``play`` makes all."""
 
@@ -84,18 +88,19 @@ class LossGradient:
     ):
         self.do, buffers = Tape(), Buffers()
         scaled = weights
-        if form.sparsity_penalty != "none":
+        is_scaled = form.sparsity_penalty != "none" or form.jacobian_matching in SOFT
+        if is_scaled:
             n = torch.empty_like(weights[1][..., 0])
             scaled = torch.empty_like(weights[0]), torch.empty_like(weights[1])
             s = scalars["tanh_scale"][:, None]
-            if form.sparsity_penalty == "l1":
+            if form.sparsity_penalty != "tanh":
                 s = torch.ones_like(s)
             self.scale(s, n, weights, scaled)
         for chunk in chunks:
             own = {name: scalar[chunk, None, None] for name, scalar in scalars.items()}
             arrays = [array[chunk] for array in (*scaled, *gradients)]
             ChunkGradient(form, target, own, batches, chunk, arrays, buffers, self.do)
-        if form.sparsity_penalty != "none":
+        if is_scaled:
             self.scale_back(s, n, scaled, gradients)
 
     @torch.no_grad()
@@ -159,6 +164,8 @@ class ChunkGradient:
         self.E, self.D, self.grad_E, self.grad_D = E, D, _, _ = arrays
         self.W_enc, self.grad_W = self.E[:, :-1], self.grad_E[:, :-1]
         self.sigma = own["perturbation_scale"]
+        s = own["tanh_scale"] if form.sparsity_penalty == "tanh" else 1.0
+        self.width = self.sigma * s  # of a soft gate, in the scaled coordinates
 
         weight = batches.weight[chunk].T[..., None, None]
         B, rows = form.batch_size, batches.weight.shape[1]
@@ -173,6 +180,7 @@ class ChunkGradient:
             "sparsity": own["sparsity_coefficient"],
             "jacobian": 2 * mu,
             "finite": 2 * mu / self.sigma.square(),
+            "noise": 2 * mu / self.sigma.square(),
             "contribution": own["contribution_coefficient"],
         }
 
@@ -208,6 +216,10 @@ class ChunkGradient:
             self.contribution()
         if form.jacobian_matching == "finite":
             self.through(*moved)
+        elif form.jacobian_matching == "noise":
+            self.noisy(self.move(x, self.see("noise")))
+        elif form.jacobian_matching in SOFT:
+            self.soft(x)
         elif form.jacobian_matching != "none":
             if form.jacobian_matching == "smoothed":
                 x = self.move(x, self.see("noise"))
@@ -245,7 +257,7 @@ class ChunkGradient:
 
     def weights_of(self, term: str) -> list[tuple[slice, Tensor]]:
         """c ω_b for each part; where the Jacobian is not matched, its terms weigh nothing."""
-        matched = self.matched if term in ("jacobian", "finite") else (True, True)
+        matched = self.matched if term in ("jacobian", "finite", "noise") else (True, True)
         return [
             (rows, self.factors[term] * weight * is_matched)
             for (rows, weight), is_matched in zip(self.parts, matched, strict=False)
@@ -303,6 +315,44 @@ class ChunkGradient:
         do(torch.bmm, residual, self.D.mT, out=on_v)
         do(mask_where_off, on_v, h, 0, grad_input=on_v)
         do(self.grad_E.baddbmm_, self.each(v).mT, on_v)
+
+    def soft(self, x: Tensor) -> None:
+        """As :meth:`sampled` with gates g = sigmoid(z / w), or only their derivative g' = g (1 − g)
+        / w: with a = vE and c = rDᵀ, ∂D = 2 (g a)ᵀ r and ∂E = 2 vᵀ (g c) + 2 xᵀ (g' a c).
+        """
+        do, gate, a, residual, target = self.do, self.h, self.grad_z, self.error, self.target
+        v, slope = self.see("v"), self.buffer("slope of gates", self.h)
+        do(torch.bmm, self.each(x), self.E, out=gate)
+        do(torch.div, gate, self.width, out=slope)
+        do(slope.sigmoid_)
+        if self.form.jacobian_matching == "straight_through":
+            do(torch.gt, gate, 0, out=gate)
+        else:
+            do(gate.copy_, slope)
+        do(torch.addcmul, slope, slope, slope, value=-1, out=slope)
+        do(slope.div_, self.width)
+        do(torch.bmm, self.each(v), self.E, out=a)
+        do(slope.mul_, a)
+        do(a.mul_, gate)
+        do(torch.bmm, a, self.D, out=residual)
+        do(minus, residual, target.jvp, x[..., :-1], v[..., :-1])
+        self.weigh(residual, "jacobian")
+        do(self.grad_D.baddbmm_, a.mT, residual)
+        do(torch.bmm, residual, self.D.mT, out=a)
+        do(slope.mul_, a)
+        do(a.mul_, gate)
+        do(self.grad_E.baddbmm_, self.each(v).mT, a)
+        do(self.grad_E.baddbmm_, self.each(x).mT, slope)
+
+    def noisy(self, x: Tensor) -> None:
+        """μ/σ² Σ_b ω_b ‖f_T − f_M‖² at inputs that were moved."""
+        do, h, residual = self.do, self.h, self.error
+        do(torch.bmm, x, self.E, out=h)
+        do(h.relu_)
+        do(torch.bmm, h, self.D, out=residual)
+        do(minus, residual, self.target, x[..., :-1])
+        self.weigh(residual, "noise")
+        self.through(x, h, residual)
 
     def exact(self, x: Tensor) -> None:
         """μ Σ_b ω_b ‖J_T − J_M‖_F² in Gram form, each row scaled by √(2 μ ω_b).

@@ -434,6 +434,28 @@ def rotation(transcoder: Transcoder, p: Point) -> PerInstance:
 
 
 @torch.no_grad()
+def absorption(transcoder: Transcoder, p: Point, x: Inputs) -> PerInstance:
+    """How much of what the features of p's coordinates write is gone where they act together.
+
+    1 − Σ_j (what feature j contributes at x) / Σ_j (what it contributes where x_j alone is left),
+    in the mean over x, with the features of :func:`coordinate_features`: 0 if each does on the
+    pattern what it does alone, 1 if all of them are silent on it, as the parents of an absorbed
+    feature are. NaN where no coordinate has a feature.
+    """
+    found = coordinate_features(transcoder, p)
+    x = x.to(transcoder.W_enc)
+    sizes = torch.zeros(2, len(transcoder)).to(x)
+    for k, j in enumerate(p.nonzero()[:, 0].tolist()):
+        alone = torch.zeros_like(x)
+        alone[:, j] = x[:, j]
+        feature = found[:, k].clamp(min=0)[:, None, None].expand(-1, len(x), 1)
+        for row, inputs in enumerate((x, alone)):
+            size = contribution_sizes(transcoder, inputs).gather(-1, feature).mean((1, 2))
+            sizes[row] += torch.where(found[:, k] >= 0, size, 0.0)
+    return 1 - sizes[0] / sizes[1]
+
+
+@torch.no_grad()
 def off_at_point(transcoder: Transcoder, p: Point) -> Bool[Tensor, "n_inst"]:
     """Whether none of the features of p's coordinates (:func:`coordinate_features`) contributes
     more than 1e-2 at p; a coordinate without such a feature does not count against it."""

@@ -145,6 +145,21 @@ def finite_difference(
     return (weight * residual.square().sum(-1)).sum(-1) / scale.square()
 
 
+def noisy_error(y_hat_moved: Outputs, y_moved: Outputs, weight: Weight, scale: Tensor) -> Tensor:
+    """Σ_b ω_b ‖f_T(x_b + σε_b) − f_M(x_b + σε_b)‖² / σ²: no derivative, a control for those that
+    match one. It adds a weight of 1/σ² to the reconstruction."""
+    return reconstruction(y_hat_moved, y_moved, weight) / scale.square()
+
+
+def soft_gate(
+    z: Gate, W_dec: Float[Tensor, "n_inst d_sae d_out"], width: PerInstance, hard: bool = False
+) -> Gate:
+    """sigmoid(z_i ‖d_i‖ / width): in units of what a feature contributes, so that rescaling it
+    changes nothing. ``hard`` gives 1[z > 0] with the sigmoid's derivative, straight through."""
+    gate = torch.sigmoid(z * W_dec.norm(dim=-1)[:, None] / width[:, None, None])
+    return gate + ((z > 0).to(z) - gate).detach() if hard else gate
+
+
 def contribution_norms(gate: Gate, transcoder: Transcoder, weight: Weight) -> PerInstance:
     """Σ_b ω_b Σ_i D_bi ‖e_i‖ ‖d_i‖, the note's penalty on contributions to the Jacobian.
 
@@ -205,6 +220,18 @@ def loss_terms(
         sigma = scalars["perturbation_scale"]
         moved = x + sigma[:, None, None] * v
         distance = finite_difference(y_hat, y, transcoder(moved), target(moved), matched, sigma)
+        terms["jacobian"] = scalars["jacobian_coefficient"] * distance
+    elif form.jacobian_matching == "noise":
+        assert noise is not None
+        sigma = scalars["perturbation_scale"]
+        moved = x + sigma[:, None, None] * noise
+        distance = noisy_error(transcoder(moved), target(moved), matched, sigma)
+        terms["jacobian"] = scalars["jacobian_coefficient"] * distance
+    elif form.jacobian_matching in ("sigmoid_gate", "straight_through"):
+        assert v is not None
+        hard = form.jacobian_matching == "straight_through"
+        soft = soft_gate(z, transcoder.W_dec, scalars["perturbation_scale"], hard)
+        distance = jacobian_sampled(soft, transcoder, target.jvp(x, v), v, matched)
         terms["jacobian"] = scalars["jacobian_coefficient"] * distance
     elif form.jacobian_matching != "none":
         if form.jacobian_matching == "smoothed":

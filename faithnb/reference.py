@@ -72,6 +72,14 @@ def jacobian_matching(
     def explained(at: Tensor) -> Tensor:
         return transcoder(weights, at)
 
+    if e.jacobian_matching == "noise":
+        assert noise is not None
+        moved = x + e.perturbation_scale * noise
+        return ((explained(moved) - layer(e, moved)) ** 2).sum() / e.perturbation_scale**2
+    if e.jacobian_matching in ("sigmoid_gate", "straight_through"):
+        assert v is not None
+        difference = soft_jacobian(weights, x, e) @ v - layer_jacobian(e, x) @ v
+        return (difference**2).sum()
     if e.jacobian_matching == "finite":
         assert v is not None
         moved = x + e.perturbation_scale * v
@@ -91,6 +99,20 @@ def jacobian_matching(
     if e.jacobian_estimator == "sampled":
         return ((difference @ v) ** 2).sum()
     return (difference**2).sum()
+
+
+def soft_jacobian(weights: Weights, x: Tensor, e: Experiment) -> Float[Tensor, "d_out d_in"]:
+    """Σ_i g_i W_down^i (W_up^i)ᵀ with g_i = sigmoid(z_i ‖W_down^i‖ / σ); for the straight-through
+    form g_i is 1[z_i > 0], and only its derivative is the sigmoid's."""
+    W_enc, b_enc, W_dec = weights
+    J = x.new_zeros(W_dec.shape[1], len(x))
+    for i in range(len(b_enc)):
+        z = x @ W_enc[:, i] + b_enc[i]
+        gate = torch.sigmoid(z * W_dec[i].norm() / e.perturbation_scale)
+        if e.jacobian_matching == "straight_through":
+            gate = gate + ((z > 0).to(z) - gate).detach()
+        J = J + gate * torch.outer(W_dec[i], W_enc[:, i])
+    return J
 
 
 def contribution_penalty(weights: Weights, x: Tensor) -> Tensor:

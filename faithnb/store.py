@@ -29,8 +29,8 @@ from faithnb.experiment import Experiment
 
 ROOT = Path(__file__).parent.parent
 TRAINED_BY = (
-    "batches", "data", "experiment", "gradients", "objectives", "streams", "targets", "training",
-    "transcoder",
+    "batches", "data", "experiment", "gradients", "objectives", "starts", "streams", "targets",
+    "training", "transcoder",
 )  # fmt: skip
 SOURCES = {"trained": TRAINED_BY, "measures": (*TRAINED_BY, "metrics")}
 """The files that decide what a result is; a change in any of them makes kept results unusable."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,7 @@ from faithnb.gradients import LossGradient
 from faithnb.metrics import table
 from faithnb.objectives import TERMS, loss_terms
 from faithnb.progress import progress_bar
+from faithnb.starts import start
 from faithnb.store import Store
 from faithnb.transcoder import WEIGHTS, Transcoder
 
@@ -51,7 +52,7 @@ enough to keep a GPU busy."""
 COPIES_IN_FLIGHT = 12
 """Arrays as large as that at any time, at most; `make bench` measures it."""
 
-OWN = (*SCALARS, "seed", "density", "repeat_frac")
+OWN = (*SCALARS, "seed", "density", "repeat_frac", "init")
 """Fields in which experiments may differ and still share an ensemble."""
 
 SHARED = tuple(f.name for f in fields(Experiment) if f.name not in OWN)
@@ -227,8 +228,8 @@ def groups(
     for members in alike.values():
         members.sort(key=lambda i: (experiments[i].seed, experiments[i].density))
         size = most or max_instances(experiments[members[0]], device)
-        for start in range(0, len(members), size):
-            yield members[start : start + size]
+        for first in range(0, len(members), size):
+            yield members[first : first + size]
 
 
 class Loop:
@@ -243,16 +244,13 @@ class Loop:
         self.form = form = experiments[0]
         self.target = form.make_target()
         self.batches = Batches(experiments, device)
-        start = Transcoder.random(
-            [e.seed for e in experiments], form.d_in, form.d_sae, self.target.d_out,
-            form.torch_dtype,
-        ).to(device)  # fmt: skip
-        encoder = torch.cat([start.W_enc, start.b_enc[:, None]], dim=1).detach()
-        decoder = start.W_dec.detach()
+        first = start(experiments, self.target).to(device)
+        encoder = torch.cat([first.W_enc, first.b_enc[:, None]], dim=1).detach()
+        decoder = first.W_dec.detach()
         self.weights = encoder, decoder
         self.gradients = torch.zeros_like(encoder), torch.zeros_like(decoder)
         encoder.grad, decoder.grad = self.gradients
-        self.transcoder = Transcoder(encoder[:, :-1], encoder[:, -1], decoder, start.b_dec)
+        self.transcoder = Transcoder(encoder[:, :-1], encoder[:, -1], decoder, first.b_dec)
         as_form: dict[str, Any] = {"dtype": form.torch_dtype, "device": device}
         self.scalars = {
             name: torch.tensor([getattr(e, name) for e in experiments], **as_form)
@@ -262,11 +260,24 @@ class Loop:
         self.chunk_size = -(-len(experiments) // n_chunks)
         self.chunks = _slices(len(experiments), self.chunk_size)
         self.quarters = _slices(len(experiments), -(-self.chunk_size // 4))
-        self.gradient = LossGradient(
-            form, self.target, self.scalars, self.batches, self.chunks,
-            self.weights, self.gradients,
-        )  # fmt: skip
+        self.stages = [(round(form.jacobian_start * form.steps), form, self._gradient(form))]
+        if self.stages[0][0] > 0:
+            unmatched = replace(
+                form, jacobian_matching="none", jacobian_coefficient=0.0, jacobian_start=0.0,
+                kink="zero",
+            )  # fmt: skip
+            self.stages.insert(0, (0, unmatched, self._gradient(unmatched)))
         self.optimiser = torch.optim.Adam(self.weights, lr=form.learning_rate, fused=True)
+
+    def _gradient(self, form: Experiment) -> LossGradient:
+        return LossGradient(
+            form, self.target, self.scalars, self.batches, self.chunks, self.weights,
+            self.gradients,
+        )  # fmt: skip
+
+    def _stage(self) -> tuple[Experiment, LossGradient]:
+        """The form that the present batch is trained on, and its gradient."""
+        return [s[1:] for s in self.stages if self.batches.step > s[0]][-1]
 
     def draw(self) -> None:
         """Draw the next batch."""
@@ -278,18 +289,23 @@ class Loop:
 
         A quarter of a chunk at a time: written for reading, they take much memory.
         """
+        form, _ = self._stage()
         values = torch.zeros(
             len(TERMS), len(self.batches.stream), device=self.batches.weight.device
         )
         for part in self.quarters:
             scalars = {name: scalar[part] for name, scalar in self.scalars.items()}
             terms = loss_terms(
-                self.form, self.transcoder[part], self.target,
+                form, self.transcoder[part], self.target,
                 **self.batches.inputs(part), **scalars,
             )  # fmt: skip
             for name, value in terms.items():
                 values[TERMS.index(name), part] = value
         return values
+
+    def gradient(self) -> None:
+        """Write the gradient on the present batch into ``gradients``."""
+        self._stage()[1]()
 
     def update(self) -> None:
         """One step of Adam on the present batch. No call in it asks for a value, as :meth:`draw`

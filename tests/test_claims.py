@@ -108,8 +108,10 @@ def test_an_opinion_is_never_judged():
 
 
 def test_all_claims_are_there_in_order():
-    assert list(claims.CLAIMS) == [f"C{k}" for k in range(1, 29)]
-    assert sum(c.kind == "empirical" for c in claims.CLAIMS.values()) == 18
+    ids = [f"C{k}" for k in range(1, 29)] + [f"B{k}" for k in range(1, 8)]
+    assert list(claims.CLAIMS) == ids
+    empirical = [c.id[0] for c in claims.CLAIMS.values() if c.kind == "empirical"]
+    assert (empirical.count("C"), empirical.count("B")) == (18, 7)
 
 
 def test_each_claim_is_recorded_in_exactly_one_notebook_and_no_verdict_is_typed_in():
@@ -118,10 +120,11 @@ def test_each_claim_is_recorded_in_exactly_one_notebook_and_no_verdict_is_typed_
         code = "\n".join(
             c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"
         )
-        found += re.findall(r'claims\.record\(\s*run,\s*"(C\d+)"', code)
+        found += re.findall(r'claims\.record\(\s*run,\s*"([CB]\d+)"', code)
         assert "outcome" not in code, path
         assert "ev.Evidence(" not in code, path
-    assert sorted(found, key=lambda c: int(c[1:])) == list(claims.CLAIMS)
+    assert len(found) == len(claims.CLAIMS)
+    assert set(found) == set(claims.CLAIMS)
 
 
 def test_caveats():
@@ -163,7 +166,7 @@ def test_what_is_recorded_reaches_the_ledger(tmp_path, monkeypatch):
     (tmp_path / "grid.json").write_text(json.dumps({"grid": {"C10": 0.5}}))
     assert "C10" in read_records(tmp_path)["claims"]["02_x"]
     rows = {row["id"]: row for row in claims.read_ledger(tmp_path)}
-    assert len(rows) == 28
+    assert list(rows) == list(claims.CLAIMS)
     row = rows["C10"]
     assert (row["verdict"], row["value"], row["interval"], row["n"], row["share_of_grid"]) == (
         "partly", 0.5, [0.1, 0.9], 16, 0.5,
@@ -174,13 +177,14 @@ def test_what_is_recorded_reaches_the_ledger(tmp_path, monkeypatch):
     assert {"id", "kind", "verdict", "value", "interval", "n"} <= set(json.loads(text)[0])
     assert "NaN" not in text
     assert claims.headline(rows.values())["partly"] == 1
-    assert claims.as_html(list(rows.values())).count("<tr>") == 29
+    assert claims.headline(rows.values(), whose="B")["not measured"] == 7
+    assert claims.as_html(list(rows.values())).count("<tr>") == len(rows) + 1
 
 
 def test_only_empirical_claims_count_in_the_headline():
     rows = [
-        {"kind": "identity", "verdict": "reproduced"},
-        {"kind": "empirical", "verdict": "partly"},
+        {"id": "C2", "kind": "identity", "verdict": "reproduced"},
+        {"id": "C1", "kind": "empirical", "verdict": "partly"},
     ]
     count = claims.headline(rows)
     assert (count["empirical"], count["reproduced"], count["partly"]) == (1, 0, 1)

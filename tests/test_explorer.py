@@ -39,6 +39,16 @@ def test_stories_are_experiments(story):
     assert replace(e, **ONLY_HERE) == e
 
 
+def test_what_a_page_does_not_know_is_refused_and_explored_without():
+    strange = replace(SMALL, jacobian_matching="noise", jacobian_coefficient=0.1, init="memorising",
+                      d_sae=40)  # fmt: skip
+    with pytest.raises(ParameterError, match="a page trains"):
+        Explorer(strange)
+    with pytest.raises(ParameterError, match="a page trains one of none, plain"):
+        Explorer(replace(strange, init="random"))
+    assert explore(strange).experiment == replace(SMALL, d_sae=40)
+
+
 def test_what_the_knobs_say_is_the_experiment(explorer):
     assert explorer.experiment == SMALL
     explorer.fields = explorer.fields | {"repeat_frac": 0.2}

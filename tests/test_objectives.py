@@ -9,6 +9,7 @@ from conftest import random_transcoder
 
 from faithnb import reference
 from faithnb.data import pad_points
+from faithnb.experiment import MATCHING as EVERY_FORM
 from faithnb.experiment import Experiment, ParameterError
 from faithnb.gradients import LossGradient
 from faithnb.objectives import TERMS, jacobian_exact, jacobian_sampled, loss_terms
@@ -25,11 +26,14 @@ SCALARS = {
 }
 
 
+REACH_GATES = ("finite", "sigmoid_gate", "straight_through", "noise")
+
+
 def all_forms():
     """Every combination of terms that makes sense."""
     for penalty, matching, estimator, kink, contribution in product(
         ("tanh", "l1", "none"),
-        ("none", "plain", "smoothed", "finite"),
+        ("none", *EVERY_FORM),
         ("sampled", "exact"),
         ("zero", "masked", "one"),
         (0.0, 0.1),
@@ -52,7 +56,7 @@ def other_forms():
     own = [{"target": "abs_with_point"}, {"target": "superposed"}]
     part = [{"matching_at": "points"}, {"matching_at": "base"}]
     for changes, matching, estimator, kink in product(
-        own + part, ("plain", "smoothed", "finite"), ("sampled", "exact"), ("zero", "masked", "one")
+        own + part, EVERY_FORM, ("sampled", "exact"), ("zero", "masked", "one")
     ):
         try:
             yield Experiment(
@@ -188,15 +192,15 @@ def test_matching_adds_exactly_nothing_to_the_fast_gradient_of_the_biases(form):
         for f in (form, replace(form, jacobian_matching="none", kink="zero",
                                 jacobian_estimator="sampled"))
     )  # fmt: skip
-    assert torch.equal(with_matching, without) == (form.jacobian_matching != "finite")
+    assert torch.equal(with_matching, without) == (form.jacobian_matching not in REACH_GATES)
 
 
 @pytest.mark.parametrize("form", MATCHING, ids=[e.unusual() for e in MATCHING])
-def test_only_finite_differences_reach_the_biases(form):
+def test_which_forms_reach_the_biases(form):
     _, (W_enc, b_enc, W_dec) = by_reference(form, random_transcoder(N_INST, D, 7), ["jacobian"])
     assert W_enc.abs().max() > 1e-3
     assert W_dec.abs().max() > 1e-3
-    if form.jacobian_matching == "finite":
+    if form.jacobian_matching in REACH_GATES:
         assert b_enc.abs().max() > 1e-3
     else:
         assert b_enc.abs().max() == 0

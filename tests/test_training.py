@@ -10,8 +10,10 @@ from faithnb import batches as batches_module
 from faithnb import metrics, training
 from faithnb.batches import Batches
 from faithnb.data import evaluation_sample, pad_points, sample_base
+from faithnb.experiment import MATCHING as EVERY_FORM
 from faithnb.experiment import Experiment, ParameterError
 from faithnb.objectives import loss_terms
+from faithnb.starts import start
 from faithnb.store import Store
 from faithnb.training import (
     DivergenceWarning,
@@ -36,7 +38,7 @@ def largest_difference(a, b):
     return max((x - y).abs().max().item() for x, y in zip(weights(a), weights(b), strict=True))
 
 
-@pytest.mark.parametrize("matching", ["none", "plain", "smoothed", "finite"])
+@pytest.mark.parametrize("matching", ["none", *EVERY_FORM])
 @pytest.mark.parametrize("sampling", ["exact", "bernoulli"])
 def test_an_instance_does_not_depend_on_its_company(matching, sampling):
     base = Experiment(steps=500, sampling=sampling, jacobian_matching=matching)
@@ -55,20 +57,23 @@ def test_an_instance_does_not_depend_on_its_company(matching, sampling):
 
 def by_autograd(form):
     """The same training in the most ordinary way: autograd on the named terms, torch's Adam."""
-    d_in, d_sae, dtype = form.d_in, form.d_sae, form.torch_dtype
-    start = Transcoder.random([form.seed], d_in, d_sae, d_in, dtype).requires_grad_()
-    adam = torch.optim.Adam([start.W_enc, start.b_enc, start.W_dec])
+    at = start([form], form.make_target()).requires_grad_()
+    adam = torch.optim.Adam([at.W_enc, at.b_enc, at.W_dec])
     batches = Batches([form], CPU)
-    scalars = {k: torch.tensor([getattr(form, k)], dtype=dtype) for k in training.SCALARS}
+    scalars = {
+        k: torch.tensor([getattr(form, k)], dtype=form.torch_dtype) for k in training.SCALARS
+    }
     for step in range(form.steps):
         batches.draw()
         batch = batches.inputs(slice(None))
-        terms = loss_terms(form, start, form.make_target(), **batch, **scalars)
+        terms = loss_terms(form, at, form.make_target(), **batch, **scalars)
+        if step < round(form.jacobian_start * form.steps):
+            del terms["jacobian"]
         adam.zero_grad()
         sum(terms.values()).sum().backward()
         adam.param_groups[0]["lr"] = form.learning_rate * rate(form, step)
         adam.step()
-    return start
+    return at
 
 
 @pytest.mark.parametrize("changes", [
@@ -76,6 +81,9 @@ def by_autograd(form):
     {"jacobian_matching": "plain"}, {"jacobian_matching": "plain", "kink": "masked"},
     {"jacobian_matching": "plain", "jacobian_estimator": "exact"},
     {"jacobian_matching": "smoothed"}, {"jacobian_matching": "finite"},
+    {"jacobian_matching": "sigmoid_gate"}, {"jacobian_matching": "straight_through"},
+    {"jacobian_matching": "noise"}, {"init": "memorising"},
+    {"init": "generalising", "jacobian_matching": "smoothed", "jacobian_start": 0.5},
 ], ids=str)  # fmt: skip
 def test_the_fast_loop_equals_plain_autograd_and_adam(changes):
     mu = 0.1 if "jacobian_matching" in changes else 0.0
@@ -125,7 +133,7 @@ def test_more_instances_than_an_ensemble_holds(monkeypatch):
         )
 
 
-@pytest.mark.parametrize("matching", ["none", "plain", "smoothed", "finite"])
+@pytest.mark.parametrize("matching", ["none", *EVERY_FORM])
 @pytest.mark.parametrize("kink", ["zero", "masked"])
 @pytest.mark.parametrize("estimator", ["sampled", "exact"])
 def test_a_step_never_waits_for_a_value(matching, kink, estimator):
@@ -181,7 +189,7 @@ def test_a_loop_that_is_done_with_is_gone(kink, estimator):
         loop = Loop([form], CPU)
         loop.draw()
         loop.update()
-        gone = [weakref.ref(loop.batches), weakref.ref(loop.gradient)]
+        gone = [weakref.ref(loop.batches), weakref.ref(loop.stages[0][2])]
         del loop
         assert [reference() for reference in gone] == [None, None]
     finally:
@@ -297,7 +305,7 @@ def test_trained_weights_are_plain_and_safe_to_keep(tmp_path):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-@pytest.mark.parametrize("matching", ["none", "plain", "smoothed", "finite"])
+@pytest.mark.parametrize("matching", ["none", *EVERY_FORM])
 def test_gpu_and_cpu_agree(matching):
     mu = 0.03 if matching != "none" else 0.0
     e = Experiment(steps=200, repeat_frac=0.05, jacobian_matching=matching, jacobian_coefficient=mu)
