@@ -66,7 +66,7 @@ class Batches:
 
         at_once = DRAWN_AT_ONCE.get(device.type, DRAWN_AT_ONCE["cuda"])
         self.ahead = min(max(1, at_once // len(number)), form.steps)
-        purposes: tuple[Purpose, ...] = ("data", "probe", "noise", "variation")
+        purposes: tuple[Purpose, ...] = ("data", "probe", "noise", "variation", "blur")
         self.blocks = [
             (block, {name: Stream(seeds[block], name, device) for name in purposes})
             for block in (slice(k, k + at_once) for k in range(0, len(number), at_once))
@@ -110,6 +110,8 @@ class Batches:
         B, d, dtype = self.form.batch_size, self.form.d_in, self.form.torch_dtype
         u = streams["data"].uniform(steps, (B, d + self.literal), dtype)
         base = sample_base(u[..., :d], self.density[block])
+        if self.form.blur > 0:
+            base += self.form.blur * streams["blur"].normal(steps, (B, d), dtype)
         if self.literal:
             base = replace_at_random(base, self.points, self.drawn_frac[block], u[..., -1])
         x, y = self.drawn["x"][:, block, :, :-1], self.drawn["y"][:, block]

@@ -170,20 +170,22 @@ CLAIMS: Mapping[str, Claim] = {
         Claim("B5", "empirical",
               "Where memorising pays follows from the loss: one number for each density and "
               "penalty, computed without training and without a fitted constant.",
-              "At densities up to 0.1, of the transcoders that start with p memorised at least "
-              "90 % keep it (memorization of at least 60 % of a full feature's) at 1.2 to 3 times "
-              "that repeat fraction, and at least 90 % give it up at 0.8 times or less."),
+              "Of the transcoders that start with p memorised at least 90 % keep it (memorization "
+              "of at least 60 % of a full feature's) at 1.5 times that repeat fraction, and at "
+              "least 90 % give it up at 0.67 times, at the headline density and penalty; and so "
+              "at 1.2 to 3 times, and up to 0.8 times, over densities up to 0.1 and a tenfold "
+              "range of penalties."),
         Claim("B6", "empirical",
               "Between that line and the one that training from random starts shows, both "
               "solutions survive.",
-              "At densities up to 0.1 and 1.2 to 2 times the equilibrium: share that memorise from "
-              "a memorising start minus that from a random one at least 0.3, with an interval that "
-              "excludes 0."),
+              "At 1.5 times the equilibrium, headline density and penalty: share that memorise "
+              "from a memorising start minus that from a random one at least 0.3, with an interval "
+              "that excludes 0."),
         Claim("B7", "empirical",
-              "Matching needs a weight of λΔφ/2, and no more, to make memorising the dearer "
-              "solution.",
-              "At three times the equilibrium nothing memorised with a weight from λΔφ/2 on, "
-              "neither from a memorising nor from a random start."),
+              "Matching undoes memorising at a weight of about λΔφ/2.",
+              "At three times the equilibrium, over a tenfold range of penalties: of the "
+              "transcoders that start with p memorised none keep it with twice that weight, and at "
+              "least 90 % with a tenth of it."),
     )
 }  # fmt: skip
 """Every claim of the ledger, by id: the note's (C) in its order, then this book's own (B)."""

@@ -111,12 +111,19 @@ def replace_at_random(
 
 
 def evaluation_sample(
-    d_in: int, density: float, n: int = 8192, dtype: torch.dtype = torch.float32
+    d_in: int,
+    density: float,
+    n: int = 8192,
+    dtype: torch.dtype = torch.float32,
+    blur: float = 0.0,
 ) -> Float[Tensor, "n d_in"]:
     """The fixed base samples, without any repeated point, that every base metric is taken on."""
-    return _evaluation_sample(d_in, density, n, dtype).clone()
+    return _evaluation_sample(d_in, density, n, dtype, blur).clone()
 
 
 @lru_cache(maxsize=8)
-def _evaluation_sample(d_in: int, density: float, n: int, dtype: torch.dtype) -> Tensor:
-    return sample_base(Stream([0], "evaluation").uniform(0, (n, d_in), dtype)[0], density)
+def _evaluation_sample(
+    d_in: int, density: float, n: int, dtype: torch.dtype, blur: float
+) -> Tensor:
+    x = sample_base(Stream([0], "evaluation").uniform(0, (n, d_in), dtype)[0], density)
+    return x + blur * Stream([0], "blur").normal(0, (n, d_in), dtype)[0] if blur else x

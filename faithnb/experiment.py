@@ -167,7 +167,8 @@ class Experiment:
     target: str = parameter("abs", OneOf(TARGETS))
     """The layer to explain. ``"abs"`` is ``y = |x|``; ``"abs_with_point"`` has a mechanism for p
     besides, see :class:`faithnb.targets.WithPoint`; ``"superposed"`` is a trained layer with too
-    few neurons, see :class:`faithnb.targets.Superposed`."""
+    few neurons, see :class:`faithnb.targets.Superposed`; ``"smooth_abs"`` is |x| without its kink,
+    see :class:`faithnb.targets.SmoothAbsolute`."""
 
     d_in: int = parameter(16, Range(1, whole=True))
     """Input coordinates of the target."""
@@ -177,6 +178,9 @@ class Experiment:
 
     density: float = parameter(0.1, Range(0, 1, open_low=True))
     """Probability that a coordinate is not 0 (then it is uniform on (−1, 1))."""
+
+    blur: float = parameter(0.0, Range(0))
+    """Standard deviation of normal noise on every coordinate of the base data: no exact zeros."""
 
     points: tuple[tuple[float, ...], ...] = parameter(((1.0, 1.0, 1.0),), PointList())
     """The points that repeat, each filled up with zeros to d_in coordinates."""
@@ -360,6 +364,11 @@ class Experiment:
                 self.probe == "covariance" and self.point_variation != "none",
                 f"probe = 'covariance' is not allowed with point_variation = "
                 f"{self.point_variation!r}: it knows the covariance of exact repeats only.",
+            ),
+            (
+                self.probe == "covariance" and self.blur > 0,
+                f"probe = 'covariance' is not allowed with blur = {self.blur:g}: it knows the "
+                "covariance of sparse data only.",
             ),
             (
                 self.matching_at != "all" and self.sampling == "bernoulli",

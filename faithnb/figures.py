@@ -534,7 +534,7 @@ def survival(
 
     Each array has one dimension, the relative setting; 1 is marked.
     """
-    fig = _figure(0.9 + 2.9 * len(panels), 3.2)
+    fig = _figure(max(5.4, 0.9 + 2.9 * len(panels)), 3.2)
     axes = fig.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for ax, (title, arms) in zip(axes, panels.items(), strict=True):
         for (name, shares), colour, mark in zip(
@@ -547,8 +547,13 @@ def survival(
                     markersize=4.5, label=name)  # fmt: skip
         ax.axvline(1, color=INK, linewidth=0.8, linestyle="--")
         ax.set(xscale="log", xlabel=xlabel, title=title, ylim=(-0.04, 1.04))
+        low, high = ax.get_xlim()
+        ticks = [t for t in (0.05, 0.1, 0.2, 0.5, 1, 2, 5) if low <= t <= high]
+        ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+        ax.minorticks_off()
     axes[0].set_ylabel(ylabel)
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    columns = 4 if len(panels) > 1 else 2
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=columns)
     return fig
 
 
@@ -577,7 +582,7 @@ def curves(
     The line goes through the means over ``seed``, faint dots are seeds. ``panels`` maps data
     variables to axis labels; a label that ends in "(log)" makes the axis logarithmic.
     """
-    fig = _figure(0.5 + 2.6 * len(panels), 3.1)
+    fig = _figure(max(5.2, 0.5 + 2.6 * len(panels)), 3.1)
     axes = fig.subplots(1, len(panels), squeeze=False)[0]
     for ax, (name, label) in zip(axes, panels.items(), strict=True):
         for (series, grid), colour, mark in zip(
@@ -599,7 +604,8 @@ def curves(
         ax.set_title(label.removesuffix(" (log)"), fontsize=9.5)
         if label.endswith("(log)"):
             ax.set_yscale("log")
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(grids))
+    columns = len(grids) if len(panels) > 1 else 2
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=columns)
     return fig
 
 

@@ -537,7 +537,7 @@ def table(
             some = _Remembering(*(getattr(some, name) for name in WEIGHTS))
             target = e.make_target(kink="masked")
             like = some.W_enc
-            x = evaluation_sample(e.d_in, e.density).to(like)
+            x = evaluation_sample(e.d_in, e.density, blur=e.blur).to(like)
             for name, (metric, _) in BASE_METRICS.items():
                 with suppress(ValueError):
                     columns[name][group] = metric(some, target, x).cpu()
@@ -591,7 +591,7 @@ def _alike(experiments: Sequence[Experiment], indices: list[int], size: int) -> 
     groups: dict[Any, list[int]] = {}
     for i in indices:
         e = experiments[i]
-        groups.setdefault((e.target, e.d_in, e.density, e.points), []).append(i)
+        groups.setdefault((e.target, e.d_in, e.density, e.blur, e.points), []).append(i)
     return [g[k : k + size] for g in groups.values() for k in range(0, len(g), size)]
 
 

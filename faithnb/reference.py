@@ -10,10 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.functional import jacobian, jvp
+from torch.nn.functional import gelu
 
 from faithnb.data import pad_points
 from faithnb.experiment import Experiment
 from faithnb.targets import Superposed
+
+KINKED = ("abs", "abs_with_point")
+"""Targets whose derivative is undefined where a coordinate is 0."""
 
 Weights = tuple[Float[Tensor, "d_in d_sae"], Float[Tensor, "d_sae"], Float[Tensor, "d_sae d_out"]]
 
@@ -27,12 +31,15 @@ def transcoder(weights: Weights, x: Float[Tensor, "d_in"]) -> Float[Tensor, "d_o
 
 
 def layer(e: Experiment, x: Float[Tensor, "d_in"]) -> Float[Tensor, "d_out"]:
-    """y_i = ReLU(x_i) + ReLU(−x_i); with a mechanism for p, y += p · ReLU(p · x − ⅔ p · p); or the
-    trained network's own y = Σ_k write_k ReLU(read_k · x + b_k)."""
+    """y_i = ReLU(x_i) + ReLU(−x_i); or [gelu(4 x_i) + gelu(−4 x_i)] / 4; with a mechanism for p,
+    y += p · ReLU(p · x − ⅔ p · p); or the trained network's own y = Σ_k write_k ReLU(read_k · x +
+    b_k)."""
     if e.target == "superposed":
         network = Superposed(e.d_in)
         read, write = (w.to(x) for w in network.units)
         return torch.relu(read @ x + network.bias.to(x)) @ write
+    if e.target == "smooth_abs":
+        return (gelu(4 * x) + gelu(-4 * x)) / 4
     y = torch.relu(x) + torch.relu(-x)
     if e.target == "abs_with_point":
         p = pad_points(e.points, e.d_in)[0].to(x)
@@ -43,7 +50,7 @@ def layer(e: Experiment, x: Float[Tensor, "d_in"]) -> Float[Tensor, "d_out"]:
 def layer_jacobian(e: Experiment, x: Float[Tensor, "d_in"]) -> Float[Tensor, "d_out d_in"]:
     """By autograd, for which ReLU'(0) = 0; dy_i/dx_i at x_i = 0 is 1 more for kink "one"."""
     J = jacobian(lambda at: layer(e, at), x)
-    return J + torch.diag((x == 0).to(x)) if e.kink == "one" and e.target != "superposed" else J
+    return J + torch.diag((x == 0).to(x)) if e.kink == "one" and e.target in KINKED else J
 
 
 def reconstruction(weights: Weights, x: Tensor, e: Experiment) -> Tensor:
@@ -94,7 +101,7 @@ def jacobian_matching(
         J_T_v = jvp(explained, x, v, create_graph=True)[1]
         return ((J_T_v - layer_jacobian(e, x) @ v) ** 2).sum()
     difference = jacobian(explained, x, create_graph=True) - layer_jacobian(e, x)
-    if e.kink == "masked" and e.target != "superposed":
+    if e.kink == "masked" and e.target in KINKED:
         difference = difference * (1 - torch.diag((x == 0).to(x)))
     if e.jacobian_estimator == "sampled":
         return ((difference @ v) ** 2).sum()

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-Purpose = Literal["init", "data", "noise", "probe", "evaluation", "variation"]
+Purpose = Literal["init", "data", "noise", "probe", "evaluation", "variation", "blur"]
 """What numbers are for; those of different purposes are independent, so that switching Jacobian
 probes on leaves data and initialisation as they were."""
 

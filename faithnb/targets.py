@@ -148,6 +148,30 @@ class AbsoluteValue:
         ]
 
 
+class SmoothAbsolute(AbsoluteValue):
+    """``y = [gelu(βx) + gelu(−βx)] / β`` with β = 4: |x| without its kink.
+
+    Its derivative, 2Φ(βx) − 1 + 2βx φ(βx), is 0 at 0 and defined there, so the conventions of
+    ``kink`` have no effect. It is no ReLU network; its circuits are given as those of |x|, which
+    it is near.
+    """
+
+    name = "smooth_abs"
+    beta = 4.0
+
+    def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
+        return x * torch.erf(self.beta * x / 2**0.5)
+
+    def slope(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
+        """The derivative of each coordinate."""
+        t = self.beta * x
+        return torch.erf(t / 2**0.5) + t * torch.exp(-t.square() / 2) * (2 / torch.pi) ** 0.5
+
+    def ignored(self, x: Float[Tensor, "*batch d_in"]) -> Bool[Tensor, "*batch d_in"]:
+        """Nowhere."""
+        return torch.zeros_like(x, dtype=torch.bool)
+
+
 class Units:
     """What targets made of ReLU units share; ``slope``, ``ignored`` and the units are their own."""
 
@@ -295,8 +319,11 @@ def make_target(name: str, d_in: int, points: Float[Tensor, "n_points d_in"], ki
         if len(points) != 1:
             raise ValueError(f"target = {name!r} needs exactly one point, not {len(points)}.")
         return WithPoint(d_in, points[0], kink)
-    return AbsoluteValue(d_in, kink) if name == AbsoluteValue.name else Superposed(d_in, kink)
+    plain: dict[str, type[AbsoluteValue | Superposed]] = {
+        of.name: of for of in (AbsoluteValue, SmoothAbsolute, Superposed)
+    }
+    return plain[name](d_in, kink)
 
 
-TARGETS = (AbsoluteValue.name, WithPoint.name, Superposed.name)
+TARGETS = (AbsoluteValue.name, WithPoint.name, Superposed.name, SmoothAbsolute.name)
 """The names that ``Experiment.target`` takes."""

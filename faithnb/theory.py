@@ -25,7 +25,7 @@ from torch import Tensor
 from faithnb.objectives import reconstruction, tanh_l1
 from faithnb.transcoder import Transcoder
 
-NODES = (24, 12, 6)
+NODES = (20, 10, 5)
 """Gauss–Legendre nodes for each half axis where one, two or three coordinates are not 0."""
 
 
@@ -58,7 +58,7 @@ def matching_threshold(sparsity_coefficient: float, tanh_scale: float = 1.0) -> 
 
 SINGLE = [1.0, 0.0, 0.01, 0.0] * 2
 ROTATED = [1.0, 1 / 3, 0.0, 0.0, *SINGLE[4:]]
-OF_P = [[1.0, 2.0], [2.0, 5.0], [0.5, 0.5], [0.7, 1.0]]
+OF_P = [[1.0, 2.0], [0.5, 0.5]]
 """Where the minimisations start; the feature for p from several readings, for it has several
 minima: it may or may not act where two of p's coordinates are active."""
 
@@ -111,26 +111,30 @@ def memorising(
 
 
 def equilibrium(density: float, sparsity_coefficient: float, tanh_scale: float = 1.0) -> float:
-    """The repeat_frac at which both solutions cost the same; NaN if there is none in (1e-5, 0.9).
+    """The repeat_frac at which both solutions cost the same, to 1 %; NaN if there is none within a
+    factor of 10 of :func:`threshold`, or above 0.9.
 
     Above it memorising is cheaper. Training need not get there: see which solution it finds.
     """
-    starts: dict[str, np.ndarray | None] = {"generalising": None, "memorising": None}
+    setting = density, sparsity_coefficient, tanh_scale
+    if not (guess := threshold(density, tanh_scale)) * sparsity_coefficient > 0:
+        return math.nan
+    guess = min(guess / sparsity_coefficient, 0.5)
+    starts = [solution(guess, *setting).numbers for solution in (generalising, memorising)]
 
     def advantage(log_r: float) -> float:
         """Loss of generalising minus loss of memorising."""
         losses = []
-        for solution in (generalising, memorising):
-            best = solution(math.exp(log_r), density, sparsity_coefficient, tanh_scale,
-                            starts[solution.__name__])  # fmt: skip
-            starts[solution.__name__] = best.numbers
+        for k, solution in enumerate((generalising, memorising)):
+            best = solution(math.exp(log_r), *setting, starts[k])
+            starts[k] = best.numbers
             losses.append(best.loss)
         return losses[0] - losses[1]
 
-    low, high = math.log(1e-5), math.log(0.9)
+    low, high = math.log(guess / 10), math.log(min(10 * guess, 0.9))
     if advantage(low) > 0 or advantage(high) < 0:
         return math.nan
-    return math.exp(float(brentq(advantage, low, high, xtol=1e-3)))
+    return math.exp(float(brentq(advantage, low, high, xtol=0.01)))
 
 
 Weights = tuple[Tensor, Tensor, Tensor]

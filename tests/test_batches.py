@@ -122,3 +122,15 @@ def test_active_probes_stay_on_the_coordinates_that_act():
     x, v = batches.now["x"][..., :-1], batches.now["v"][..., :-1]
     assert torch.equal(v, whole.now["v"][..., :-1] * (x != 0))
     assert (v[0, -1, :3].abs() == 1).all()
+
+
+def test_blur_moves_the_base_data_and_nothing_else():
+    sharp, blurred = drawn(MATCHED), drawn(replace(MATCHED, blur=0.1))
+    moved = blurred.now["x"] - sharp.now["x"]
+    base = moved[:, : MATCHED.batch_size, :-1]
+    assert (base != 0).all()
+    assert abs(base.std() - 0.1) < 0.02
+    assert moved[:, MATCHED.batch_size :].abs().max() == 0
+    assert torch.equal(blurred.now["y"], blurred.now["x"][..., :-1].abs())
+    for name in ("v", "noise"):
+        assert torch.equal(blurred.now[name], sharp.now[name])

@@ -89,7 +89,7 @@ BAD = [
     ({"variation_scale": 1.5}, "variation_scale = 1.5"),
     ({"jacobian_coefficient": 0.1}, "jacobian_coefficient = 0.1 .* jacobian_matching = 'none'"),
     ({"jacobian_matching": "finite", "jacobian_estimator": "exact"}, "no closed form"),
-    ({"jacobian_matching": "finite", "kink": "masked"}, "read no derivative"),
+    ({"jacobian_matching": "finite", "kink": "masked"}, "reads no derivative"),
     ({"target": "abs_with_point", "points": []}, "mechanism for exactly one point"),
     ({"target": "superposed", "d_in": 1, "points": [[1]]}, "d_in = 1 .* at least 2"),
     ({"probe": "active", "jacobian_estimator": "exact"}, "matches all directions alike"),

@@ -53,7 +53,7 @@ def all_forms():
 
 def other_forms():
     """Other layers to explain, and matching on a part of the data, with every form of matching."""
-    own = [{"target": "abs_with_point"}, {"target": "superposed"}]
+    own = [{"target": "abs_with_point"}, {"target": "superposed"}, {"target": "smooth_abs"}]
     part = [{"matching_at": "points"}, {"matching_at": "base"}]
     for changes, matching, estimator, kink in product(
         own + part, EVERY_FORM, ("sampled", "exact"), ("zero", "masked", "one")

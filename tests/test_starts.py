@@ -68,6 +68,7 @@ def test_starts_of_an_ensemble_are_each_their_own():
         ({"init": "memorising", "points": ((1,),)}, "at least two coordinates"),
         ({"init": "memorising", "points": ((1, 1), (0, 1, 1))}, "exactly one"),
         ({"init": "generalising", "target": "superposed"}, "only the circuits of 'abs'"),
+        ({"probe": "covariance", "blur": 0.1}, "sparse data only"),
         ({"jacobian_start": 0.5}, "nothing would set in"),
         ({"jacobian_matching": "noise", "kink": "one"}, "reads no derivative"),
         ({"jacobian_matching": "sigmoid_gate", "kink": "masked"}, "use 'zero' or 'one'"),

@@ -3,7 +3,14 @@ import torch
 
 from faithnb.data import evaluation_sample, pad_points
 from faithnb.experiment import Experiment
-from faithnb.targets import AbsoluteValue, Superposed, WithPoint, leading, make_target
+from faithnb.targets import (
+    AbsoluteValue,
+    SmoothAbsolute,
+    Superposed,
+    WithPoint,
+    leading,
+    make_target,
+)
 
 X = torch.tensor([[0.5, -2.0, 0.0], [0.0, 0.0, 1.0]])
 V = torch.tensor([[3.0, 5.0, 7.0], [1.0, 2.0, 4.0]])
@@ -44,9 +51,10 @@ def test_bad_arguments_are_named():
 
 P = pad_points([[1, 1, 1]], 6)[0]
 OTHERS = [WithPoint(6, P), WithPoint(6, P, "one"), Superposed(6)]
+DIFFERENT = [*OTHERS, SmoothAbsolute(6)]
 
 
-@pytest.mark.parametrize("target", OTHERS, ids=lambda t: f"{t.name} {t.kink}")
+@pytest.mark.parametrize("target", DIFFERENT, ids=lambda t: f"{t.name} {t.kink}")
 def test_derivatives_of_other_layers_are_what_autograd_says(target):
     x = torch.cat([torch.randn(40, 6), P[None]]).double()
     v = torch.randn(41, 6).double()
@@ -62,6 +70,15 @@ def test_other_layers_are_the_sum_of_their_circuits(target):
     x = torch.cat([torch.randn(100, 6), P[None], 2 * P[None]])
     summed = sum(circuit.contribution(x) for circuit in target.circuits())
     assert (summed - target(x)).abs().max() < 1e-5
+
+
+def test_the_smooth_layer_is_near_the_kinked_one_and_flat_at_zero():
+    target, x = SmoothAbsolute(3), torch.linspace(-1, 1, 201)[:, None].expand(-1, 3)
+    gelu = torch.nn.functional.gelu
+    assert torch.allclose(target(x), (gelu(4 * x) + gelu(-4 * x)) / 4, atol=1e-6)
+    assert (target(x) - x.abs()).abs().max() < 0.1
+    assert target.slope(torch.zeros(3)).abs().max() == 0
+    assert not SmoothAbsolute(3, kink="masked").ignored(X).any()
 
 
 def test_a_layer_that_knows_p():
@@ -85,7 +102,7 @@ def test_the_superposed_layer_shares_its_neurons():
 
 
 def test_targets_by_name():
-    for name in ("abs", "abs_with_point", "superposed"):
+    for name in ("abs", "abs_with_point", "superposed", "smooth_abs"):
         assert make_target(name, 6, P[None], "zero").name == name
         assert Experiment(target=name, d_in=6).make_target().name == name
     with pytest.raises(ValueError, match="exactly one point, not 2"):

@@ -4,7 +4,7 @@
 // optimiser: after the same steps the weights are those of `faithnb.train`, but for rounding. Zeros of
 // the input and silent features are skipped, which is most of them.
 
-const PURPOSES = ["init", "data", "noise", "probe", "evaluation", "variation"];
+const PURPOSES = ["init", "data", "noise", "probe", "evaluation", "variation", "blur"];
 const COPIES = 16; // rows a repeated point is split over when each row draws its own numbers
 
 function mix(x) {
