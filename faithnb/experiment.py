@@ -167,8 +167,8 @@ class Experiment:
     target: str = parameter("abs", OneOf(TARGETS))
     """The layer to explain. ``"abs"`` is ``y = |x|``; ``"abs_with_point"`` has a mechanism for p
     besides, see :class:`faithnb.targets.WithPoint`; ``"superposed"`` is a trained layer with too
-    few neurons, see :class:`faithnb.targets.Superposed`; ``"smooth_abs"`` is |x| without its kink,
-    see :class:`faithnb.targets.SmoothAbsolute`."""
+    few neurons, see :class:`faithnb.targets.Superposed`; ``"smooth_abs"`` is ``|x|`` without its
+    kink, see :class:`faithnb.targets.SmoothAbsolute`."""
 
     d_in: int = parameter(16, Range(1, whole=True))
     """Input coordinates of the target."""
@@ -180,7 +180,8 @@ class Experiment:
     """Probability that a coordinate is not 0 (then it is uniform on (−1, 1))."""
 
     blur: float = parameter(0.0, Range(0))
-    """Standard deviation of normal noise on every coordinate of the base data: no exact zeros."""
+    """Standard deviation of normal noise on every coordinate of the base data, against exact
+    zeros."""
 
     points: tuple[tuple[float, ...], ...] = parameter(((1.0, 1.0, 1.0),), PointList())
     """The points that repeat, each filled up with zeros to d_in coordinates."""

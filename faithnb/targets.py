@@ -149,11 +149,11 @@ class AbsoluteValue:
 
 
 class SmoothAbsolute(AbsoluteValue):
-    """``y = [gelu(βx) + gelu(−βx)] / β`` with β = 4: |x| without its kink.
+    """``y = [gelu(βx) + gelu(−βx)] / β`` with β = 4: ``|x|`` without its kink.
 
     Its derivative, 2Φ(βx) − 1 + 2βx φ(βx), is 0 at 0 and defined there, so the conventions of
-    ``kink`` have no effect. It is no ReLU network; its circuits are given as those of |x|, which
-    it is near.
+    ``kink`` have no effect. It is no ReLU network; its circuits are given as those of ``|x|``,
+    which it is near.
     """
 
     name = "smooth_abs"

@@ -1,6 +1,6 @@
 """When memorising pays: the loss of the two solutions, compared without training anything.
 
-Only the coordinates of p = (1, 1, 1) matter, so the theory looks at y = |x| on three coordinates.
+Only the coordinates of p = (1, 1, 1) matter, so the theory looks at ``y = |x|`` on three of them.
 Its transcoders have a feature for each x_j, one for each −x_j, and perhaps one for p. Nothing
 distinguishes the three coordinates, so a handful of numbers describes each transcoder. The
 *generalising* and the *memorising* solution are the minima of the population loss, the loss of
