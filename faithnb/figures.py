@@ -29,8 +29,8 @@ from faithnb.metrics import (
 )
 from faithnb.transcoder import Transcoder
 
-BLUE, ORANGE, RED, GREEN, GREY, INK = (
-    "#0072B2", "#E69F00", "#D55E00", "#009E73", "#8C8C8C", "#222222",
+BLUE, ORANGE, RED, GREEN, GREY, INK, SKY, PINK = (
+    "#0072B2", "#E69F00", "#D55E00", "#009E73", "#8C8C8C", "#222222", "#56B4E9", "#CC79A7",
 )  # fmt: skip
 """Okabe and Ito's colours, told apart by colour-blind readers too."""
 
@@ -580,13 +580,16 @@ def curves(
     """Measures over one setting, a panel a measure, a colour a series.
 
     The line goes through the means over ``seed``, faint dots are seeds. ``panels`` maps data
-    variables to axis labels; a label that ends in "(log)" makes the axis logarithmic.
+    variables to axis labels; a label that ends in "(log)" makes the axis logarithmic. At most
+    seven series.
     """
+    if len(grids) > 7:
+        raise ValueError(f"{len(grids)} series are not allowed: at most 7 can be told apart.")
     fig = _figure(max(5.2, 0.5 + 2.6 * len(panels)), 3.1)
     axes = fig.subplots(1, len(panels), squeeze=False)[0]
     for ax, (name, label) in zip(axes, panels.items(), strict=True):
         for (series, grid), colour, mark in zip(
-            grids.items(), (BLUE, ORANGE, GREEN, RED, GREY), "osD^v", strict=False
+            grids.items(), (BLUE, ORANGE, GREEN, RED, GREY, SKY, PINK), "osD^vP*", strict=False
         ):
             values = grid[name].transpose(over, "seed").astype(float)
             at = _from_zero(values[over].values)
@@ -604,7 +607,7 @@ def curves(
         ax.set_title(label.removesuffix(" (log)"), fontsize=9.5)
         if label.endswith("(log)"):
             ax.set_yscale("log")
-    columns = len(grids) if len(panels) > 1 else 2
+    columns = min(len(grids), 4) if len(panels) > 1 else 2
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=columns)
     return fig
 

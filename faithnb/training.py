@@ -277,7 +277,8 @@ class Loop:
 
     def _stage(self) -> tuple[Experiment, LossGradient]:
         """The form that the present batch is trained on, and its gradient."""
-        return [s[1:] for s in self.stages if self.batches.step > s[0]][-1]
+        step = max(0, self.batches.step - 1)
+        return [(form, gradient) for first, form, gradient in self.stages if first <= step][-1]
 
     def draw(self) -> None:
         """Draw the next batch."""

@@ -4,14 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-from faithnb import CircuitMap, Experiment, train
+from faithnb import CircuitMap, Experiment, theory, train
 from faithnb.data import evaluation_sample, pad_points
 from faithnb.metrics import (
     CONTRIBUTES,
+    DATAPOINT,
+    absorption,
     contribution_sizes,
     coordinate_features,
     datapoint_features,
+    full_memorization,
+    memorization,
 )
 
 SEEDS = range(100, 148)
@@ -34,8 +39,19 @@ ARMS = {
     "ray": Experiment(repeat_frac=0.1, point_variation="ray"),
     "l1": replace(NONE, sparsity_penalty="l1"),
 }
+SINGLES = ((1.0,), (0.0, 1.0), (0.0, 0.0, 1.0))
+BEYOND = {
+    "magnitudes": Experiment(repeat_frac=0.1, point_variation="independent"),
+    "one at a time": Experiment(repeat_frac=0.3, point_variation="independent", points=SINGLES),
+}
+RELATIVE = {
+    "kept": (1.5, "memorising"),
+    "given up": (0.67, "memorising"),
+    "missed": (1.5, "random"),
+}
+"""Repeat fractions relative to where both solutions cost the same, and starts."""
 FEWER = {"double": SEEDS[:16], "l1": SEEDS[:16]}
-FEWER |= dict.fromkeys(("smoothed", "at p alone", "ray"), SEEDS[:8])
+FEWER |= dict.fromkeys(("smoothed", "at p alone", "ray", *BEYOND, *RELATIVE), SEEDS[:8])
 """Arms whose effect is large."""
 TARGET = NONE.make_target()
 P = pad_points(NONE.points, NONE.d_in)[0]
@@ -44,9 +60,11 @@ X = evaluation_sample(NONE.d_in, NONE.density)
 
 @pytest.fixture(scope="module")
 def arms():
+    r = theory.equilibrium(NONE.density, NONE.sparsity_coefficient)
+    near = {k: replace(NONE, repeat_frac=c * r, init=init) for k, (c, init) in RELATIVE.items()}
     trained = {
         name: train([replace(arm, seed=s) for s in FEWER.get(name, SEEDS)], progress=False)
-        for name, arm in ARMS.items()
+        for name, arm in (ARMS | BEYOND | near).items()
     }
     return {name: (t.transcoder, t.metrics()) for name, t in trained.items()}
 
@@ -131,3 +149,27 @@ def test_a_right_jacobian_at_p_is_no_cure(arms):
     assert at_p.jacobian_error_at_p.mean() < arms["double"][1].jacobian_error_at_p.mean() / 10
     assert at_p.subset_error.mean() > 3 * cured.subset_error.mean()
     assert memorised(at_p) >= 1
+
+
+def pattern_features(transcoder):
+    return (memorization(transcoder, P) / full_memorization(P) >= DATAPOINT).numpy()
+
+
+@pytest.mark.story
+def test_free_magnitudes_are_enough_and_take_the_single_features_over(arms):
+    """Chapter 7."""
+    together, apart = arms["magnitudes"][0], arms["one at a time"][0]
+    has = pattern_features(together)
+    assert has.sum() >= 3
+    assert pattern_features(apart).sum() == 0
+    x = P * (0.5 + 0.5 * torch.rand(512, len(P), generator=torch.Generator().manual_seed(0)))
+    assert (absorption(together, P, x).numpy()[has] > 0.5).all()
+    assert absorption(apart, P, x).abs().max() < 0.1
+
+
+@pytest.mark.story
+def test_theory_says_where_a_memorising_start_survives(arms):
+    """Chapter 9; and that a random start does not find what survives there."""
+    assert pattern_features(arms["kept"][0]).all()
+    assert not pattern_features(arms["given up"][0]).any()
+    assert pattern_features(arms["missed"][0]).sum() <= 6
