@@ -10,7 +10,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -29,6 +29,8 @@ from faithnb.experiment import (
     unknown_name,
 )
 from faithnb.store import Store
+
+T = TypeVar("T")
 
 JUDGED_FROM = 200
 """Seeds from here on judge a claim. Those below 100 chose settings, and what was seen on those from
@@ -81,7 +83,7 @@ class Run:
             return {name: list(values[::-2][::-1]) for name, values in above.items()}
         return {name: [0.0, *values] for name, values in above.items()}
 
-    def some(self, values: Sequence[float]) -> list[float]:
+    def some(self, values: Sequence[T]) -> list[T]:
         """At most ``grid`` of these settings, evenly spread from the first to the last."""
         picked = np.linspace(0, len(values) - 1, min(self.grid, len(values))).round().astype(int)
         return [values[k] for k in picked]
