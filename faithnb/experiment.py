@@ -21,11 +21,14 @@ from faithnb.targets import TARGETS, Target, make_target
 MATCHING = ("plain", "smoothed", "finite", "sigmoid_gate", "straight_through", "noise")
 """The forms of Jacobian matching."""
 
-SAMPLED_ONLY = ("finite", "sigmoid_gate", "straight_through", "noise")
-"""Those that have no closed form."""
+SOFT = ("sigmoid_gate", "straight_through")
+"""Those that read the transcoder's derivative with gates that have one themselves."""
 
 UNDERIVED = ("finite", "noise")
 """Those that read no derivative of the target."""
+
+SAMPLED_ONLY = (*UNDERIVED, *SOFT)
+"""Those that have no closed form."""
 
 
 class ParameterError(ValueError):
@@ -386,7 +389,7 @@ class Experiment:
                 "no derivative of the target, leave it at 'zero'.",
             ),
             (
-                form in ("sigmoid_gate", "straight_through") and self.kink == "masked",
+                form in SOFT and self.kink == "masked",
                 f"kink = 'masked' is not allowed with jacobian_matching = {form!r}: use 'zero' or "
                 "'one'.",
             ),

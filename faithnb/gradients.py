@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from faithnb.batches import Batches
-from faithnb.experiment import Experiment
+from faithnb.experiment import SOFT, Experiment
 from faithnb.objectives import target_diagonal
 from faithnb.targets import Target
 
@@ -34,10 +34,6 @@ mask_where_off = torch.ops.aten.threshold_backward.grad_input
 
 times_sech2 = torch.ops.aten.tanh_backward.grad_input
 """times_sech2(u, t, grad_input=out): u (1 − t²), in one pass."""
-
-
-SOFT = ("sigmoid_gate", "straight_through")
-"""Forms of matching whose gradient reaches the gates."""
 
 
 class Tape(list[Callable[[], object]]):

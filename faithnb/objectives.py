@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from faithnb.experiment import Experiment
+from faithnb.experiment import SOFT, Experiment
 from faithnb.targets import Target
 from faithnb.transcoder import Transcoder
 
@@ -227,7 +227,7 @@ def loss_terms(
         moved = x + sigma[:, None, None] * noise
         distance = noisy_error(transcoder(moved), target(moved), matched, sigma)
         terms["jacobian"] = scalars["jacobian_coefficient"] * distance
-    elif form.jacobian_matching in ("sigmoid_gate", "straight_through"):
+    elif form.jacobian_matching in SOFT:
         assert v is not None
         hard = form.jacobian_matching == "straight_through"
         soft = soft_gate(z, transcoder.W_dec, scalars["perturbation_scale"], hard)

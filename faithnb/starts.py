@@ -41,7 +41,7 @@ def start(experiments: Sequence[Experiment], target: Target) -> Transcoder:
 def memorising_circuits(target: Target, p: Float[Tensor, "d_in"]) -> list[Circuit]:
     """The circuits of ``|x|`` with a feature for p, and those of p's coordinates off at p.
 
-    With k coordinates of p that are not 0, the feature for p is ``p · ReLU(p·x − (1 − 1/k)‖p‖²)``
+    With k coordinates of p that are not 0, the feature for p is ``|p| · ReLU(p·x − (1 − 1/k)‖p‖²)``
     times k / ‖p‖², which is 1 at p and silent where one of k equal coordinates is missing. That of
     coordinate j reads ``sign(p_j) (x_j − Σ_l p_j x_l / (k p_l)) − |p_j| / k``, l over the others,
     which is 0 at p.
