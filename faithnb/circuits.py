@@ -194,6 +194,48 @@ def _code(L: np.ndarray, correlation: np.ndarray) -> tuple[np.ndarray, float]:
     return code, float(np.sqrt(max(rest, 0.0)))
 
 
+@torch.no_grad()
+def mechanism_error(
+    transcoder: Transcoder,
+    target: Target,
+    x: Float[Tensor, "B d_in"],
+    assign_on: Float[Tensor, "n d_in"] | None = None,
+) -> Float[Tensor, "n_inst"]:
+    """How far the transcoder's features are, circuit by circuit, from the target's mechanism at x.
+
+    Each feature is counted towards the circuit whose contributions its own are most like (the
+    largest cosine over a sample), so that a split circuit is no error. Then the error is
+    Σ_k E‖Σ_{i for k} C_i(x) − A_k(x)‖² / Σ_k E‖A_k(x)‖²: 0 for the same mechanism, 1 for silence,
+    and 4/3 for a sole datapoint feature at three ones, however right its output is.
+
+    Args:
+        x: where the error is taken.
+        assign_on: the sample over which features are assigned; x by default.
+    """
+    transcoder = transcoder[:].double()
+    read, write = (
+        torch.stack([getattr(c, name) for c in target.circuits()]).to(transcoder.W_enc)
+        for name in ("read", "write")
+    )
+    threshold = torch.tensor([c.threshold for c in target.circuits()]).to(read)
+
+    def products(inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """⟨C_i, C_j⟩, ⟨C_i, A_k⟩ and ‖A_k‖² in the mean over inputs."""
+        inputs = inputs.to(read)
+        h, acts = transcoder.encode(inputs), torch.relu(inputs @ read.T - threshold)
+        own = (h.mT @ h) * (transcoder.W_dec @ transcoder.W_dec.mT)
+        mixed = (h.mT @ acts) * (transcoder.W_dec @ write.T)
+        size = acts.square().sum(0) * write.square().sum(1)
+        return own / len(inputs), mixed / len(inputs), size / len(inputs)
+
+    _, mixed, size = products(x if assign_on is None else assign_on)
+    likeness = mixed / size.sqrt().clamp(min=1e-12)
+    counted = torch.nn.functional.one_hot(likeness.argmax(-1), len(read)).to(read)
+    own, mixed, size = products(x)
+    error = (own * (counted @ counted.mT)).sum((1, 2)) - 2 * (mixed * counted).sum((1, 2))
+    return (error + size.sum()).clamp(min=0) / size.sum()
+
+
 def circuit_match(
     transcoder: Transcoder, target: Target, x: Float[Tensor, "B d_in"] | None = None
 ) -> np.ndarray:

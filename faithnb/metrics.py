@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache, wraps
+from functools import wraps
 from itertools import combinations
 from typing import Any, Literal
 
@@ -31,13 +31,11 @@ from faithnb.objectives import (
     squared_norm,
     target_diagonal,
 )
-from faithnb.streams import Stream
+from faithnb.probes import Inputs, Point, ball, fixed, subsets
 from faithnb.targets import Target
 from faithnb.transcoder import WEIGHTS, Transcoder
 
 PerInstance = Float[Tensor, "n_inst"]
-Inputs = Float[Tensor, "B d_in"]
-Point = Float[Tensor, "d_in"]
 
 CONTRIBUTES = 1e-2
 """A feature counts as active where its contribution h_i ‖w_dec,i‖ exceeds this."""
@@ -46,10 +44,13 @@ ALIGNED = 0.9
 """Cosine above which a direction counts as another."""
 
 DATAPOINT, PARTIAL = 0.44 / (3**0.5 - 1), 0.08 / (3**0.5 - 1)
-"""Memorization, in datapoint features, from which a state is ``datapoint`` / not ``generalising``.
+"""Memorization share from which a state is ``datapoint`` / not ``generalising``.
 
 For the note's p they are the total memorizations 0.44 and 0.08.
 """
+
+LOST = 0.1
+"""FVU from which a transcoder counts as one that has not learned the task."""
 
 STATES = ("generalising", "pair", "datapoint", "other")
 """The states of :func:`state`; the two in the middle count as memorised."""
@@ -104,6 +105,13 @@ def fvu(transcoder: Transcoder, target: Target, x: Inputs) -> PerInstance:
     return mse(transcoder, target, x) / variance
 
 
+def relative_error(transcoder: Transcoder, target: Target, x: Inputs) -> PerInstance:
+    """E‖ŷ − y‖² / E‖y‖²: like :func:`fvu`, but 1 for a transcoder that gives 0. For inputs whose
+    outputs hardly vary."""
+    return mse(transcoder, target, x) / target(x.to(transcoder.W_enc)).square().sum(-1).mean()
+
+
+@torch.no_grad()
 def explained_variance(transcoder: Transcoder, target: Target, x: Inputs) -> PerInstance:
     """1 − FVU."""
     return 1 - fvu(transcoder, target, x)
@@ -161,6 +169,19 @@ def full_memorization(y_p: Tensor) -> float:
     return (y_p.norm() - y_p.max()).item()
 
 
+def memorization_share(transcoder: Transcoder, p: Point, y_p: Tensor | None = None) -> PerInstance:
+    """:func:`memorization` in datapoint features: 1 is one feature that writes exactly y_p.
+
+    Raises:
+        ValueError: if y_p has fewer than two coordinates that are not 0: then a datapoint feature
+            and a coordinate feature are the same.
+    """
+    y_p = p if y_p is None else y_p
+    if (y_p != 0).sum() < 2:
+        raise ValueError(f"p = {p.tolist()} needs at least two coordinates that are not 0.")
+    return memorization(transcoder, p, y_p) / full_memorization(y_p)
+
+
 @torch.no_grad()
 def state(transcoder: Transcoder, target: Target, p: Point) -> list[str]:
     """What each instance does at p: ``datapoint``, ``pair``, ``generalising`` or ``other``.
@@ -172,15 +193,13 @@ def state(transcoder: Transcoder, target: Target, p: Point) -> list[str]:
     * other: the rest.
 
     Raises:
-        ValueError: if p has fewer than two coordinates that are not 0: then a datapoint feature and
-            a coordinate feature are the same.
+        ValueError: if p has fewer than two coordinates that are not 0, as for
+            :func:`memorization_share`.
     """
     p = p.to(transcoder.W_enc)
     y_p = target(p)
     support = y_p.nonzero()[:, 0]
-    if len(support) < 2:
-        raise ValueError(f"p = {p.tolist()} needs at least two coordinates that are not 0.")
-    m = memorization(transcoder, p, y_p) / full_memorization(y_p)
+    m = memorization_share(transcoder, p, y_p)
     active = transcoder.gate(p[None])[:, 0]
 
     basis = torch.eye(transcoder.d_out).to(transcoder.W_dec)
@@ -282,17 +301,6 @@ def jacobian_cosine(transcoder: Transcoder, target: Target, x: Inputs) -> PerIns
     return cosine[:, size > 0].mean(-1)
 
 
-def ball(p: Point, radius: float = 1e-3, n: int = 64) -> Inputs:
-    """n fixed inputs around p, within ``radius`` in each coordinate that is not 0.
-
-    A memorising transcoder holds its rotated features exactly on their kink at p, so a Jacobian
-    read at p itself flips on rounding; averaged over the ball it does not. The coordinates that are
-    0 stay 0, where the target's own derivative may be undefined and can be masked.
-    """
-    noise = 2 * Stream([1], "evaluation").uniform(0, (n, len(p)))[0] - 1
-    return p + radius * noise.to(p) * (p != 0)
-
-
 @torch.no_grad()
 def jacobian_at_point(transcoder: Transcoder, p: Point) -> Float[Tensor, "n_inst k k"]:
     """The Jacobian averaged over a small ball around p, on the coordinates where p is not 0."""
@@ -340,39 +348,14 @@ def off_distribution_fvu(
         ValueError: if ``kind`` is unknown or p is missing.
     """
     if kind == "dense":
-        x = 2 * _fixed("uniform", n, target.d_in) - 1
+        x = 2 * fixed("uniform", n, target.d_in) - 1
     elif kind == "near_point" and p is not None:
-        x = p.float().cpu() + scale * _fixed("normal", n, target.d_in)
+        x = p.float().cpu() + scale * fixed("normal", n, target.d_in)
     else:
         raise ValueError(
             f"kind = {kind!r} is not allowed: use 'dense', or 'near_point' together with p."
         )
     return fvu(transcoder, target, x.to(transcoder.W_enc))
-
-
-@lru_cache(maxsize=8)
-def _fixed(kind: str, n: int, d: int) -> Inputs:
-    """Fixed random numbers ``[n, d]``; to be read, not changed."""
-    stream = Stream([2], "evaluation")
-    return (stream.uniform if kind == "uniform" else stream.normal)(0, (n, d))[0]
-
-
-def subsets(p: Point) -> Inputs:
-    """p with some, not all, of its coordinates set to 0: every proper subset but the empty one.
-
-    Raises:
-        ValueError: if p has more than 10 coordinates that are not 0.
-    """
-    support = p.nonzero()[:, 0].tolist()
-    if len(support) > 10:
-        raise ValueError(f"p has {len(support)} coordinates that are not 0; at most 10 will do.")
-    rows = []
-    for size in range(1, len(support)):
-        for kept in combinations(support, size):
-            row = torch.zeros_like(p)
-            row[list(kept)] = p[list(kept)]
-            rows.append(row)
-    return torch.stack(rows) if rows else p[None][:0]
 
 
 @torch.no_grad()
@@ -484,6 +467,10 @@ POINT_METRICS: dict[str, tuple[Callable[[Transcoder, Target, Tensor], Tensor], s
         lambda t, f, p: memorization(t, p, f(p)),
         "√3 − 1 is one datapoint feature for three ones",
     ),
+    "memorization_share": (
+        lambda t, f, p: memorization_share(t, p, f(p)),
+        "datapoint features",
+    ),
     "alignment": (alignment, "cosine"),
     "active_at_p": (lambda t, f, p: active_at_point(t, p), "contributing features"),
     "error_at_p": (lambda t, f, p: mse(t, f, p[None]), "summed squared error"),
@@ -557,6 +544,22 @@ def table(
         },
         coords={"inst": range(len(experiments))} | varying_fields(experiments),
     )
+
+
+def writes_pattern(measured: xr.Dataset) -> xr.DataArray:
+    """Where the features together write at p at least 60 % of a datapoint feature, of a
+    :func:`table`.
+
+    Unlike the state ``datapoint`` it does not ask what they read: a feature for a pattern whose
+    magnitudes vary reads some coordinates more than others. False where training diverged.
+    """
+    return measured.memorization_share >= DATAPOINT
+
+
+def fails(measured: xr.Dataset) -> xr.DataArray:
+    """Where a transcoder has a pattern feature (:func:`writes_pattern`) or has not learned the
+    task, an FVU of at least 0.1."""
+    return writes_pattern(measured) | (measured.fvu >= LOST)
 
 
 def summary(tables: Mapping[str, xr.Dataset]) -> pd.DataFrame:

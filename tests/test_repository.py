@@ -11,13 +11,14 @@ from faithnb.book import ROOT
 
 BIN = Path(sys.executable).parent
 FLOORS = [
-    {"targets", "streams", "data", "transcoder", "intervals", "evidence", "progress"},
+    {"targets", "streams", "data", "transcoder", "probes", "intervals", "evidence", "progress"},
     {
         "experiment",
         "batches",
         "objectives",
         "gradients",
         "metrics",
+        "interventions",
         "circuits",
         "masking",
         "starts",

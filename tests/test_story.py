@@ -15,8 +15,7 @@ from faithnb.metrics import (
     contribution_sizes,
     coordinate_features,
     datapoint_features,
-    full_memorization,
-    memorization,
+    memorization_share,
 )
 
 SEEDS = range(100, 148)
@@ -152,7 +151,7 @@ def test_a_right_jacobian_at_p_is_no_cure(arms):
 
 
 def pattern_features(transcoder):
-    return (memorization(transcoder, P) / full_memorization(P) >= DATAPOINT).numpy()
+    return (memorization_share(transcoder, P) >= DATAPOINT).numpy()
 
 
 @pytest.mark.story

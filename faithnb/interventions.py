@@ -1,0 +1,71 @@
+"""Predict, intervene, compare: what a transcoder's features say of a changed input, against what
+the layer does with it.
+
+No mechanism, derivative or repeated point of the layer needs to be known for it, only its outputs.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import normalize as unit
+
+from faithnb.metrics import CONTRIBUTES, contribution_sizes
+from faithnb.probes import Inputs
+from faithnb.targets import Target
+from faithnb.transcoder import Transcoder
+
+
+@torch.no_grad()
+def patching_error(
+    transcoder: Transcoder, target: Target, x: Inputs, changed: Inputs
+) -> Float[Tensor, "n_inst"]:
+    """E‖Δ̂ − Δ‖² / E‖Δ‖² over pairs of inputs: Δ = f(x') − f(x) is what the layer does, and Δ̂ what
+    follows from patching the features that act at x with their values at x'.
+
+    Whoever explains the output at x lists the features that act there (contributions above 1e-2)
+    and expects the output to change as they do. It is 0 if these are the whole story, also where
+    some turn off, and 1 for a transcoder that expects no change. Where a datapoint feature turns
+    off and features that were silent take over, the list misses them: it expects all of p to go where
+    one coordinate went, an error of 2 for three ones and a feature that is silent off p.
+
+    Args:
+        x: inputs, ``[B, d_in]``.
+        changed: x', the same shape: each input with something taken away. (What is added would act
+            through features that the list at x cannot name.)
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    if x.shape != changed.shape:
+        raise ValueError(f"x {tuple(x.shape)} and changed {tuple(changed.shape)} need one shape.")
+    x, changed = x.to(transcoder.W_enc), changed.to(transcoder.W_enc)
+    acts = contribution_sizes(transcoder, x) > CONTRIBUTES
+    patched = (transcoder.encode(changed) - transcoder.encode(x)) * acts
+    effect = target(changed) - target(x)
+    wrong = (patched @ transcoder.W_dec - effect).square().sum((-1, -2))
+    return wrong / effect.square().sum()
+
+
+@torch.no_grad()
+def ablation_error(transcoder: Transcoder, target: Target, x: Inputs) -> Float[Tensor, "n_inst"]:
+    """How far ablating a feature is from taking what it reads out of the input.
+
+    For each feature i that acts at x (contribution above 1e-2) ablation predicts −h_i w_dec,i; the
+    same intervention on the layer's input removes the part of x along w_enc,i. Squared differences
+    are summed over features and inputs and divided by the layer's squared effects. NaN where no
+    feature acts.
+
+    Args:
+        x: inputs, ``[B, d_in]``.
+    """
+    x = x.to(transcoder.W_enc)
+    h = transcoder.encode(x)
+    acts = contribution_sizes(transcoder, x) > CONTRIBUTES
+    reads = unit(transcoder.W_enc.mT, dim=-1)
+    along = (x @ reads.mT)[..., None] * reads[:, None]
+    effect = target(x[:, None] - along) - target(x)[:, None]
+    wrong = (-h[..., None] * transcoder.W_dec[:, None] - effect).square().sum(-1)
+    total = (effect.square().sum(-1) * acts).sum((1, 2))
+    return (wrong * acts).sum((1, 2)) / total
