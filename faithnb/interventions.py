@@ -27,8 +27,8 @@ def patching_error(
     Whoever explains the output at x lists the features that act there (contributions above 1e-2)
     and expects the output to change as they do. It is 0 if these are the whole story, also where
     some turn off, and 1 for a transcoder that expects no change. Where a datapoint feature turns
-    off and features that were silent take over, the list misses them: it expects all of p to go where
-    one coordinate went, an error of 2 for three ones and a feature that is silent off p.
+    off and features that were silent take over, the list misses them: it expects all of p to go
+    where one coordinate went, an error of 2 for three ones and a feature that is silent off p.
 
     Args:
         x: inputs, ``[B, d_in]``.

@@ -23,7 +23,8 @@ def towards(x):
 
 def test_sign_flips_and_the_ray():
     assert sign_flips(P).shape == (7, D)
-    assert (sign_flips(P).abs() == P).all() and not (sign_flips(P) == P).all(1).any()
+    assert (sign_flips(P).abs() == P).all()
+    assert not (sign_flips(P) == P).all(1).any()
     assert len(sign_flips(P).unique(dim=0)) == 7
     assert torch.allclose(ray(P, 4), torch.tensor([0.5, 1.0, 1.5, 2.0])[:, None] * P)
     with pytest.raises(ValueError, match="at most 10"):
