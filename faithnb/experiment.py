@@ -171,7 +171,8 @@ class Experiment:
     """The layer to explain. ``"abs"`` is ``y = |x|``; ``"abs_with_point"`` has a mechanism for p
     besides, see :class:`faithnb.targets.WithPoint`; ``"superposed"`` is a trained layer with too
     few neurons, see :class:`faithnb.targets.Superposed`; ``"smooth_abs"`` is ``|x|`` without its
-    kink, see :class:`faithnb.targets.SmoothAbsolute`."""
+    kink, see :class:`faithnb.targets.SmoothAbsolute`; ``"gelu_network"`` is a trained layer without
+    one, see :class:`faithnb.targets.GeluNetwork`."""
 
     d_in: int = parameter(16, Range(1, whole=True))
     """Input coordinates of the target."""
@@ -354,8 +355,8 @@ class Experiment:
                 "mechanism for exactly one point.",
             ),
             (
-                self.target == "superposed" and self.d_in < 2,
-                f"d_in = {self.d_in} is not allowed with target = 'superposed': it must be at "
+                self.target in ("superposed", "gelu_network") and self.d_in < 2,
+                f"d_in = {self.d_in} is not allowed with target = {self.target!r}: it must be at "
                 "least 2.",
             ),
             (

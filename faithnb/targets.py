@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal, Protocol, get_args
@@ -173,7 +174,7 @@ class SmoothAbsolute(AbsoluteValue):
 
 
 class Units:
-    """What targets made of ReLU units share; ``slope``, ``ignored`` and the units are their own."""
+    """What targets made of units share; ``slope``, ``ignored`` and the units are their own."""
 
     d_in: int
     units: tuple[Tensor, Tensor]
@@ -234,37 +235,71 @@ class WithPoint(Units):
         return [*self.absolute.circuits(), self.circuit]
 
 
-class Superposed(Units):
-    """A ReLU layer that computes ``|x|`` in superposition: trained, with 3/4 of the neurons that
-    the exact solution needs.
+class Network(Units):
+    """A hidden layer trained towards ``|x|`` on sparse data (density 0.05), without any penalty.
 
-    It is trained on sparse data (density 0.05) towards ``|x|``, without any penalty, and what it
-    then computes, errors included, is the layer to explain. Training it takes seconds, once.
+    What it then computes, errors included, is the layer to explain. Training takes seconds, once.
 
     Args:
         d_in: number of coordinates, at least 2.
         kink: of no effect; no unit has its kink where the data sits.
     """
 
-    name = "superposed"
+    name: str
+    neurons_per_coordinate: float
 
     def __init__(self, d_in: int, kink: Kink = "zero"):
-        read, bias, write = _train_superposed(d_in)
+        read, self.bias, write = _train(self.act, d_in, int(self.neurons_per_coordinate * d_in))
         self.d_in = self.d_out = d_in
         self.kink = kink
-        self.units, self.bias = (read, write), bias
+        self.units = read, write
+
+    @staticmethod
+    def act(z: Tensor) -> Tensor:
+        """The nonlinearity."""
+        raise NotImplementedError
+
+    @staticmethod
+    def act_slope(z: Tensor) -> Tensor:
+        """Its derivative."""
+        raise NotImplementedError
+
+    def pre(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_hidden"]:
+        """What the neurons are given."""
+        return x @ self.units[0].to(x).T + self.bias.to(x)
 
     def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
-        read, write = (w.to(x) for w in self.units)
-        return torch.relu(x @ read.T + self.bias.to(x)) @ write
+        return self.act(self.pre(x)) @ self.units[1].to(x)
 
     def slope(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_hidden"]:
-        """1 where a neuron is on."""
-        return (x @ self.units[0].to(x).T + self.bias.to(x) > 0).to(x)
+        """The derivative of each neuron."""
+        return self.act_slope(self.pre(x))
 
     def ignored(self, x: Float[Tensor, "*batch d_in"]) -> Bool[Tensor, "*batch d_in"]:
         """Nowhere."""
         return torch.zeros_like(x, dtype=torch.bool)
+
+    def circuits(self) -> list[Circuit]:
+        """The 2·d_in circuits of ``|x|``."""
+        return AbsoluteValue(self.d_in).circuits()
+
+
+class Superposed(Network):
+    """A ReLU layer that computes ``|x|`` in superposition: a :class:`Network` with 3/4 of the
+    neurons that the exact solution needs."""
+
+    name = "superposed"
+    neurons_per_coordinate = 1.5
+
+    @staticmethod
+    def act(z: Tensor) -> Tensor:
+        """ReLU."""
+        return torch.relu(z)
+
+    @staticmethod
+    def act_slope(z: Tensor) -> Tensor:
+        """1 where a neuron is on."""
+        return (z > 0).to(z)
 
     def circuits(self) -> list[Circuit]:
         """Its neurons."""
@@ -274,10 +309,33 @@ class Superposed(Units):
         ]
 
 
+class GeluNetwork(Network):
+    """A GELU layer trained towards ``|x|``, with four neurons a coordinate: a :class:`Network`
+    without a kink anywhere.
+
+    It is no sum of ReLU circuits; its circuits are given as those of ``|x|``, which it is near.
+    """
+
+    name = "gelu_network"
+    neurons_per_coordinate = 4
+
+    @staticmethod
+    def act(z: Tensor) -> Tensor:
+        """GELU."""
+        return torch.nn.functional.gelu(z)
+
+    @staticmethod
+    def act_slope(z: Tensor) -> Tensor:
+        """Φ(z) + z φ(z)."""
+        density = torch.exp(-z.square() / 2) / (2 * torch.pi) ** 0.5
+        return (1 + torch.erf(z / 2**0.5)) / 2 + z * density
+
+
 @cache
-def _train_superposed(d_in: int, steps: int = 4000) -> tuple[Tensor, Tensor, Tensor]:
-    """Encoder rows ``[d_hidden, d_in]``, biases and decoder rows of :class:`Superposed`."""
-    d_hidden = 3 * d_in // 2
+def _train(
+    act: Callable[[Tensor], Tensor], d_in: int, d_hidden: int, steps: int = 4000
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Encoder rows ``[d_hidden, d_in]``, biases and decoder rows of a :class:`Network`."""
     start = Stream([0], "init")
     read = start.normal(0, (d_hidden, d_in))[0] / d_in**0.5
     write = start.normal(1, (d_hidden, d_in))[0] / d_hidden**0.5
@@ -287,7 +345,7 @@ def _train_superposed(d_in: int, steps: int = 4000) -> tuple[Tensor, Tensor, Ten
     with torch.enable_grad():
         for step in range(steps):
             x = sample_base(stream.uniform(step, (512, d_in))[0], 0.05)
-            y = torch.relu(x @ read.T + weights[1]) @ write
+            y = act(x @ read.T + weights[1]) @ write
             optimiser.param_groups[0]["lr"] = 3e-3 * min(1.0, 2 * (steps - step) / steps)
             optimiser.zero_grad()
             (y - x.abs()).square().sum(-1).mean().backward()
@@ -319,11 +377,13 @@ def make_target(name: str, d_in: int, points: Float[Tensor, "n_points d_in"], ki
         if len(points) != 1:
             raise ValueError(f"target = {name!r} needs exactly one point, not {len(points)}.")
         return WithPoint(d_in, points[0], kink)
-    plain: dict[str, type[AbsoluteValue | Superposed]] = {
-        of.name: of for of in (AbsoluteValue, SmoothAbsolute, Superposed)
+    plain: dict[str, type[AbsoluteValue | Network]] = {
+        of.name: of for of in (AbsoluteValue, SmoothAbsolute, Superposed, GeluNetwork)
     }
     return plain[name](d_in, kink)
 
 
-TARGETS = (AbsoluteValue.name, WithPoint.name, Superposed.name, SmoothAbsolute.name)
+TARGETS = tuple(
+    of.name for of in (AbsoluteValue, WithPoint, Superposed, SmoothAbsolute, GeluNetwork)
+)
 """The names that ``Experiment.target`` takes."""

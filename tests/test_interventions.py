@@ -10,7 +10,7 @@ from faithnb import AbsoluteValue, Transcoder
 from faithnb.circuits import mechanism_error
 from faithnb.data import evaluation_sample
 from faithnb.interventions import ablation_error, patching_error
-from faithnb.probes import ray, sign_flips, subsets, without_one
+from faithnb.probes import subsets, without_one
 from faithnb.targets import WithPoint
 
 PAIRS, SINGLES = subsets(P)[3:], subsets(P)[:3]
@@ -19,28 +19,6 @@ PAIRS, SINGLES = subsets(P)[3:], subsets(P)[:3]
 def towards(x):
     """p as often as there are other inputs, and these."""
     return P.expand(len(x), -1), x
-
-
-def test_sign_flips_and_the_ray():
-    assert sign_flips(P).shape == (7, D)
-    assert (sign_flips(P).abs() == P).all()
-    assert not (sign_flips(P) == P).all(1).any()
-    assert len(sign_flips(P).unique(dim=0)) == 7
-    assert torch.allclose(ray(P, 4), torch.tensor([0.5, 1.0, 1.5, 2.0])[:, None] * P)
-    with pytest.raises(ValueError, match="at most 10"):
-        sign_flips(torch.ones(11))
-
-
-def test_without_one_removes_one_coordinate_that_was_there():
-    x = evaluation_sample(D, 0.3)[:500]
-    kept, changed = without_one(x)
-    assert len(kept) == (x != 0).any(1).sum()
-    assert ((kept != 0).sum(1) - (changed != 0).sum(1) == 1).all()
-    assert ((kept != changed).sum(1) == 1).all()
-    assert torch.equal(without_one(x)[1], changed)
-    full = torch.ones(400, D)
-    taken = (without_one(full)[1] == 0).float().mean(0)
-    assert ((taken - 1 / D).abs() < 0.1).all()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from conftest import ELSEWHERE, MADE, MEMORIZATION, P, pair, random_transcoder, rotated
 from hypothesis import given
 from hypothesis import strategies as st
@@ -142,12 +143,29 @@ def test_jacobian_at_p(made, p):
     )
     assert metrics.off_diagonal_share(alone, p).item() == pytest.approx(2 / 3)
     assert metrics.off_diagonal_norm(alone, p).item() == pytest.approx(2 / 3 * 6**0.5)
-    assert (metrics.ball(p)[:, 3:] == 0).all()
-    assert ((metrics.ball(p) - p).abs().max() - 1e-3).abs() < 1e-4
+
+
+def test_shares_and_counts_of_pattern_features(made, target, p):
+    shares = {k: metrics.memorization_share(t, p).item() for k, t in made.items()}
+    whole = math.sqrt(3) - 1
+    assert shares == pytest.approx({k: m / whole for k, m in MEMORIZATION.items()}, abs=1e-6)
+    with pytest.raises(ValueError, match="at least two coordinates"):
+        metrics.memorization_share(made["pair"], torch.eye(6)[0])
+    table = xr.Dataset({
+        "memorization_share": ("inst", [0.59, 0.61, 0.0, 0.0, np.nan]),
+        "fvu": ("inst", [0.01, 0.01, 0.09, 0.1, np.nan]),
+    })  # fmt: skip
+    assert metrics.writes_pattern(table).values.tolist() == [False, True, False, False, False]
+    assert metrics.fails(table).values.tolist() == [False, True, False, True, False]
+
+
+def test_relative_error_counts_silence_as_one(made, target, p):
+    assert metrics.relative_error(made["generalising"], target, p[None]).item() == 0
+    silent = Transcoder.from_arrays(torch.zeros(1, 6, 2), torch.zeros(1, 2), torch.zeros(1, 2, 6))
+    assert metrics.relative_error(silent, target, p[None]).item() == 1
 
 
 def test_subset_error(made, target, p):
-    assert metrics.subsets(p).sum(-1).tolist() == [1, 1, 1, 2, 2, 2]
     assert metrics.subset_error(made["generalising"], target, p).item() == 0
     each = metrics.subset_error(made["datapoint"], target, p, per_subset=True)[0]
     # e1: 1.5 (4/3 − 1/3 − 1/3) = 1, no error; e1+e2: 1.5 · 1/3 each from the rotated features
@@ -158,8 +176,6 @@ def test_subset_error(made, target, p):
     assert metrics.subset_error(made["datapoint"], target, p).item() == pytest.approx(
         wrong / 2, abs=1e-6
     )
-    with pytest.raises(ValueError, match="at most 10"):
-        metrics.subsets(torch.ones(11))
 
 
 def test_off_distribution(made, target, p):

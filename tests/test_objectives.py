@@ -14,7 +14,7 @@ from faithnb.experiment import Experiment, ParameterError
 from faithnb.gradients import LossGradient
 from faithnb.objectives import TERMS, jacobian_exact, jacobian_sampled, loss_terms
 from faithnb.streams import Stream
-from faithnb.targets import AbsoluteValue
+from faithnb.targets import TARGETS, AbsoluteValue
 
 D, ROWS, N_BASE, N_INST = 4, 8, 6, 2
 SCALARS = {
@@ -53,7 +53,7 @@ def all_forms():
 
 def other_forms():
     """Other layers to explain, and matching on a part of the data, with every form of matching."""
-    own = [{"target": "abs_with_point"}, {"target": "superposed"}, {"target": "smooth_abs"}]
+    own = [{"target": name} for name in TARGETS[1:]]
     part = [{"matching_at": "points"}, {"matching_at": "base"}]
     for changes, matching, estimator, kink in product(
         own + part, EVERY_FORM, ("sampled", "exact"), ("zero", "masked", "one")

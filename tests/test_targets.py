@@ -5,6 +5,7 @@ from faithnb.data import evaluation_sample, pad_points
 from faithnb.experiment import Experiment
 from faithnb.targets import (
     AbsoluteValue,
+    GeluNetwork,
     SmoothAbsolute,
     Superposed,
     WithPoint,
@@ -51,7 +52,7 @@ def test_bad_arguments_are_named():
 
 P = pad_points([[1, 1, 1]], 6)[0]
 OTHERS = [WithPoint(6, P), WithPoint(6, P, "one"), Superposed(6)]
-DIFFERENT = [*OTHERS, SmoothAbsolute(6)]
+DIFFERENT = [*OTHERS, SmoothAbsolute(6), GeluNetwork(6)]
 
 
 @pytest.mark.parametrize("target", DIFFERENT, ids=lambda t: f"{t.name} {t.kink}")
@@ -101,8 +102,19 @@ def test_the_superposed_layer_shares_its_neurons():
     assert torch.equal(Superposed(16)(x), target(x))
 
 
+def test_the_gelu_network_is_near_the_absolute_value_without_being_flat_at_zero():
+    target = GeluNetwork(8)
+    x = evaluation_sample(8, 0.05)
+    error = (target(x) - x.abs()).square().sum(-1).mean() / x.square().sum(-1).mean()
+    slope = target.jacobian(torch.zeros(8)).diagonal()
+    assert target.units[0].shape == (32, 8)
+    assert error < 0.03
+    assert (slope.abs() > 1e-4).all()
+    assert (slope.abs() < 0.7).all()
+
+
 def test_targets_by_name():
-    for name in ("abs", "abs_with_point", "superposed", "smooth_abs"):
+    for name in ("abs", "abs_with_point", "superposed", "smooth_abs", "gelu_network"):
         assert make_target(name, 6, P[None], "zero").name == name
         assert Experiment(target=name, d_in=6).make_target().name == name
     with pytest.raises(ValueError, match="exactly one point, not 2"):
