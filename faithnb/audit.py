@@ -55,8 +55,11 @@ def score(transcoder: Transcoder, objective: Experiment, n: int = 64) -> Float[T
 def cross(
     transcoders: Mapping[str, Transcoder], objectives: Mapping[str, Experiment], n: int = 64
 ) -> pd.DataFrame:
-    """Mean :func:`score` of each ensemble (rows) under each objective (columns)."""
-    return pd.DataFrame({
-        name: {of: score(t, objective, n).mean().item() for of, t in transcoders.items()}
-        for name, objective in objectives.items()
-    })  # fmt: skip
+    """The :func:`score` of every transcoder under each objective (columns); rows are indexed by the
+    name of the ensemble and the place in it."""
+    names = [(of, k) for of, t in transcoders.items() for k in range(len(t))]
+    every = Transcoder.cat(list(transcoders.values()))
+    return pd.DataFrame(
+        {name: score(every, objective, n).cpu() for name, objective in objectives.items()},
+        index=pd.MultiIndex.from_tuples(names, names=("trained", "inst")),
+    )

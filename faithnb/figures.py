@@ -41,6 +41,19 @@ TERM_COLOURS = {"loss": INK, "reconstruction": BLUE, "sparsity": ORANGE, "jacobi
                 "contribution": GREY}  # fmt: skip
 """And for the terms of the loss."""
 
+LOOKS = tuple(zip((BLUE, ORANGE, GREEN, RED, GREY, SKY, PINK), "osD^vP*", strict=True))
+"""Colours and marks of series, one after the other."""
+
+FORM_LOOKS = dict(
+    zip(
+        ("plain", "masked", "smoothed", "finite", "sigmoid gate", "straight-through", "noise"),
+        LOOKS,
+        strict=True,
+    ),
+    none=(INK, "x"),
+)
+"""The same for the same form of matching everywhere."""
+
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#8C3A00", RED, "#FBFBFB", BLUE, "#00344F"])
 LOADING = LinearSegmentedColormap.from_list("loading", ["#FBFBFB", "#7DB8DA", BLUE, "#00344F"])
 SHARE = LinearSegmentedColormap.from_list("share", ["#FBFBFB", "#F6D58E", ORANGE, RED, "#6B2B00"])
@@ -106,14 +119,14 @@ def _heat(ax: Axes, values: Any, cmap: Any, low: float, high: float) -> Any:
     return mesh
 
 
-def _signed_numbers(ax: Axes, values: Any) -> Any:
-    """A small signed matrix with its numbers in the cells."""
+def _signed_numbers(ax: Axes, values: Any, largest: float = 1.2) -> Any:
+    """A small signed matrix with its numbers in the cells, coloured up to ±``largest``."""
     values = np.asarray(values)
     for (i, j), value in np.ndenumerate(values):
         label = f"{value:.2f}".replace("-0.00", "0.00")
-        ink = "white" if abs(value) > 0.55 else INK
+        ink = "white" if abs(value) > 0.46 * largest else INK
         ax.text(j + 0.5, i + 0.5, label, ha="center", va="center", fontsize=8, color=ink)
-    return _heat(ax, values, SIGNED, -1.2, 1.2)
+    return _heat(ax, values, SIGNED, -largest, largest)
 
 
 @styled
@@ -558,18 +571,23 @@ def survival(
 
 
 @styled
-def jacobians(panels: Mapping[str, Float[np.ndarray, "k k"]]) -> Figure:
-    """Jacobians on the coordinates of p, side by side, all on one colour scale."""
-    k = len(next(iter(panels.values())))
-    fig = _figure(0.7 + 2.15 * len(panels), 2.5)
-    axes = fig.subplots(1, len(panels), squeeze=False)[0]
-    for ax, (title, J) in zip(axes, panels.items(), strict=True):
-        mesh = _signed_numbers(ax, J)
+def jacobians(panels: Mapping[str, Float[np.ndarray, "k k"]], measure: str = "∂y / ∂x") -> Figure:
+    """Jacobians on the coordinates of p, or other changes of outputs (rows) with inputs (columns),
+    side by side, all on one colour scale; more than four in two rows."""
+    k, n = len(next(iter(panels.values()))), len(panels)
+    rows = 1 if n <= 4 else 2
+    largest = max(1.2, *(np.abs(J).max() for J in panels.values()))
+    fig = _figure(0.7 + 2.15 * -(-n // rows), 2.5 * rows)
+    axes = fig.subplots(rows, -(-n // rows), squeeze=False)
+    for ax in axes.flat[n:]:
+        ax.set_axis_off()
+    for ax, (title, J) in zip(axes.flat, panels.items(), strict=False):
+        mesh = _signed_numbers(ax, J, largest)
         ax.set_title(title, fontsize=9.5)
         ax.set_xticks(np.arange(k) + 0.5, [f"$x_{{{j + 1}}}$" for j in range(k)])
         ax.set_yticks(np.arange(k) + 0.5, [f"$y_{{{j + 1}}}$" for j in range(k)])
         ax.set_aspect("equal")
-    fig.colorbar(mesh, ax=axes, label="∂y / ∂x", fraction=0.03)
+    fig.colorbar(mesh, ax=axes, label=measure, fraction=0.03)
     return fig
 
 
@@ -585,12 +603,12 @@ def curves(
     """
     if len(grids) > 7:
         raise ValueError(f"{len(grids)} series are not allowed: at most 7 can be told apart.")
+    forms = all(series in FORM_LOOKS for series in grids)
+    looks = [FORM_LOOKS[series] for series in grids] if forms else LOOKS
     fig = _figure(max(5.2, 0.5 + 2.6 * len(panels)), 3.1)
     axes = fig.subplots(1, len(panels), squeeze=False)[0]
     for ax, (name, label) in zip(axes, panels.items(), strict=True):
-        for (series, grid), colour, mark in zip(
-            grids.items(), (BLUE, ORANGE, GREEN, RED, GREY, SKY, PINK), "osD^vP*", strict=False
-        ):
+        for (series, grid), (colour, mark) in zip(grids.items(), looks, strict=False):
             values = grid[name].transpose(over, "seed").astype(float)
             at = _from_zero(values[over].values)
             if len(np.unique(values)) > 2:  # of yes and no, dots would say nothing

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import pandas as pd
 import scipy  # not its modules: they take a second to import, and come when first asked for
 from jaxtyping import Bool, Float
 
@@ -87,6 +88,24 @@ def delta_interval(
             deltas.append(np.sign(some_a[:, None] - some_b).mean())
     tail = 100 * (1 - confidence) / 2
     low, high = np.percentile(deltas, [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def over_seeds(
+    statistic: Callable[[pd.DataFrame], float],
+    table: pd.DataFrame,
+    confidence: float = 0.95,
+    n_resamples: int = 400,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of a statistic of a table that has a column ``seed``: seeds are
+    drawn with replacement, each with all of its rows."""
+    rng, of = np.random.default_rng(0), [rows for _, rows in table.groupby("seed")]
+    found = [
+        statistic(pd.concat([of[k] for k in rng.integers(len(of), size=len(of))]))
+        for _ in range(n_resamples)
+    ]
+    tail = 100 * (1 - confidence) / 2
+    low, high = np.nanpercentile(found, [tail, 100 - tail])
     return float(low), float(high)
 
 

@@ -18,11 +18,32 @@ from faithnb.transcoder import Transcoder
 
 
 @torch.no_grad()
+def patched_change(
+    transcoder: Transcoder, x: Inputs, changed: Inputs
+) -> Float[Tensor, "n_inst B d_out"]:
+    """The change of the output that follows from patching the features that act at x (contribution
+    above 1e-2) with their values at ``changed``, all others as they were.
+
+    Args:
+        x: inputs, ``[B, d_in]``.
+        changed: the same shape.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    if x.shape != changed.shape:
+        raise ValueError(f"x {tuple(x.shape)} and changed {tuple(changed.shape)} need one shape.")
+    x, changed = x.to(transcoder.W_enc), changed.to(transcoder.W_enc)
+    acts = contribution_sizes(transcoder, x) > CONTRIBUTES
+    return ((transcoder.encode(changed) - transcoder.encode(x)) * acts) @ transcoder.W_dec
+
+
+@torch.no_grad()
 def patching_error(
     transcoder: Transcoder, target: Target, x: Inputs, changed: Inputs
 ) -> Float[Tensor, "n_inst"]:
     """E‖Δ̂ − Δ‖² / E‖Δ‖² over pairs of inputs: Δ = f(x') − f(x) is what the layer does, and Δ̂ what
-    follows from patching the features that act at x with their values at x'.
+    :func:`patched_change` predicts.
 
     Whoever explains the output at x lists the features that act there (contributions above 1e-2)
     and expects the output to change as they do. It is 0 if these are the whole story, also where
@@ -38,14 +59,9 @@ def patching_error(
     Raises:
         ValueError: if the shapes differ.
     """
-    if x.shape != changed.shape:
-        raise ValueError(f"x {tuple(x.shape)} and changed {tuple(changed.shape)} need one shape.")
-    x, changed = x.to(transcoder.W_enc), changed.to(transcoder.W_enc)
-    acts = contribution_sizes(transcoder, x) > CONTRIBUTES
-    patched = (transcoder.encode(changed) - transcoder.encode(x)) * acts
-    effect = target(changed) - target(x)
-    wrong = (patched @ transcoder.W_dec - effect).square().sum((-1, -2))
-    return wrong / effect.square().sum()
+    predicted = patched_change(transcoder, x, changed)
+    effect = target(changed.to(predicted)) - target(x.to(predicted))
+    return (predicted - effect).square().sum((-1, -2)) / effect.square().sum()
 
 
 @torch.no_grad()

@@ -43,7 +43,8 @@ def test_all_are_scored_on_the_same_data_and_a_table_has_them_all(exact):
     assert scores[0] == scores[1] == score(exact, SMALL)[0]
     found = cross({"a": exact, "b": two}, {"no penalty": replace(SMALL, sparsity_penalty="none"),
                                            "penalty": SMALL}, 4)  # fmt: skip
-    assert found.shape == (2, 2)
+    assert found.index.tolist() == [("a", 0), ("b", 0), ("b", 1)]
+    assert (found.nunique() == 1).all()
     assert (found["penalty"] > found["no penalty"]).all()
 
 

@@ -51,6 +51,7 @@ DRAWN = {
     "collapse without zeros": lambda: figures.collapse({"a": SCAN[1:, 1:], "b": SCAN[1:2, 1:2]}),
     "blind_spots": lambda: figures.blind_spots(),
     "jacobians": lambda: figures.jacobians({"a": np.eye(3), "b": -np.ones((3, 3))}),
+    "changes": lambda: figures.jacobians({k: 2 * np.eye(3) for k in "abcde"}, "∂y"),
     "curves": lambda: figures.curves(
         {"a": CURVE}, "repeat_frac", {"m": "m", "fvu": "f (log)"}, "r"
     ),

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from faithnb.intervals import (
@@ -8,6 +9,7 @@ from faithnb.intervals import (
     finite_mean,
     logit_slopes,
     mean_interval,
+    over_seeds,
     paired_difference,
     rate_interval,
     resampled_slopes,
@@ -96,6 +98,17 @@ def test_auroc():
     assert auroc([1, 2, 3, 4], [False, False, True, True]) == 1
     assert auroc([1, 2, 3, 4], [True, False, True, False]) == 0.25
     assert np.isnan(auroc([1, 2], [True, True]))
+
+
+def test_over_seeds_draws_seeds_with_all_of_their_rows():
+    table = pd.DataFrame({"seed": [1, 1, 2, 2, 3, 3], "x": [0.0, 2.0, 1.0, 1.0, -1.0, 3.0]})
+    assert over_seeds(lambda t: t.x.mean(), table) == (1, 1)
+    rows = over_seeds(lambda t: float(len(t)), table)
+    assert rows == (6, 6)
+    spread = table.assign(x=[0.0, 0.0, 1.0, 1.0, 2.0, 2.0])
+    assert over_seeds(lambda t: t.x.mean(), spread) == pytest.approx((0, 2), abs=0.35)
+    low, high = over_seeds(lambda t: t.x.iloc[0] if t.seed.nunique() > 1 else np.nan, spread)
+    assert 0 <= low < high <= 2
 
 
 def test_delta_interval_resamples_seeds():
