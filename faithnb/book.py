@@ -186,7 +186,8 @@ def execute(
                 str(path), str(running), parameters=dict(parameters), cwd=str(path.parent),
                 kernel_name="python3", progress_bar=False,
                 start_timeout=START_TIMEOUT, execution_timeout=CELL_TIMEOUT,
-                extra_arguments=["--log-level=ERROR"],  # it warns of sockets on this very machine
+                # it warns of sockets on this very machine and calls being shut down an error
+                extra_arguments=["--log-level=CRITICAL"],
             )  # fmt: skip
         except (PapermillExecutionError, RuntimeError, TimeoutError) as error:
             what = str(error)

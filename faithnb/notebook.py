@@ -63,6 +63,11 @@ class Run:
         return range(self.first_seed, self.first_seed + self.n_seeds)
 
     @property
+    def few(self) -> range:
+        """Half the seeds of a cell, rounded up, but at least two: for what is only shown."""
+        return self.seeds[: max(2, (self.scan_seeds + 1) // 2)]
+
+    @property
     def sweeping(self) -> dict[str, Any]:
         """How :func:`faithnb.sweep` is called: with a store, progress as asked for, and a cluster
         if a scheduler is named (see :func:`faithnb.cluster.connect`)."""

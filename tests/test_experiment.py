@@ -168,6 +168,11 @@ def test_a_coarser_scan_is_part_of_the_scan_and_reaches_as_far():
     assert len(Run().scan_axes(coarse=True)["repeat_frac"]) == 5
 
 
+def test_a_few_seeds_are_half_a_cell_but_at_least_two():
+    for scan_seeds, n in ((1, 2), (3, 2), (5, 3), (20, 10)):
+        assert Run(scan_seeds=scan_seeds, first_seed=200).few == range(200, 200 + n)
+
+
 def test_a_notebook_may_allow_less():
     limits = {"repeat_frac": Range(0, 0.5), "points": PointList(only=1, nonzero=2)}
     read_parameters({"repeat_frac": 0.5, "points": [[1, 1]]}, **limits)
