@@ -25,6 +25,9 @@ SPARSITY = 0.02
 RIDGE = 1e-13
 """Keeps Gram matrices of unit atoms positive definite where a sample cannot tell them apart."""
 
+ALIKE = 0.1
+"""Mechanism error up to which a transcoder counts as computing the way the layer does."""
+
 LOADED, GAIN_RANGE = 0.9, (0.8, 1.25)
 """A feature *is* a circuit if its loading exceeds the first and its gain lies in the second."""
 
@@ -206,7 +209,8 @@ def mechanism_error(
     Each feature is counted towards the circuit whose contributions its own are most like (the
     largest cosine over a sample), so that a split circuit is no error. Then the error is
     Σ_k E‖Σ_{i for k} C_i(x) − A_k(x)‖² / Σ_k E‖A_k(x)‖²: 0 for the same mechanism, 1 for silence,
-    and 4/3 for a sole datapoint feature at three ones, however right its output is.
+    and 4/3 for a sole datapoint feature at three ones, however right its output is. A feature that
+    only takes away is like no circuit; it counts towards the one that it takes least from.
 
     Args:
         x: where the error is taken.

@@ -31,6 +31,23 @@ SAMPLED_ONLY = (*UNDERIVED, *SOFT)
 """Those that have no closed form."""
 
 
+def forms_of_matching() -> dict[str, dict[str, Any]]:
+    """The forms as the book compares them, by name: what to change in an experiment for each.
+
+    ``masked`` is plain matching that leaves out what the layer leaves undefined. A sigmoid gate's
+    width is half the scale of the others' perturbations, which keeps the gates distinct.
+    """
+    return {
+        "plain": {"jacobian_matching": "plain"},
+        "masked": {"jacobian_matching": "plain", "kink": "masked"},
+        "smoothed": {"jacobian_matching": "smoothed"},
+        "finite": {"jacobian_matching": "finite"},
+        "sigmoid gate": {"jacobian_matching": "sigmoid_gate", "perturbation_scale": 0.05},
+        "straight-through": {"jacobian_matching": "straight_through"},
+        "noise": {"jacobian_matching": "noise"},
+    }
+
+
 class ParameterError(ValueError):
     """A parameter that does not exist or is out of range; the message says what is allowed."""
 

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from faithnb.circuits import CircuitMap
+from faithnb.experiment import forms_of_matching
 from faithnb.intervals import rate_interval
 from faithnb.metrics import (
     ALIGNED,
@@ -44,14 +45,7 @@ TERM_COLOURS = {"loss": INK, "reconstruction": BLUE, "sparsity": ORANGE, "jacobi
 LOOKS = tuple(zip((BLUE, ORANGE, GREEN, RED, GREY, SKY, PINK), "osD^vP*", strict=True))
 """Colours and marks of series, one after the other."""
 
-FORM_LOOKS = dict(
-    zip(
-        ("plain", "masked", "smoothed", "finite", "sigmoid gate", "straight-through", "noise"),
-        LOOKS,
-        strict=True,
-    ),
-    none=(INK, "x"),
-)
+FORM_LOOKS = dict(zip(forms_of_matching(), LOOKS, strict=True), none=(INK, "x"))
 """The same for the same form of matching everywhere."""
 
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#8C3A00", RED, "#FBFBFB", BLUE, "#00344F"])

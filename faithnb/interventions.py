@@ -65,6 +65,18 @@ def patching_error(
 
 
 @torch.no_grad()
+def change_error(
+    transcoder: Transcoder, target: Target, x: Inputs, changed: Inputs
+) -> Float[Tensor, "n_inst"]:
+    """As :func:`patching_error`, but the change of the transcoder's whole output is the prediction:
+    what can be said without looking at features."""
+    x, changed = x.to(transcoder.W_enc), changed.to(transcoder.W_enc)
+    effect = target(changed) - target(x)
+    wrong = transcoder(changed) - transcoder(x) - effect
+    return wrong.square().sum((-1, -2)) / effect.square().sum()
+
+
+@torch.no_grad()
 def ablation_error(transcoder: Transcoder, target: Target, x: Inputs) -> Float[Tensor, "n_inst"]:
     """How far ablating a feature is from taking what it reads out of the input.
 

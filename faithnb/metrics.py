@@ -558,8 +558,8 @@ def writes_pattern(measured: xr.Dataset) -> xr.DataArray:
 
 def fails(measured: xr.Dataset) -> xr.DataArray:
     """Where a transcoder has a pattern feature (:func:`writes_pattern`) or has not learned the
-    task, an FVU of at least 0.1."""
-    return writes_pattern(measured) | (measured.fvu >= LOST)
+    task: its FVU is not below 0.1, or its training diverged."""
+    return writes_pattern(measured) | ~(measured.fvu < LOST)
 
 
 def summary(tables: Mapping[str, xr.Dataset]) -> pd.DataFrame:

@@ -139,7 +139,8 @@ def finite_difference(
 ) -> PerInstance:
     """Σ_b ω_b ‖[f_T(x_b + σv_b) − f_T(x_b)] − [f_M(x_b + σv_b) − f_M(x_b)]‖² / σ².
 
-    The only form whose gradient reaches the biases: the others hold the gates fixed.
+    Its gradient is that of the loss, biases included; plain and smoothed matching hold the gates
+    fixed.
     """
     residual = (y_hat_moved - y_hat) - (y_moved - y)
     return (weight * residual.square().sum(-1)).sum(-1) / scale.square()

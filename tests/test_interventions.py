@@ -9,7 +9,7 @@ from conftest import BASIS, MADE, D, P, datapoint
 from faithnb import AbsoluteValue, Transcoder
 from faithnb.circuits import mechanism_error
 from faithnb.data import evaluation_sample
-from faithnb.interventions import ablation_error, patching_error
+from faithnb.interventions import ablation_error, change_error, patching_error
 from faithnb.probes import subsets, without_one
 from faithnb.targets import WithPoint
 
@@ -52,6 +52,15 @@ def test_a_transcoder_that_expects_no_change_is_off_by_one(target):
     silent = Transcoder.from_arrays(torch.zeros(1, D, 2), torch.zeros(1, 2), torch.zeros(1, 2, D))
     assert patching_error(silent, target, *without_one(evaluation_sample(D, 0.3))).item() == 1
     assert torch.isnan(ablation_error(silent, target, P[None])).all()
+
+
+def test_the_change_of_the_whole_output_knows_what_takes_over(made, target):
+    """At a pair the made one writes 1.5/3 + 1/3 of each coordinate, and 1/3 of the missing one."""
+    assert change_error(made["generalising"], target, *towards(PAIRS)).item() == 0
+    wrong = 2 * (1.5 / 3 + 1 / 3 - 1) ** 2 + (1 / 3) ** 2
+    found = change_error(made["datapoint"], target, *towards(PAIRS)).item()
+    assert found == pytest.approx(wrong, abs=1e-6)
+    assert change_error(made["datapoint"], target, *towards(SINGLES)).item() < 1e-6
 
 
 def test_ablation_at_p_cannot_tell(made, target):
