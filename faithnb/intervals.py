@@ -98,14 +98,15 @@ def over_seeds(
     n_resamples: int = 400,
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of a statistic of a table that has a column ``seed``: seeds are
-    drawn with replacement, each with all of its rows."""
+    drawn with replacement, each with all of its rows. NaN if it never exists."""
     rng, of = np.random.default_rng(0), [rows for _, rows in table.groupby("seed")]
     found = [
         statistic(pd.concat([of[k] for k in rng.integers(len(of), size=len(of))]))
         for _ in range(n_resamples)
     ]
     tail = 100 * (1 - confidence) / 2
-    low, high = np.nanpercentile(found, [tail, 100 - tail])
+    exists = [v for v in found if np.isfinite(v)] or [np.nan]
+    low, high = np.percentile(exists, [tail, 100 - tail])
     return float(low), float(high)
 
 

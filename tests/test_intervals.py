@@ -109,6 +109,7 @@ def test_over_seeds_draws_seeds_with_all_of_their_rows():
     assert over_seeds(lambda t: t.x.mean(), spread) == pytest.approx((0, 2), abs=0.35)
     low, high = over_seeds(lambda t: t.x.iloc[0] if t.seed.nunique() > 1 else np.nan, spread)
     assert 0 <= low < high <= 2
+    assert np.isnan(over_seeds(lambda t: np.nan, spread)).all()
 
 
 def test_delta_interval_resamples_seeds():
