@@ -362,7 +362,8 @@ def off_distribution_fvu(
 def subset_error(
     transcoder: Transcoder, target: Target, p: Point, per_subset: bool = False
 ) -> Float[Tensor, "n_inst"] | Float[Tensor, "n_inst n_subsets"]:
-    """‖ŷ − y‖² at p with some coordinates missing, averaged over :func:`subsets` (or each)."""
+    """‖ŷ − y‖² at p with some coordinates missing, averaged over
+    :func:`faithnb.probes.subsets`, or each."""
     x = subsets(p).to(transcoder.W_enc)
     error = (transcoder(x) - target(x)).square().sum(-1)
     return error if per_subset else error.mean(-1)

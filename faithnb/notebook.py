@@ -64,7 +64,7 @@ class Run:
 
     @property
     def few(self) -> range:
-        """Half the seeds of a cell, rounded up, but at least two: for what is only shown."""
+        """Half the seeds of a scan's cell and at least two, for what is shown and not judged."""
         return self.seeds[: max(2, (self.scan_seeds + 1) // 2)]
 
     @property

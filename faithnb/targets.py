@@ -285,8 +285,8 @@ class Network(Units):
 
 
 class Superposed(Network):
-    """A ReLU layer that computes ``|x|`` in superposition: a :class:`Network` with 3/4 of the
-    neurons that the exact solution needs."""
+    """A ReLU layer that computes ``|x|`` in superposition: a
+    :class:`faithnb.targets.Network` with 3/4 of the neurons that the exact solution needs."""
 
     name = "superposed"
     neurons_per_coordinate = 1.5
@@ -310,8 +310,8 @@ class Superposed(Network):
 
 
 class GeluNetwork(Network):
-    """A GELU layer trained towards ``|x|``, with four neurons a coordinate: a :class:`Network`
-    without a kink anywhere.
+    """A GELU layer trained towards ``|x|``, with four neurons a coordinate: a
+    :class:`faithnb.targets.Network` without a kink anywhere.
 
     It is no sum of ReLU circuits; its circuits are given as those of ``|x|``, which it is near.
     """
@@ -335,7 +335,7 @@ class GeluNetwork(Network):
 def _train(
     act: Callable[[Tensor], Tensor], d_in: int, d_hidden: int, steps: int = 4000
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Encoder rows ``[d_hidden, d_in]``, biases and decoder rows of a :class:`Network`."""
+    """Encoder rows ``[d_hidden, d_in]``, biases and decoder rows of a network."""
     start = Stream([0], "init")
     read = start.normal(0, (d_hidden, d_in))[0] / d_in**0.5
     write = start.normal(1, (d_hidden, d_in))[0] / d_hidden**0.5
