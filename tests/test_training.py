@@ -41,7 +41,7 @@ def largest_difference(a, b):
 @pytest.mark.parametrize("matching", ["none", *EVERY_FORM])
 @pytest.mark.parametrize("sampling", ["exact", "bernoulli"])
 def test_an_instance_does_not_depend_on_its_company(matching, sampling):
-    base = Experiment(steps=200, sampling=sampling, jacobian_matching=matching)
+    base = Experiment(steps=500, sampling=sampling, jacobian_matching=matching)
     mu = 0.03 if matching != "none" else 0.0
     company = [
         replace(base, seed=s % 5, repeat_frac=0.05 * (s % 3), sparsity_coefficient=0.02 * (s + 1),
