@@ -216,28 +216,23 @@ def mechanism_error(
         x: where the error is taken.
         assign_on: the sample over which features are assigned; x by default.
     """
-    transcoder = transcoder[:].double()
-    read, write = (
-        torch.stack([getattr(c, name) for c in target.circuits()]).to(transcoder.W_enc)
-        for name in ("read", "write")
-    )
-    threshold = torch.tensor([c.threshold for c in target.circuits()]).to(read)
+    transcoder, true = transcoder[:].double(), target.circuits()
+    write = torch.stack([c.write for c in true]).to(transcoder.W_dec)
+    written = transcoder.W_dec @ write.T
 
-    def products(inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """⟨C_i, C_j⟩, ⟨C_i, A_k⟩ and ‖A_k‖² in the mean over inputs."""
-        inputs = inputs.to(read)
-        h, acts = transcoder.encode(inputs), torch.relu(inputs @ read.T - threshold)
-        own = (h.mT @ h) * (transcoder.W_dec @ transcoder.W_dec.mT)
-        mixed = (h.mT @ acts) * (transcoder.W_dec @ write.T)
-        size = acts.square().sum(0) * write.square().sum(1)
-        return own / len(inputs), mixed / len(inputs), size / len(inputs)
+    def encoded(inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the features and the circuits do, and ‖A_k‖²."""
+        inputs = inputs.to(write)
+        acts = torch.stack([c.activation(inputs) for c in true], dim=1)
+        return transcoder.encode(inputs), acts, acts.square().sum(0) * write.square().sum(1)
 
-    _, mixed, size = products(x if assign_on is None else assign_on)
-    likeness = mixed / size.sqrt().clamp(min=1e-12)
-    counted = torch.nn.functional.one_hot(likeness.argmax(-1), len(read)).to(read)
-    own, mixed, size = products(x)
-    error = (own * (counted @ counted.mT)).sum((1, 2)) - 2 * (mixed * counted).sum((1, 2))
-    return (error + size.sum()).clamp(min=0) / size.sum()
+    h, acts, size = encoded(x if assign_on is None else assign_on)
+    likeness = (h.mT @ acts) * written / size.sqrt().clamp(min=1e-12)
+    counted = torch.nn.functional.one_hot(likeness.argmax(-1), len(true)).to(write)
+    h, acts, size = encoded(x)
+    own = (h.mT @ h) * (transcoder.W_dec @ transcoder.W_dec.mT) * (counted @ counted.mT)
+    mixed = (h.mT @ acts) * written * counted
+    return (own.sum((1, 2)) - 2 * mixed.sum((1, 2)) + size.sum()).clamp(min=0) / size.sum()
 
 
 def circuit_match(

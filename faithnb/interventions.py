@@ -59,9 +59,7 @@ def patching_error(
     Raises:
         ValueError: if the shapes differ.
     """
-    predicted = patched_change(transcoder, x, changed)
-    effect = target(changed.to(predicted)) - target(x.to(predicted))
-    return (predicted - effect).square().sum((-1, -2)) / effect.square().sum()
+    return _off(patched_change(transcoder, x, changed), target, x, changed)
 
 
 @torch.no_grad()
@@ -70,10 +68,15 @@ def change_error(
 ) -> Float[Tensor, "n_inst"]:
     """As :func:`patching_error`, but the change of the transcoder's whole output is the prediction:
     what can be said without looking at features."""
-    x, changed = x.to(transcoder.W_enc), changed.to(transcoder.W_enc)
-    effect = target(changed) - target(x)
-    wrong = transcoder(changed) - transcoder(x) - effect
-    return wrong.square().sum((-1, -2)) / effect.square().sum()
+    return _off(transcoder(changed) - transcoder(x), target, x, changed)
+
+
+def _off(
+    predicted: Float[Tensor, "n_inst B d_out"], target: Target, x: Inputs, changed: Inputs
+) -> Float[Tensor, "n_inst"]:
+    """How far a predicted change is from the layer's, relative to the layer's."""
+    effect = target(changed.to(predicted)) - target(x.to(predicted))
+    return (predicted - effect).square().sum((-1, -2)) / effect.square().sum()
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ Point = Float[Tensor, "d_in"]
 
 @lru_cache(maxsize=8)
 def fixed(kind: str, n: int, d: int) -> Inputs:
-    """Fixed random numbers ``[n, d]``, ``uniform`` in [0, 1) or ``normal``; to be read, not
+    """Fixed random numbers ``[n, d]``, ``uniform`` in (0, 1) or ``normal``; to be read, not
     changed."""
     stream = Stream([2], "evaluation")
     return (stream.uniform if kind == "uniform" else stream.normal)(0, (n, d))[0]
