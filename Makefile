@@ -14,8 +14,8 @@ RUN := $(VENV)/bin/python
 book: $(VENV)/book.installed
 	@$(RUN) -m faithnb.book --profile $(PROFILE)
 
-pdf: book
-	@$(RUN) -m faithnb.pdf
+pdf: $(VENV)/book.installed
+	@$(RUN) -m faithnb.pdf --profile $(PROFILE)
 
 test: $(VENV)/test.installed
 	@$(RUN) -m pytest
@@ -24,7 +24,7 @@ explore: $(VENV)/book.installed
 	@$(VENV)/bin/jupyter lab notebooks
 
 sweep: $(VENV)/book.installed
-	@$(RUN) -m faithnb.runs "$(NB)" "$(PARAMS)" --jobs $(or $(JOBS),1) $(if $(OUT),--out "$(OUT)") $(if $(MANY),--many)
+	@$(RUN) -m faithnb.runs "$(NB)" "$(PARAMS)" --jobs $(or $(JOBS),1) $(if $(OUT),--out "$(OUT)") $(if $(filter-out 0 no,$(MANY)),--many)
 
 bench: $(VENV)/book.installed
 	@PYTHONPATH=tests $(RUN) -m benchmarks --size $(if $(FULL),full,normal) --out _build/bench.json

@@ -32,6 +32,7 @@ from faithnb.experiment import PROFILES
 from faithnb.notebook import RECORD, default_records, handed_over
 from faithnb.store import default_folder
 from faithnb.vendor import NoParts, vendor
+from faithnb.workers import cores
 
 ROOT = Path(__file__).parent.parent
 CACHE = default_folder() / "notebooks"
@@ -109,13 +110,13 @@ def execute_all(parameters: Mapping[str, Any], build: Path) -> Iterator[tuple[Pa
     last = [p for p in paths if _wants_the_machine(code[p]) and not _reads_records(code[p])]
     last += [p for p in paths if _reads_records(code[p])]
     together = [p for p in paths if p not in last]
-    workers = min(4, os.cpu_count() or 1)
+    workers = min(4, cores())
 
     records = build / "records"
     shutil.rmtree(records, ignore_errors=True)
     records.mkdir(parents=True)
     with environment(FAITHNB_RECORDS=str(records)):
-        with environment(OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 1) // workers))):
+        with environment(OMP_NUM_THREADS=str(max(1, cores() // workers))):
             pool = ThreadPoolExecutor(workers)
             try:
                 run = partial(execute, parameters=parameters, failed=build / "failed")
@@ -150,6 +151,7 @@ def execute(
     parameters: Mapping[str, Any],
     failed: Path,
     say: Callable[[str], None] | None = None,
+    cell_timeout: int | None = CELL_TIMEOUT,
 ) -> NotebookNode:
     """The notebook with its outputs, from the cache if nothing that it depends on changed.
 
@@ -160,6 +162,7 @@ def execute(
         parameters: for its parameters cell.
         failed: where the report of a failure goes.
         say: what to do with a line about what is done; by default it is printed.
+        cell_timeout: seconds that a cell may take; ``None`` for as long as it takes.
 
     Raises:
         BuildError: if a parameter does not exist or a cell fails; ``failed`` keeps the report.
@@ -185,7 +188,7 @@ def execute(
             papermill.execute_notebook(
                 str(path), str(running), parameters=dict(parameters), cwd=str(path.parent),
                 kernel_name="python3", progress_bar=False,
-                start_timeout=START_TIMEOUT, execution_timeout=CELL_TIMEOUT,
+                start_timeout=START_TIMEOUT, execution_timeout=cell_timeout,
                 # it warns of sockets on this very machine and calls being shut down an error
                 extra_arguments=["--log-level=CRITICAL"],
             )  # fmt: skip
@@ -207,6 +210,12 @@ def execute(
             running.unlink()
             say(f"{path.stem}: not kept, because the package changed while it ran")
     return merge(source, executed)
+
+
+def remove_unfinished() -> None:
+    """What notebooks that this process ran have left half done."""
+    for unfinished in CACHE.glob(f"*.{os.getpid()}-*.part.ipynb"):
+        unfinished.unlink(missing_ok=True)
 
 
 def _say(line: str) -> None:
@@ -319,7 +328,7 @@ def _this_run(profile: str, seconds: Mapping[str, float]) -> str:
     return (
         f"This copy of the book was built on {time.strftime('%d %B %Y')} with profile `{profile}`, "
         f"Python {platform.python_version()} and torch {torch.__version__} on {platform.system()} "
-        f"{platform.machine()}, {os.cpu_count()} cores, {device}. Running the notebooks took "
+        f"{platform.machine()}, {cores()} cores, {device}. Running the notebooks took "
         f"{sum(seconds.values()) / 60:.1f} minutes ("
         + ", ".join(f"`{name}` {s:.0f} s" for name, s in seconds.items())
         + ").\n"
@@ -420,8 +429,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("Interrupted; notebooks that had finished are kept.", file=sys.stderr)
         return 130
     finally:
-        for unfinished in CACHE.glob(f"*.{os.getpid()}-*.part.ipynb"):
-            unfinished.unlink(missing_ok=True)
+        remove_unfinished()
 
 
 if __name__ == "__main__":

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import Executor
-from functools import cache
+from typing import Any
 
 from faithnb.experiment import ParameterError
-from faithnb.workers import SweepError
+from faithnb.workers import SweepError, cores
 
 SECONDS_TO_ANSWER = 20
+_known: dict[tuple[str, int | None], Executor] = {}
 
 
-@cache
 def connect(scheduler: str, n_workers: int | None = None) -> Executor:
     """An executor for :func:`faithnb.sweep` whose tasks run on a Dask cluster.
 
     Workers may die, retire and join meanwhile: Dask gives what a lost one was doing to another.
-    Asked again for the same one, the executor is the same. In a script call it below
-    ``if __name__ == "__main__":``, because worker processes import the script.
+    Asked again for the same one while it is there, the executor is the same. In a script call it
+    below ``if __name__ == "__main__":``, because worker processes import the script.
 
     Args:
         scheduler: ``"local"`` starts worker processes on this machine, which end with this one. An
@@ -30,6 +29,18 @@ def connect(scheduler: str, n_workers: int | None = None) -> Executor:
         ParameterError: if Dask is not installed.
         SweepError: if nobody answers at the address.
     """
+    known = _known.get((scheduler, n_workers))
+    if known is None or _client(known).status != "running":
+        known = _known[scheduler, n_workers] = _connect(scheduler, n_workers)
+    return known
+
+
+def _client(executor: Any) -> Any:
+    """Dask's, behind the executor that it gives."""
+    return executor._client
+
+
+def _connect(scheduler: str, n_workers: int | None) -> Executor:
     try:
         from distributed import Client, LocalCluster
     except ImportError:
@@ -38,7 +49,7 @@ def connect(scheduler: str, n_workers: int | None = None) -> Executor:
         ) from None
     if scheduler == "local":
         cluster = LocalCluster(
-            n_workers=n_workers or os.cpu_count(), threads_per_worker=1, dashboard_address=None
+            n_workers=n_workers or cores(), threads_per_worker=1, dashboard_address="127.0.0.1:0"
         )
         return Client(cluster).get_executor(pure=False)
     try:

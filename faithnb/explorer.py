@@ -129,6 +129,7 @@ class Explorer(anywidget.AnyWidget):
 
     Args:
         experiment: where the knobs stand at first.
+        title: above the widget.
 
     Raises:
         ParameterError: if the page cannot train this kind of experiment.
@@ -137,15 +138,17 @@ class Explorer(anywidget.AnyWidget):
     _esm = script("explorer.js")
     _css = STYLE
 
+    title: Any = traitlets.Unicode().tag(sync=True)
     fields: Any = traitlets.Dict().tag(sync=True)
+    usual: Any = traitlets.Dict(asdict(Experiment())).tag(sync=True)
     start: Any = traitlets.Dict().tag(sync=True)
     knobs: Any = traitlets.List(KNOBS).tag(sync=True)
     presets: Any = traitlets.List(STORIES).tag(sync=True)
 
-    def __init__(self, experiment: Experiment):
+    def __init__(self, experiment: Experiment, title: str = "Train a transcoder in this page"):
         _refuse_what_a_page_cannot_train(experiment)
         fields = asdict(experiment)
-        super().__init__(fields=fields, start=fields)
+        super().__init__(fields=fields, start=fields, title=title)
         self.trained: Trained | None = None
         """The last result of torch, ``None`` before the first."""
         self.on_msg(lambda _, message, __: self._answer(message))
@@ -165,12 +168,16 @@ class Explorer(anywidget.AnyWidget):
         Raises:
             ParameterError: if the choices make no sense together.
         """
+        fields = dict(self.fields)
         self.trained = train(self.experiment, progress=False)
+        if self.trained.diverged:
+            self.send({"refused": "The loss left all bounds. Try other settings."})
+            return self.trained
         history = self.trained.history.isel(inst=0)
         steps = history.step.values.tolist()
         terms = {str(name): history[name].values.tolist() for name in history.data_vars}
         transcoder = self.trained.transcoder
-        self.send({"trained": {
+        self.send({"fields": fields, "trained": {
             "weights": [getattr(transcoder, name)[0].flatten().tolist() for name in LEARNED],
             "history": [
                 {"step": step, **{name: values[k] for name, values in terms.items()}}
@@ -188,6 +195,9 @@ class Explorer(anywidget.AnyWidget):
                 self.run()
             except ParameterError as error:
                 self.send({"refused": str(error)})
+            except Exception as error:  # the page waits for an answer, whatever happens
+                self.send({"refused": f"Training failed: {type(error).__name__}: {error}"})
+                raise
 
 
 class Mechanism(anywidget.AnyWidget):
@@ -321,20 +331,24 @@ def _refuse_what_a_page_cannot_train(experiment: Experiment) -> None:
         )
 
 
-def explore(experiment: Experiment) -> Explorer:
-    """The experiment in a widget: change it, train it, watch it. What a page cannot train is taken
-    as the page can, starting from the fields that it knows; without matching, if it does not know
-    its form."""
+def explore(experiment: Experiment, *title: str) -> Explorer:
+    """The experiment in a widget, with a title: change it, train it, watch it. What a page cannot
+    train is taken as the page can, starting from the fields that it knows; without matching, if it
+    does not know its form."""
     if experiment.jacobian_matching not in FORMS:
         experiment = replace(experiment, jacobian_matching="none", jacobian_coefficient=0.0,
                              jacobian_start=0.0)  # fmt: skip
-    return Explorer(replace(experiment, **ONLY_HERE))
+    return Explorer(replace(experiment, **ONLY_HERE), *title)
 
 
 def compare(*experiments: Experiment) -> GridBox:
-    """Explorers side by side, below each other where there is no room."""
+    """Explorers side by side, below each other where there is no room, each titled by the fields
+    in which it differs from another."""
+    names = asdict(Experiment())
+    different = [n for n in names if len({repr(getattr(e, n)) for e in experiments}) > 1]
+    titles = [", ".join(f"{n} = {getattr(e, n)}" for n in different) for e in experiments]
     columns = "repeat(auto-fit, minmax(min(22rem, 100%), 1fr))"
     return GridBox(
-        [explore(e) for e in experiments],
+        [explore(e, title) for e, title in zip(experiments, titles, strict=True)],
         layout=Layout(grid_template_columns=columns, grid_gap="0.6rem"),
     )

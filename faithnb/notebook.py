@@ -49,7 +49,7 @@ class Run:
     """Seeds in each cell of a scan."""
     grid: int = parameter(PROFILES["paper"].grid, Range(2, whole=True))
     """Cells along each axis of a scan, and the most settings along any other axis."""
-    first_seed: int = parameter(JUDGED_FROM, Range(0, whole=True))
+    first_seed: int = parameter(JUDGED_FROM, Range(0, 2**61, whole=True))
     """The first seed; from 200 on for anything that judges a claim."""
     scheduler: str = parameter("here", Address())
     """``"here"`` trains sweeps in this process, ``"local"`` in a worker process for each core, and

@@ -1,4 +1,4 @@
-"""The built book as one PDF, printed page by page by a browser: ``python -m faithnb.pdf``."""
+"""The book as one PDF, built and printed page by page by a browser: ``python -m faithnb.pdf``."""
 
 from __future__ import annotations
 
@@ -6,16 +6,23 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from html import unescape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pypdf import PdfReader, PdfWriter
+from pypdf.generic import ArrayObject, NameObject
 
+from faithnb import book
 from faithnb.book import ROOT, pages
 from faithnb.progress import progress_bar
 
-BROWSERS = ("chromium", "google-chrome", "chromium-browser", "chrome", "microsoft-edge")
+BROWSERS = (
+    "chromium", "google-chrome", "google-chrome-stable", "chromium-browser", "chrome",
+    "microsoft-edge", "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+)  # fmt: skip
 SECONDS = 120
 PATIENCE_MS = 20_000  # of the page's own clock, for formulas and widgets to be drawn
 
@@ -57,7 +64,8 @@ def print_page(browser: str, page: Path, into: Path) -> None:
 
 
 def print_book(html: Path, into: Path, progress: bool = True) -> Path:
-    """All pages in the order of the table of contents, with an outline.
+    """All pages in the order of the table of contents, with an outline. A link to another page
+    leads to where it is printed, and one to a file that only the built book has is none.
 
     Args:
         html: the rendered book.
@@ -70,20 +78,37 @@ def print_book(html: Path, into: Path, progress: bool = True) -> Path:
     names = pages(ROOT / "_toc.yml")
     if missing := [name for name in names if not (html / f"{name}.html").exists()]:
         raise NoPdf(f"{html / missing[0]}.html is missing: build the book first (make book)")
-    book = PdfWriter()
+    printed, first = PdfWriter(), {}
     with TemporaryDirectory() as folder, progress_bar(len(names), "page", progress) as bar:
         for k, name in enumerate(names):
-            page, printed = html / f"{name}.html", Path(folder) / f"{k}.pdf"
-            print_page(browser, page, printed)
-            at = len(book.pages)
-            book.append(PdfReader(printed), import_outline=False)
-            book.add_outline_item(title=_title(page), page_number=at)
+            page, sheet = html / f"{name}.html", Path(folder) / f"{k}.pdf"
+            print_page(browser, page, sheet)
+            first[page.as_uri()] = at = len(printed.pages)
+            printed.append(PdfReader(sheet), import_outline=False)
+            printed.add_outline_item(title=_title(page), page_number=at)
             bar.update(1)
-        book.add_metadata({"/Title": _title(html / f"{names[0]}.html")})
+        _lead_inside(printed, first)
+        printed.add_metadata({"/Title": _title(html / f"{names[0]}.html")})
         part = into.with_suffix(".part")
-        book.write(part)
+        printed.write(part)
     part.replace(into)
     return into
+
+
+def _lead_inside(printed: PdfWriter, first: Mapping[str, int]) -> None:
+    """Links to files on this machine lead to the printed pages, or nowhere."""
+    for page in printed.pages:
+        kept = ArrayObject()
+        for reference in page.get("/Annots", ArrayObject()).get_object():
+            link = reference.get_object()
+            address, _, _ = str(link.get("/A", {}).get("/URI", "")).partition("#")
+            if address in first:
+                goal = printed.pages[first[address]].indirect_reference
+                link[NameObject("/Dest")] = ArrayObject([goal, NameObject("/Fit")])
+                del link["/A"]
+            if not address.startswith("file:") or address in first:
+                kept.append(reference)
+        page[NameObject("/Annots")] = kept
 
 
 def _title(page: Path) -> str:
@@ -91,10 +116,13 @@ def _title(page: Path) -> str:
     return unescape(re.sub("<[^>]+>", "", heading[1])).strip() if heading else page.stem
 
 
-def main() -> int:
-    """Print the book that ``make book`` built."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Build the book, as ``python -m faithnb.book`` does with the same arguments, and print it."""
     build = ROOT / "_build"
     try:
+        find_browser()
+        if failed := book.main(arguments):
+            return failed
         print(print_book(build / "html", build / "faithnb.pdf"))
     except NoPdf as error:
         print(f"No PDF was made: {error}.", file=sys.stderr)

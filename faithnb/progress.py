@@ -29,7 +29,9 @@ class _Lines(plain):
         return print_line
 
 
-def progress_bar(total: int, unit: str, show: bool = True, desc: str | None = None) -> plain:
+def progress_bar(
+    total: int, unit: str, show: bool = True, desc: str | None = None, initial: int = 0
+) -> plain:
     """A bar with what is done, the rate and the time left; line by line where nothing can be drawn
     over, as in a log.
 
@@ -38,8 +40,11 @@ def progress_bar(total: int, unit: str, show: bool = True, desc: str | None = No
         unit: of what.
         show: whether to show anything.
         desc: in front of the bar.
+        initial: units that were done before, which say nothing about the rate.
     """
-    options: dict[str, Any] = {"total": total, "unit": unit, "desc": desc, "disable": not show}
+    options: dict[str, Any] = {
+        "total": total, "unit": unit, "desc": desc, "disable": not show, "initial": initial,
+    }  # fmt: skip
     if sys.stderr.isatty() or issubclass(tqdm, tqdm_notebook):
         return tqdm(**options)
     return _Lines(

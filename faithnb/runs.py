@@ -12,7 +12,9 @@ import csv
 import html
 import math
 import os
+import re
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from itertools import product
@@ -20,18 +22,22 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import papermill
 import yaml
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 
-from faithnb.book import ROOT, BuildError, environment, execute
+from faithnb.book import ROOT, BuildError, environment, execute, remove_unfinished
 from faithnb.claims import ledger
 from faithnb.experiment import Allowed, ParameterError, unknown_name
 from faithnb.notebook import RECORD, handed_over, read_parameters
 from faithnb.progress import progress_bar
+from faithnb.workers import cores
 
 MANY = 100_000
 """Rows above which a product of lists must be meant, and said to be."""
+
+SECONDS_BETWEEN_TABLES = 2.0
 
 Row = dict[str, Any]
 
@@ -41,7 +47,7 @@ class RowsError(Exception):
 
 
 def find_notebook(name: str) -> Path:
-    """The notebook of a path, or the one of ``notebooks/`` whose name begins so.
+    """The notebook of a path, or the one of ``notebooks/`` whose name begins so or has this number.
 
     Raises:
         RowsError: if there is none, or several.
@@ -49,13 +55,34 @@ def find_notebook(name: str) -> Path:
     if (path := Path(name)).suffix == ".ipynb" and path.exists():
         return path.resolve()
     there = sorted((ROOT / "notebooks").glob("*.ipynb"))
-    found = [p for p in there if name and p.stem.startswith(Path(name).stem)]
+    begins = f"{int(name):02d}_" if name.isdecimal() else name
+    found = [p for p in there if p.stem == name] or [
+        p for p in there if name and p.stem.startswith(begins)
+    ]
     if len(found) != 1:
         raise RowsError(
             f"NB = {name!r} is not allowed: it must begin the name of exactly one notebook, of "
             + ", ".join(p.stem for p in there) + "."
         )  # fmt: skip
     return found[0]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-3 is a number, as in YAML 1.2, and no name may stand twice in a mapping."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for k, name in enumerate(names):
+            if name in names[:k]:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"{name} stands there twice", problem_mark=node.value[k][0].start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), "-+.0123456789"
+)
 
 
 def read_rows(path: Path, many: bool = False) -> list[Row]:
@@ -66,10 +93,10 @@ def read_rows(path: Path, many: bool = False) -> list[Row]:
         RowsError: in a sentence, whatever is wrong with the file.
     """
     try:
-        given = yaml.safe_load(path.read_text())
+        given = yaml.load(path.read_text(), _Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise RowsError(f"{path} cannot be read: {error}.") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except Exception as error:  # explicit tags make its constructors raise anything
         place = getattr(error, "problem_mark", None)
         where = f" in line {place.line + 1}" if place else ""
         reason = " ".join(str(getattr(error, "problem", error)).split()).rstrip(".")
@@ -126,7 +153,10 @@ def _what_it_takes(notebook: NotebookNode, name: str) -> tuple[Row, dict[str, Al
         if "parameters" in cell.metadata.get("tags", []):
             exec(cell.source, {}, defaults)
             continue
-        tree = ast.parse(cell.source)
+        try:
+            tree = ast.parse(cell.source)
+        except SyntaxError:  # a line for IPython only
+            continue
         if all(isinstance(line, (ast.Import, ast.ImportFrom)) for line in tree.body):
             exec(cell.source, namespace)
         for node in ast.walk(tree):
@@ -158,7 +188,7 @@ def run(
     """Run the notebook for every row, ``jobs`` of them at a time.
 
     Writes into ``out`` each row's notebook and page, ``table.csv`` with parameters and numbers of
-    all, and ``index.html``; both are written anew after each row.
+    all, and ``index.html``; both are written anew while rows finish, and at the end.
 
     Returns:
         a record a row: its number, parameters, ``error`` ("" if it ran), and numbers.
@@ -169,7 +199,9 @@ def run(
     records: list[Row] = [
         {"row": name, **row, "error": "not run yet"} for name, row in zip(names, rows, strict=True)
     ]
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    threads = str(max(1, cores() // jobs))
+    quiet = {"interactive": False} if "interactive" in papermill.inspect_notebook(path) else {}
+    written = 0.0
     with (
         environment(OMP_NUM_THREADS=threads),
         progress_bar(len(rows), "row", progress) as bar,
@@ -177,15 +209,18 @@ def run(
         pool = ThreadPoolExecutor(jobs)
         try:
             futures = {
-                pool.submit(_run_row, path, {"interactive": False} | row, out, name): k
+                pool.submit(_run_row, path, quiet | row, out, name): k
                 for k, (name, row) in enumerate(zip(names, rows, strict=True))
             }
             for future in as_completed(futures):
                 k = futures[future]
-                records[k] = {"row": names[k], **rows[k], **future.result()}
-                _write_table(records, out)
-                _write_index(records, out, path.stem)
+                known = {"row": names[k], **rows[k]}
+                records[k] = known | {n: v for n, v in future.result().items() if n not in known}
                 bar.update()
+                if time.monotonic() > written + SECONDS_BETWEEN_TABLES or bar.n == len(rows):
+                    _write_table(records, out)
+                    _write_index(records, out, path.stem)
+                    written = time.monotonic()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
     return records
@@ -193,9 +228,15 @@ def run(
 
 def _run_row(path: Path, parameters: Row, out: Path, name: str) -> Row:
     try:
-        notebook = execute(path, parameters, out / "failed" / name, say=lambda _: None)
-    except BuildError as error:
+        return _row_of(path, parameters, out, name)
+    except (BuildError, OSError) as error:
         return {"error": str(error)}
+
+
+def _row_of(path: Path, parameters: Row, out: Path, name: str) -> Row:
+    """An executed row's numbers, beside its notebook and its page in the folder."""
+    failed = out / "failed" / name
+    notebook = execute(path, parameters, failed, say=lambda _: None, cell_timeout=None)
     seconds = notebook.metadata.pop("seconds")
     nbformat.write(notebook, out / f"{name}.ipynb")
     found = numbers(notebook)
@@ -204,7 +245,8 @@ def _run_row(path: Path, parameters: Row, out: Path, name: str) -> Row:
             cell.outputs = [o for o in cell.outputs if not _for_programs(o)]
     page, _ = HTMLExporter(exclude_input_prompt=True).from_notebook_node(notebook)
     (out / f"{name}.html").write_text(page)
-    return {"error": "", "seconds": round(seconds, 1)} | found
+    first = {"error": "", "seconds": round(seconds, 1)}
+    return first | found | first
 
 
 def _for_programs(output: NotebookNode) -> bool:
@@ -249,7 +291,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line: 0 if every row ran, 1 if some failed, 2 if nothing could be started."""
     parser = argparse.ArgumentParser(prog="python -m faithnb.runs", description=__doc__)
     parser.add_argument("notebook", help="a path, or how the name of one in notebooks/ begins")
-    parser.add_argument("params", type=Path, help="a YAML file of rows, or of names with lists")
+    parser.add_argument("params", help="a YAML file of rows, or of names with lists")
     parser.add_argument("--jobs", type=int, default=1, help="rows run at a time")
     parser.add_argument("--out", type=Path, help="folder for the outputs")
     parser.add_argument("--many", action="store_true", help=f"more than {MANY:,} rows are meant")
@@ -258,9 +300,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.jobs < 1:
             raise RowsError(f"JOBS = {options.jobs} is not allowed: it must be at least 1.")
         path = find_notebook(options.notebook)
-        rows = read_rows(options.params, options.many)
-        check(nbformat.read(path, as_version=4), path.name, rows)
-        out = options.out or ROOT / "_build" / "runs" / path.stem
+        if not options.params:
+            raise RowsError("PARAMS is missing: it names a YAML file of rows.")
+        params = Path(options.params)
+        rows = read_rows(params, options.many)
+        try:
+            notebook = nbformat.read(path, as_version=4)
+        except Exception as error:  # no JSON, or no notebook
+            raise RowsError(f"{path} cannot be read as a notebook: {error}.") from None
+        check(notebook, path.name, rows)
+        out = options.out or ROOT / "_build" / "runs" / path.stem / params.stem
         out.mkdir(parents=True, exist_ok=True)
     except (RowsError, OSError) as error:
         print(f"Nothing was started: {error}", file=sys.stderr)
@@ -270,6 +319,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Interrupted; rows that had finished are kept.", file=sys.stderr)
         return 130
+    except OSError as error:
+        print(f"Stopped, what had finished is kept: {error}.", file=sys.stderr)
+        return 1
+    finally:
+        remove_unfinished()
     failed = [record for record in records if record["error"]]
     for record in failed:
         print(f"{record['row']} failed: {record['error']}", file=sys.stderr)

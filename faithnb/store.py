@@ -13,11 +13,9 @@ import json
 import os
 import uuid
 import warnings
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +30,7 @@ TRAINED_BY = (
     "batches", "data", "experiment", "gradients", "objectives", "starts", "streams", "targets",
     "training", "transcoder",
 )  # fmt: skip
-SOURCES = {"trained": TRAINED_BY, "measures": (*TRAINED_BY, "metrics")}
+SOURCES = {"trained": TRAINED_BY, "measures": (*TRAINED_BY, "metrics", "probes")}
 """The files that decide what a result is; a change in any of them makes kept results unusable."""
 
 FORMAT = "faithnb results 1"
@@ -49,13 +47,20 @@ def default_folder() -> Path:
     return Path(os.environ.get("FAITHNB_STORE") or ROOT / "_cache")
 
 
-@cache
-def source_hash(what: Literal["trained", "measures"] = "measures") -> str:
-    """Of the source that decides what a result is, as it was when this was first asked."""
+def _hash_of_source(what: str) -> str:
     digest = hashlib.sha256(what.encode())
     for name in SOURCES[what]:
         digest.update((Path(__file__).parent / f"{name}.py").read_bytes() + b"\0")
     return digest.hexdigest()[:16]
+
+
+AT_IMPORT = {what: _hash_of_source(what) for what in SOURCES}
+"""An edit made later is not what this process runs."""
+
+
+def source_hash(what: Literal["trained", "measures"] = "measures") -> str:
+    """Of the source that decides what a result is, as it was when the package was imported."""
+    return AT_IMPORT[what]
 
 
 class Store:
@@ -80,9 +85,11 @@ class Store:
         experiments: Sequence[Experiment],
         device: torch.device,
         what: Literal["trained", "measures"] = "measures",
+        torch_version: str = torch.__version__,
     ) -> list[str]:
-        """What each result depends on: its experiment, the source, torch, the kind of device."""
-        about = f"{what} {source_hash(what)} {torch.__version__} {device.type} "
+        """What each result depends on: its experiment, the source, torch, the kind of device; the
+        last two are the worker's, if another machine does the work."""
+        about = f"{what} {source_hash(what)} {torch_version} {device.type} "
         return [
             hashlib.sha256((about + e.to_json()).encode()).hexdigest()[:32] for e in experiments
         ]
@@ -102,6 +109,11 @@ class Store:
             else:
                 self._read.cache_clear()  # the same rows may be written again
         return found
+
+    def holds(self, keys: Sequence[str]) -> list[bool]:
+        """Which of these are kept, as far as names tell; no file is opened that was seen before."""
+        self._look_for_new_files()
+        return [key in self._rows for key in keys]
 
     def save(self, keys: Sequence[str], columns: xr.Dataset) -> None:
         """Keep the data variables of a dataset over ``inst``, a row a key, with their units.
@@ -152,9 +164,13 @@ class Store:
                 os.close(folder)
 
     def _look_for_new_files(self) -> None:
-        if not self.folder.is_dir():
-            return
-        names = {entry.name for entry in os.scandir(self.folder) if entry.name.endswith(SUFFIX)}
+        try:
+            names = {entry.name for entry in os.scandir(self.folder) if entry.name.endswith(SUFFIX)}
+        except FileNotFoundError:
+            names = set()
+        except OSError as error:
+            warnings.warn(f"{self.folder} cannot be read: {error}.", StoreWarning, 4)
+            names = set()
         if self._files - names:
             self._files, self._rows = set(), {}
         for name in sorted(names - self._files):
@@ -182,10 +198,7 @@ class Store:
             return None
         try:
             return _unpack(content)
-        except (
-            ValueError, KeyError, TypeError, OSError, EOFError, MemoryError, RecursionError,
-            zipfile.BadZipFile, zlib.error, NotImplementedError,
-        ) as error:  # fmt: skip
+        except Exception as error:  # whatever a foreign archive makes its readers raise
             self._set_aside(name, f"it holds no results: {error}")
             return None
 

@@ -44,9 +44,11 @@ def sweep(
             ``concurrent.futures``, or :func:`faithnb.cluster.connect`'s. A task runs on one
             thread, so give it as many workers as there are cores.
         store: where results are kept; ``None`` keeps nothing.
-        device: as for :func:`faithnb.train`, on the workers if there are any.
+        device: as for :func:`faithnb.train`, on the workers if there are any; ``"auto"`` is then
+            what the first of them has.
         progress: show one bar over the experiments.
-        weights: keep the transcoders too; :func:`faithnb.train` finds them in the store.
+        weights: keep the transcoders too; :func:`faithnb.train` finds them in the store. What was
+            measured before without keeping them is trained again.
         profile: the size of the run, to be noted in the result.
         **axes: a field of :class:`Experiment` and the values it takes, structural ones too.
 
@@ -57,28 +59,32 @@ def sweep(
     Raises:
         ParameterError: if an axis is no field, is empty, names a value twice, or a combination is
             not allowed; nothing has been trained then.
-        SweepError: if a worker fails or runs another version of this package. What was done by
-            then is in the store.
+        SweepError: if tasks of workers failed, once the others are done, or a worker runs another
+            version of this package. What was done is in the store.
     """
+    if executor is not None and not isinstance(executor, Executor):
+        raise ParameterError(
+            f"executor = {executor!r} is not allowed: it must be an executor of "
+            'concurrent.futures, or faithnb.cluster.connect("local").'
+        )
+    if store is not None and not isinstance(store, Store):
+        raise ParameterError(f"store = {store!r} is not allowed: it must be a faithnb.Store.")
     values = _checked(axes)
     experiments = [
         replace(base, **dict(zip(values, cell, strict=True))) for cell in product(*values.values())
     ]
     here = Here(device) if executor is None else There(device, executor)
-    grid, keys = _Rows(len(experiments)), []
-    if store:
-        keys = store.keys(experiments, here.device)
-        for at, kept in store.find(keys):
-            grid.fill(at, kept)
-    with progress_bar(len(experiments), "experiment", progress) as bar:
-        bar.update(len(experiments) - len(grid.missing()))
+    grid = _Rows(len(experiments))
+    for at, kept in here.kept(experiments, store, weights):
+        grid.fill(at, kept)
+    found = len(experiments) - len(grid.missing())
+    with progress_bar(len(experiments), "experiment", progress, initial=found) as bar:
         for at, columns, trained in here.work(experiments, grid.missing(), store, weights):
             grid.fill(at, columns)
-            if store:
-                store.save([keys[i] for i in at], columns)
+            if store:  # weights first: what is measured counts as done
                 for some, packs in trained:
-                    of = [experiments[at[k]] for k in some]
-                    store.save(store.keys(of, here.device, "trained"), packs)
+                    store.save(here.keys([experiments[at[k]] for k in some], "trained"), packs)
+                store.save(here.keys([experiments[i] for i in at]), columns)
             bar.update(len(at))
     attrs = {
         "faithnb": version("faithnb"),
@@ -130,8 +136,13 @@ def _checked(axes: dict[str, Iterable[Any]]) -> dict[str, list[Any]]:
     for name, given in axes.items():
         if name not in known:
             raise unknown_name(name, given, known)
+        if isinstance(given, str) or not isinstance(given, Iterable):
+            raise ParameterError(
+                f"{name} = {given!r} is not allowed: an axis needs a list of values, [{given!r}]."
+            )
         values[name] = [v.item() if isinstance(v, np.generic) else v for v in given]
-        if not values[name] or len({repr(v) for v in values[name]}) < len(values[name]):
+        different = {v if isinstance(v, (int, float)) else repr(v) for v in values[name]}
+        if not values[name] or len(different) < len(values[name]):
             raise ParameterError(
                 f"{name} = {values[name]!r} is not allowed: an axis needs at least one value, and "
                 "each only once."

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import random
 import socket
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import CancelledError, Executor, as_completed, wait
+from concurrent.futures import CancelledError, Executor, Future, as_completed, wait
+from typing import Literal
 
 import torch
 import xarray as xr
@@ -33,9 +35,9 @@ Result = tuple[list[int], xr.Dataset, Packs]
 """Which experiments, their measures, and their transcoders if these are to be kept."""
 
 FEWEST, MOST_ON_CUDA = 16, 1024
-"""Experiments in a task for an executor: at least 16, at most ``MAX_INSTANCES``, or 1024 for GPUs.
-"""
-
+"""Experiments that are trained and kept together: on a GPU at most 1024, so that a sweep shows
+progress and loses little; elsewhere at most ``MAX_INSTANCES``. A task for an executor has at least
+16."""
 
 SECONDS_OF_SILENCE = 60
 
@@ -66,7 +68,36 @@ def measure(
     return table.drop_vars(list(table.coords)), new
 
 
-class Here:
+class Workers:
+    """Who does the work, with the kind of device and the torch that it is done with."""
+
+    device: torch.device
+    torch: str
+
+    def keys(
+        self, experiments: Sequence[Experiment], what: Literal["trained", "measures"] = "measures"
+    ) -> list[str]:
+        """Under which a store keeps what is done here."""
+        return Store.keys(experiments, self.device, what, self.torch)
+
+    def kept(
+        self, experiments: Sequence[Experiment], store: Store | None, weights: bool
+    ) -> Iterator[tuple[list[int], xr.Dataset]]:
+        """Which of these are measured already, and trained for good if their weights are wanted."""
+        if store is None:
+            return
+        wanted = store.holds(self.keys(experiments, "trained")) if weights else None
+        for at, rows in store.find(self.keys(experiments)):
+            these = [k for k, i in enumerate(at) if wanted is None or wanted[i]]
+            if these:
+                yield [at[k] for k in these], rows.isel(inst=these)
+
+    def _packs(self, store: Store | None, experiments: Sequence[Experiment]) -> Packs:
+        """What is trained already, though not measured."""
+        return store.find(self.keys(experiments, "trained")) if store else []
+
+
+class Here(Workers):
     """This process, with all its threads or its GPU."""
 
     def __init__(self, device: str | torch.device):
@@ -77,21 +108,20 @@ class Here:
         weights: bool,
     ) -> Iterator[Result]:  # fmt: skip
         """Each group of those that are missing, as soon as it is done."""
-        tasks = list(groups(experiments, self.device, missing))
-        random.shuffle(tasks)  # so that two runs of one sweep share the work, not repeat it
+        most = MOST_ON_CUDA if self.device.type == "cuda" else None
+        tasks = list(groups(experiments, self.device, missing, most))
+        random.Random().shuffle(tasks)  # so that two runs of one sweep share the work
         for at in tasks:
-            if store:
-                keys = store.keys([experiments[i] for i in at], self.device)
-                found = store.find(keys)
-                yield from (([at[k] for k in some], kept, []) for some, kept in found)
-                done = {at[k] for some, _ in found for k in some}
-                at = [i for i in at if i not in done]
-            if at:
-                some = [experiments[i] for i in at]
-                yield at, *measure(some, _packs(store, some, self.device), self.device, weights)
+            done = set()
+            for some, rows in self.kept([experiments[i] for i in at], store, weights):
+                done |= {at[k] for k in some}
+                yield [at[k] for k in some], rows, []
+            if at := [i for i in at if i not in done]:
+                rest = [experiments[i] for i in at]
+                yield at, *measure(rest, self._packs(store, rest), self.device, weights)
 
 
-class There:
+class There(Workers):
     """The workers of an executor."""
 
     def __init__(self, device: str | torch.device, executor: Executor):
@@ -107,6 +137,7 @@ class There:
         except Exception as error:
             raise SweepError(f"The first worker that answered cannot help: {error}") from error
         self.device = torch.device(kind)
+        self.on = kind if self.asked == "auto" else self.asked
 
     def work(
         self, experiments: Sequence[Experiment], missing: Sequence[int], store: Store | None,
@@ -115,39 +146,42 @@ class There:
         """Each task, as soon as its result is there.
 
         Raises:
-            SweepError: at the first worker that fails; tasks that nobody began are withdrawn.
+            SweepError: if tasks failed, when all others are done; at once if a worker has another
+                version, because it would fail whatever else it is given.
         """
         most = MOST_ON_CUDA if self.device.type == "cuda" else MAX_INSTANCES
         most = min(most, max(FEWEST, -(-len(missing) // (4 * _width(self.executor)))))
-        tasks = {}
+        tasks: dict[Future[tuple[xr.Dataset, Packs]], list[int]] = {}
         for at in groups(experiments, torch.device("cpu"), missing, most):
             some = [experiments[i] for i in at]
-            packs = _packs(store, some, self.device)
+            packs = self._packs(store, some)
             future = self.executor.submit(
-                _task, some, packs, self.asked, weights, source_hash(), self.torch
+                _task, some, packs, self.on, weights, source_hash(), self.torch
             )
             tasks[future] = at
-        done = 0
+        n, failures = len(tasks), []
         try:
-            for future in as_completed(tasks):
-                columns, trained = future.result()
+            for future in as_completed(list(tasks)):
+                at = tasks.pop(future)  # a result is not held longer than it is needed
+                try:
+                    columns, trained = future.result()
+                except (Exception, CancelledError) as error:
+                    failures.append(error)
+                    if isinstance(error, SweepError):
+                        break
+                    continue
                 _warn_of_divergence(columns)
-                yield tasks[future], columns, trained
-                done += 1
-        except (Exception, CancelledError) as error:
-            kept = f" {done} were done and are kept; run it again to go on." if store else ""
-            raise SweepError(
-                f"A worker failed in one of {len(tasks)} tasks ({type(error).__name__}: {error})."
-                + kept
-            ) from error
+                yield at, columns, trained
         finally:
             for future in tasks:
                 future.cancel()
-
-
-def _packs(store: Store | None, experiments: Sequence[Experiment], device: torch.device) -> Packs:
-    """What is trained already, though not measured."""
-    return store.find(store.keys(experiments, device, "trained")) if store else []
+        if failures:
+            done = n - len(tasks) - len(failures)
+            kept = f" {done} were done and are kept; run it again to go on." if store else ""
+            first = f"{type(failures[0]).__name__}: {failures[0]}"
+            raise SweepError(
+                f"Workers failed in {len(failures)} of {n} tasks ({first})." + kept
+            ) from failures[0]
 
 
 def _warn_of_divergence(columns: xr.Dataset) -> None:
@@ -159,6 +193,13 @@ def _warn_of_divergence(columns: xr.Dataset) -> None:
             DivergenceWarning,
             stacklevel=4,
         )
+
+
+def cores() -> int:
+    """How many cores this process may use, which a cluster's scheduler can limit."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _width(executor: Executor) -> int:

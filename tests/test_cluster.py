@@ -15,6 +15,7 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 from faithnb import Experiment, ParameterError, sweep, workers
@@ -23,6 +24,7 @@ from faithnb.store import Store
 from faithnb.workers import SweepError
 
 SMALL = Experiment(d_in=6, d_sae=16, batch_size=32, steps=30, repeat_frac=0.1)
+CPU = torch.device("cpu")
 AXES = {"repeat_frac": [0.0, 0.1, 0.2], "d_sae": [8, 12], "seed": range(8)}
 
 
@@ -37,7 +39,6 @@ def dask():
     yield executor
     executor._client.cluster.close()
     executor._client.close()
-    connect.cache_clear()
 
 
 def assert_same(found, expected):
@@ -87,23 +88,25 @@ def slow(steps=400):
 
 def test_a_worker_is_killed_retired_and_joined_in_the_middle(dask, tmp_path):
     client = dask._client
-    before = set(client.scheduler_info(n_workers=-1)["workers"])
+    pids = client.run(os.getpid)
+    killed, retired = random.sample(sorted(pids), 2)
     result = {}
 
     def go():
-        result["found"] = sweep(SMALL, dask, Store(tmp_path), progress=False, **slow())
+        result["found"] = sweep(SMALL, dask, Store(tmp_path), progress=False, **slow(1000))
 
     thread = threading.Thread(target=go)
     thread.start()
     wait_for(lambda: len(list(tmp_path.glob("*.results"))) >= 1)
     client.cluster.scale(3)
-    victim = random.choice(list(client.run(os.getpid).values()))
-    os.kill(victim, signal.SIGKILL)
+    os.kill(pids[killed], signal.SIGKILL)
+    wait_for(lambda: killed not in client.scheduler_info(n_workers=-1)["workers"])
     wait_for(lambda: len(client.scheduler_info(n_workers=-1)["workers"]) >= 2)
-    client.retire_workers(sorted(before)[:1])
+    client.retire_workers([retired])
+    assert thread.is_alive()
     thread.join(120)
     client.cluster.scale(2)
-    assert_same(result["found"], sweep(SMALL, progress=False, **slow()))
+    assert_same(result["found"], sweep(SMALL, progress=False, **slow(1000)))
 
 
 def wait_for(condition, seconds=60):
@@ -123,7 +126,7 @@ def test_a_killed_process_of_a_pool_is_said_and_loses_nothing(tmp_path):
 
     killer = threading.Thread(target=kill)
     killer.start()
-    with pytest.raises(SweepError, match=r"A worker failed in one of 6 .*BrokenProcessPool.*kept"):
+    with pytest.raises(SweepError, match=r"Workers failed in \d of 6 .*BrokenProcessPool.*kept"):
         sweep(SMALL, pool, store, progress=False, **slow(2000))
     killer.join()
     kept = len(list(tmp_path.glob("*.results")))
@@ -172,6 +175,45 @@ def test_dask_is_asked_for_in_a_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ParameterError, match=r"needs Dask: pip install 'faithnb\[cluster\]'"):
         connect("tcp://127.0.0.1:10")
+
+
+def test_a_task_that_fails_does_not_stop_the_others(tmp_path, monkeypatch):
+    measure = workers.measure
+
+    def fails(experiments, *given):
+        if experiments[0].d_sae == 8:
+            raise MemoryError("no room")
+        return measure(experiments, *given)
+
+    monkeypatch.setattr(workers, "measure", fails)
+    with ThreadPoolExecutor(1) as pool:
+        sentence = r"failed in 2 of 4 tasks \(MemoryError: no room\). 2 were done and are kept"
+        with pytest.raises(SweepError, match=sentence):
+            sweep(SMALL, pool, Store(tmp_path), progress=False, **AXES)
+    done = Store(tmp_path).holds(
+        Store.keys([replace(SMALL, d_sae=h, seed=7, repeat_frac=0.2) for h in (8, 12)], CPU)
+    )
+    assert done == [False, True]
+
+
+def test_what_a_worker_with_another_torch_gives_is_kept_as_its(monkeypatch):
+    monkeypatch.setattr(workers, "_introduction", lambda *_: ("2.0", "cpu"))
+    with ThreadPoolExecutor(1) as pool:
+        there = workers.There("auto", pool)
+    assert there.keys([SMALL]) == Store.keys([SMALL], CPU, torch_version="2.0")
+    assert there.on == "cpu"  # on every worker, whatever else it has
+
+
+def test_a_closed_cluster_is_started_again():
+    first = connect("local", 1)
+    assert connect("local", 1) is first
+    first._client.cluster.close()
+    first._client.close()
+    again = connect("local", 1)
+    assert again is not first
+    assert again.submit(max, 1, 2).result() == 2
+    again._client.cluster.close()
+    again._client.close()
 
 
 def test_a_worker_that_finds_no_number_is_heard_of(tmp_path):

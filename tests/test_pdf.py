@@ -8,7 +8,8 @@ from pypdf import PdfReader
 from faithnb import pdf
 
 PAGE = """<html><body><div hidden><h1>on paper only</h1></div>
-<h1><span>7.</span> {0} &amp; more<a class="headerlink">#</a></h1><p>{0} text</p></body></html>"""
+<h1><span>7.</span> {0} &amp; more<a class="headerlink">#</a></h1><p>{0} text</p>
+<a href="two.html#x">a</a> <a href="data.json">b</a> <a href="https://example.org/">c</a></body></html>"""
 
 
 @pytest.fixture
@@ -22,9 +23,24 @@ def built(tmp_path, monkeypatch):
 def test_pages_are_printed_in_order_with_an_outline(built, browser):
     done = pdf.print_book(built, built / "book.pdf", progress=False)
     book = PdfReader(done)
-    assert [page.extract_text().split()[-2] for page in book.pages] == ["one", "two"]
+    assert [page.extract_text().split()[-5] for page in book.pages] == ["one", "two"]
     assert [item.title for item in book.outline] == ["7. one & more", "7. two & more"]
     assert book.metadata.title == "7. one & more"
+
+
+def test_links_lead_to_printed_pages_or_elsewhere_but_not_to_this_machine(built, browser):
+    book = PdfReader(pdf.print_book(built, built / "book.pdf", progress=False))
+    first = [a.get_object() for a in book.pages[0]["/Annots"]]
+    assert [a.get("/A", {}).get("/URI") for a in first] == [None, "https://example.org/"]
+    assert book.get_page_number(first[0]["/Dest"][0].get_object()) == 1
+    assert b"file:" not in (built / "book.pdf").read_bytes()
+
+
+def test_without_a_browser_nothing_is_built(monkeypatch, capsys):
+    monkeypatch.setattr(pdf, "BROWSERS", ())
+    monkeypatch.setattr(pdf.book, "main", None)
+    assert pdf.main(["--profile", "quick"]) == 1
+    assert "no browser was found" in capsys.readouterr().err
 
 
 def test_a_book_that_is_not_built_is_said(built, monkeypatch):

@@ -90,6 +90,14 @@ BAD = [
     ("profile: [quick, huge]", "row 2: profile = 'huge'"),
     ("steps: [2.5]", "row 1: steps = 2.5"),
     ("\x00", "is not YAML"),
+    (
+        "density: [0.1]\nsteps: [1]\ndensity: [0.2]",
+        "is not YAML in line 3: density stands there twice",
+    ),
+    ("- {steps: 1, steps: 2}", "is not YAML in line 1: steps stands there twice"),
+    ("density: [!!bool foo]", "is not YAML"),
+    ("density: [!!timestamp x]", "is not YAML"),
+    ("density: [!!int '']", "is not YAML"),
     ("a: &a [*a]", "row 1: a = "),
 ]
 
@@ -114,11 +122,26 @@ def test_a_missing_file_and_a_notebook_that_is_none(path, capfd):
     assert runs.main([str(path), "nowhere.yaml"]) == 2
     assert "nowhere.yaml cannot be read" in capfd.readouterr().err
     (path.parent / "p.yaml").write_text("density: [0.1]")
-    for name in ("", "0", "11", "no.ipynb"):
+    for name in ("", "0", "11", "no.ipynb", "nowhere/02_when_do_datapoint_features_form.ipynb"):
         assert runs.main([name, str(path.parent / "p.yaml")]) == 2
         assert "must begin the name of exactly one notebook" in capfd.readouterr().err
     assert runs.main([str(path), str(path.parent / "p.yaml"), "--jobs", "0"]) == 2
-    assert runs.find_notebook("02").stem == "02_when_do_datapoint_features_form"
+    for name in ("02", "2", "02_when"):
+        assert runs.find_notebook(name).stem == "02_when_do_datapoint_features_form"
+    assert runs.find_notebook("1").stem == "01_absolute_value"
+    capfd.readouterr()
+    assert runs.main([str(path), ""]) == 2
+    assert "PARAMS is missing" in capfd.readouterr().err
+    assert runs.main([str(path), str(path.parent)]) == 2
+    (path.parent / "broken.ipynb").write_text("{")
+    assert runs.main([str(path.parent / "broken.ipynb"), str(path.parent / "p.yaml")]) == 2
+    assert "cannot be read as a notebook" in capfd.readouterr().err
+
+
+def test_numbers_as_people_write_them(tmp_path):
+    found = rows_of(tmp_path, "learning_rate: [1e-3, 1E3, .5e1, 2.e-2, 3.0e-3]")
+    assert [row["learning_rate"] for row in found] == [1e-3, 1e3, 5.0, 0.02, 3e-3]
+    assert rows_of(tmp_path, "name: [e3, 1e, x1e3]")[1] == {"name": "1e"}
 
 
 def test_every_row_runs_a_failure_is_kept_and_said_and_nothing_runs_twice(path, capfd):

@@ -12,7 +12,17 @@ import torch
 import yaml
 from conftest import MADE, MEMORIZATION, D, P
 
-from faithnb import CircuitMap, Experiment, Store, Transcoder, explore, metrics, sweep, train
+from faithnb import (
+    CircuitMap,
+    Experiment,
+    Store,
+    Transcoder,
+    explore,
+    figures,
+    metrics,
+    sweep,
+    train,
+)
 from faithnb.data import evaluation_sample, pad_points
 from faithnb.explorer import Atlas, Mechanism, PhaseDiagram
 from faithnb.scripts import STYLE, script
@@ -200,11 +210,97 @@ def test_steps_pause_reset_and_knobs_turned_meanwhile(page):
     assert errors == []
 
 
-def test_a_loss_that_leaves_all_bounds_is_said(page):
-    show(page, explore(replace(STORY, learning_rate=1e200)))
+def terms_shown(page):
+    return page.get_attribute(".fn-card >> nth=0 >> .fn-picture", "aria-label")
+
+
+def test_a_knob_reaches_the_training_that_goes_on(page):
+    """Matching switched on late, and the derivative at 0 read otherwise."""
+    show(page, explore(STORY))
+    page.click("text=50 steps")
+    until(page, f"{STEP} === 50")
+    assert "jacobian" not in terms_shown(page)
+    page.select_option("[name=jacobian_matching]", "plain")
+    page.fill("[name=jacobian_coefficient]", "0.1")
+    seen = []
+    for step, kink in ((51, "zero"), (52, "one")):
+        page.select_option("[name=kink]", kink)
+        page.click("text=one step")
+        until(page, f"{STEP} === {step}")
+        seen.append(float(re.search(r"jacobian (\S+)\.$", terms_shown(page))[1]))
+    assert seen[1] > 1.5 * seen[0] > 0  # most entries are 0, where a slope of 1 is missing
+
+
+def test_nothing_of_a_training_that_was_given_up_is_shown(page):
+    show(page, explore(replace(STORY, steps=6000)))
+    page.evaluate(f"""() => {{
+        window.steps = [];
+        new MutationObserver(() => window.steps.push({STEP})).observe(
+            document.querySelector(".faithnb"), {{ attributeFilter: ["data-step"] }});
+    }}""")
+    for _ in range(5):
+        page.click(".fn-primary")
+        until(page, f"{STEP} > 20")
+        page.evaluate("""() => {
+            window.steps.length = 0;
+            [...document.querySelectorAll("button")].find((b) => b.textContent === "reset").click();
+        }""")
+        until(page, f"{STEP} === 0")
+        page.wait_for_timeout(100)
+        assert set(page.evaluate("window.steps")) == {0}
+        assert terms_shown(page) == "No steps yet."
+
+
+def test_a_pause_is_no_end(page):
+    show(page, explore(replace(STORY, steps=600)))
+    page.select_option("[aria-label=speed]", "1,000 steps a second")
+    for _ in range(2):
+        page.click(".fn-primary")
+        page.wait_for_timeout(150)
+        page.click(".fn-primary")
+    paused = page.evaluate(STEP)
+    page.select_option("[aria-label=speed]", "as fast as it goes")
+    page.click(".fn-primary")
+    until(page, f"{TRAINED} && {STEP} === 600")
+    assert 0 < paused < 600
+
+
+@pytest.mark.parametrize("steps", [2, 1500])
+def test_a_loss_that_leaves_all_bounds_is_said(page, steps):
+    """At the last step as well, where the training would have ended."""
+    show(page, explore(replace(STORY, learning_rate=1e200, steps=steps)))
     page.click(".fn-primary")
     until(page, "document.querySelector('.fn-status').textContent.includes('left all bounds')")
+    page.wait_for_timeout(200)
+    assert "left all bounds" in page.inner_text(".fn-status")
     assert page.inner_text(".fn-primary") == "train"
+
+
+def test_a_slider_says_what_is_trained_where_it_has_no_place_for_it(page):
+    show(page, explore(replace(STORY, d_sae=42, sparsity_coefficient=0.0123)))
+    for name, value in (("d_sae", "42"), ("sparsity_coefficient", "0.0123")):
+        assert page.inner_text(f"label:has([name={name}]) output") == value
+        assert page.get_attribute(f"[name={name}]", "aria-valuetext") == value
+    assert page.evaluate("window.model.get('fields').d_sae") == 42
+
+
+def test_a_slider_that_is_dragged_is_followed_at_once(page):
+    """Forty changes, each of which would take a look."""
+    show(page, explore(STORY))
+    page.evaluate("""() => {
+        window.looks = 0;
+        new MutationObserver(() => window.looks++).observe(
+            document.querySelector(".faithnb"), { attributeFilter: ["data-step"] });
+        const input = document.querySelector("[name=seed]");
+        for (let seed = 1; seed <= 40; seed++) {
+            input.value = seed;
+            input.dispatchEvent(new Event("input"));
+        }
+    }""")
+    page.click("text=one step")
+    until(page, f"{STEP} === 1")
+    assert page.evaluate("window.looks") < 20
+    assert page.evaluate("window.model.get('fields').seed") == 40
 
 
 def test_without_a_point_there_is_nothing_to_memorise(page):
@@ -230,6 +326,15 @@ def test_what_has_no_effect_is_off_and_parameters_can_be_saved(page):
     assert replace(STORY, **fields).sparsity_penalty == "l1"
 
 
+def test_saved_parameters_are_the_whole_experiment(page):
+    e = replace(STORY, points=((1, 0.5, 1),), learning_rate=2e-3)
+    show(page, explore(e))
+    saved = urllib.parse.unquote(page.get_attribute("text=parameters as YAML", "href"))
+    fields = yaml.safe_load(saved.split(",", 1)[1])
+    assert Experiment(**fields) == e
+    assert "weight_decay" not in fields
+
+
 def test_with_a_kernel_torch_trains(page):
     widget = explore(replace(STORY, steps=120))
     show(page, widget)
@@ -240,8 +345,10 @@ def test_with_a_kernel_torch_trains(page):
     sent = []
     widget.send = sent.append
     widget._answer({"train": True})
+    page.fill("[name=d_sae]", "16")  # meanwhile
     page.evaluate("(message) => window.hear(message)", sent[0])
     until(page, f"{STEP} === 120")
+    assert page.input_value("[name=d_sae]") == "32"
     m = widget.trained.metrics().memorization.item()
     shown = memorization_shown(page)
     assert shown == pytest.approx(m, abs=2e-3)
@@ -291,7 +398,37 @@ def test_a_phase_diagram_fills_in(page):
     assert f": {m.state.item()};" in told
     shown = float(re.search(r"memorization ([\d.]+)", told)[1])
     assert shown == pytest.approx(m.memorization.item(), abs=2e-3)
+    page.fill("[name=seed]", "3")  # the cells were another seed's
+    assert "8 transcoders to go" in page.inner_text(".fn-status")
+    assert page.inner_text("[aria-live=polite]") == ""
+    assert {"#fbfbfb", "none"} == set(page.evaluate(FILLS))
+    page.click(".fn-primary")
+    page.click(".fn-primary")
+    assert page.inner_text(".fn-status").startswith("Stopped: ")
     assert errors == []
+
+
+FILLS = "[...document.querySelectorAll('.fn-cells rect')].map((r) => r.getAttribute('fill'))"
+
+
+def test_a_phase_diagram_trains_what_it_is_given(page):
+    """Also what its knobs have no place for; and says what diverged."""
+    e = replace(STORY, density=0.12, seed=2000, sparsity_penalty="l1", steps=100)
+    axes = {"repeat_frac": [0.1], "sparsity_coefficient": [0.05]}
+    show(page, PhaseDiagram(e, {"plain": {}, "wild": {"learning_rate": 1e200}}, **axes))
+    assert page.inner_text("label:has([name=density]) output") == "0.12"
+    assert page.input_value("[name=sparsity_penalty]") == "l1"
+    page.click(".fn-primary")
+    until(page, "document.querySelector('.fn-status').textContent.startsWith('2 of 2')")
+    page.click(".fn-cells >> nth=0 >> rect >> nth=0")
+    e = replace(e, repeat_frac=0.1, sparsity_coefficient=0.05)
+    x = evaluation_sample(8, 0.12)[:1024]
+    fvu = metrics.fvu(train(e, progress=False).transcoder, AbsoluteValue(8), x).item()
+    told = page.inner_text("[aria-live=polite]")
+    assert float(re.search(r"FVU ([\d.]+)", told)[1]) == pytest.approx(fvu, abs=2e-4)
+    page.click(".fn-cells >> nth=1 >> rect >> nth=0")
+    assert page.inner_text("[aria-live=polite]").endswith("diverged.")
+    assert page.evaluate(FILLS)[2] == figures.GREY
 
 
 def test_an_atlas_answers_keyboard_and_pointer(page, tmp_path):
@@ -321,8 +458,8 @@ def test_an_atlas_answers_keyboard_and_pointer(page, tmp_path):
     page.focus(".fn-cells")
     page.keyboard.press("ArrowLeft")
     expect("one", "0.0", "0.30")
-    page.select_option("[name=scan]", "1")
-    expect("two", "0.30", "0.30")
+    page.select_option("[name=scan]", "1")  # the same cell of the other
+    expect("two", "0.0", "0.30")
     page.click(".fn-cells rect >> nth=1")
     expect("two", "0.30", "0.010")
     assert errors == []

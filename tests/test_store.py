@@ -1,11 +1,13 @@
 """What is kept comes back, or is refused: never a wrong number, never a file deleted."""
 
+import ast
 import json
 import os
 import shutil
 import subprocess
 import sys
 import textwrap
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from faithnb.experiment import Experiment
-from faithnb.store import SUFFIX, Store, StoreWarning, default_folder
+from faithnb.store import ROOT, SOURCES, SUFFIX, Store, StoreWarning, _name, default_folder
 
 CPU = torch.device("cpu")
 COLUMNS = xr.Dataset({
@@ -79,12 +81,10 @@ def test_a_damaged_file_is_set_aside_and_said(tmp_path, damage):
     assert list(rows(store, "a", "b")) == ["a", "b"]
 
 
-CONTENT: dict[str, bytes] = {}
-
-
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_no_change_of_a_file_gives_another_number(tmp_path, data):
+    """Whoever changes a file and names it for its new content gets past the first check."""
     folder = tmp_path / "fuzz"
     shutil.rmtree(folder, ignore_errors=True)
     Store(folder).save(["a", "b"], COLUMNS)
@@ -110,6 +110,31 @@ def test_no_change_of_a_file_gives_another_number(tmp_path, data):
             found = rows(Store(folder), "a", "b")
         assert found == {}
         assert the_file(folder).read_bytes() == bytes(content)
+        the_file(folder).rename(folder / _name(bytes(content)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert set(rows(Store(folder), "a", "b")) <= {"a", "b"}  # perhaps set aside, no error
+
+
+@pytest.mark.parametrize("broken", [
+    lambda a: a[:6] + bytes([a[6] | 1]) + a[7:],  # a member said to be encrypted
+    lambda a: a.replace(b"{'descr'", b"{'descr\n", 1),
+    lambda a: a.replace(b"'shape': (2,", b"'shape': (9" + b"9" * 3, 1),
+])  # fmt: skip
+def test_an_archive_that_its_readers_choke_on_is_set_aside(tmp_path, broken):
+    Store(tmp_path).save(["a", "b"], COLUMNS)
+    path = the_file(tmp_path)
+    first, _, archive = path.read_bytes().partition(b"\n")
+    central = archive.rfind(b"PK\x01\x02")
+    content = first + b"\n" + broken(archive)
+    if broken(archive)[:7] != archive[:7]:
+        at = len(first) + 1 + central + 8
+        content = content[:at] + bytes([content[at] | 1]) + content[at + 1 :]
+    path.unlink()
+    (tmp_path / _name(content)).write_bytes(content)
+    with pytest.warns(StoreWarning, match="holds no results"):
+        assert rows(Store(tmp_path), "a") == {}
+    assert the_file(tmp_path).name.endswith(".damaged")
 
 
 def test_nothing_pickled_is_read_or_written(tmp_path, monkeypatch):
@@ -148,8 +173,6 @@ def test_a_file_of_another_make_is_set_aside(tmp_path, change):
     first, _, rest = path.read_bytes().partition(b"\n")
     path.unlink()
     content = json.dumps(json.loads(first) | change).encode() + b"\n" + rest
-    from faithnb.store import _name
-
     (tmp_path / _name(content)).write_bytes(content)
     with pytest.warns(StoreWarning, match="holds no results"):
         assert rows(Store(tmp_path), "a") == {}
@@ -177,6 +200,39 @@ def test_the_keys_follow_experiment_device_and_kind():
     keys += Store.keys([a], CPU, "trained")
     assert len(set(keys)) == 4
     assert Store.keys([b, Experiment()], CPU) == keys[1::-1]
+
+
+def imported(name, seen, but):
+    """A file of the package and all that it imports of the package."""
+    if name in seen or name in but:
+        return seen
+    seen.add(name)
+    for node in ast.walk(ast.parse((ROOT / "faithnb" / f"{name}.py").read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("faithnb."):
+            imported(node.module.split(".")[1], seen, but)
+    return seen
+
+
+def test_the_keys_follow_every_file_that_decides_a_number():
+    """All but what shows progress, keeps results, and gives intervals over rows."""
+    but = {"progress", "store", "intervals"}
+    assert set(SOURCES["trained"]) == imported("training", set(), but | {"metrics"})
+    assert set(SOURCES["measures"]) == imported("training", set(), but)
+
+
+def test_the_keys_follow_the_torch_that_did_the_work():
+    keys = {*Store.keys([Experiment()], CPU), *Store.keys([Experiment()], CPU, torch_version="9")}
+    assert len(keys) == 2
+
+
+def test_a_folder_that_cannot_be_read_is_said(tmp_path, monkeypatch):
+    def refuse(_):
+        raise PermissionError(13, "Permission denied")
+
+    Store(tmp_path).save(["a", "b"], COLUMNS)
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.warns(StoreWarning, match="cannot be read.*Permission denied"):
+        assert rows(Store(tmp_path), "a") == {}
 
 
 def test_the_folder_can_be_moved(tmp_path, monkeypatch):

@@ -6,9 +6,19 @@ import pytest
 import torch
 import xarray as xr
 
-from faithnb import Experiment, ParameterError, sweep, train, train_arms, workers
+from faithnb import (
+    Experiment,
+    ParameterError,
+    progress,
+    sweep,
+    sweeps,
+    train,
+    train_arms,
+    workers,
+)
 from faithnb.store import Store
 
+CPU = torch.device("cpu")
 SMALL = Experiment(d_in=6, d_sae=16, batch_size=32, steps=30, repeat_frac=0.1)
 AXES = {"repeat_frac": np.array([0.0, 0.2]), "d_sae": [8, 12], "seed": range(3)}
 
@@ -89,6 +99,36 @@ def test_weights_are_kept_on_request_and_found_by_train(tmp_path, trained):
     xr.testing.assert_allclose(alone.metrics(), kept.metrics(), rtol=0, atol=1e-6)
 
 
+def test_weights_are_kept_also_of_what_was_measured_without(tmp_path, trained):
+    store = Store(tmp_path)
+    first = sweep(SMALL, store=store, progress=False, seed=range(2))
+    more = sweep(SMALL, store=store, progress=False, weights=True, seed=range(3))
+    assert trained.sizes == [2, 3]
+    xr.testing.assert_allclose(first, more.isel(seed=slice(2)), rtol=0, atol=1e-6)
+    assert all(store.holds(store.keys([replace(SMALL, seed=s) for s in range(3)], CPU, "trained")))
+    sweep(SMALL, store=store, progress=False, weights=True, seed=range(3))
+    assert trained.sizes == [2, 3]
+
+
+def test_weights_are_not_lost_between_two_writes(tmp_path, trained, monkeypatch):
+    """Stopped after the first file of a group, whichever that is."""
+    save = Store.save
+
+    def save_and_stop(self, *given):
+        save(self, *given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Store, "save", save_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(SMALL, store=Store(tmp_path), progress=False, weights=True, seed=[1])
+    monkeypatch.setattr(Store, "save", save)
+    store = Store(tmp_path)
+    sweep(SMALL, store=store, progress=False, weights=True, seed=[1])
+    assert trained.sizes == [1]
+    assert store.holds(store.keys([replace(SMALL, seed=1)], CPU, "trained")) == [True]
+    assert store.holds(store.keys([replace(SMALL, seed=1)], CPU)) == [True]
+
+
 def test_what_train_kept_is_measured_and_not_trained_again(tmp_path, trained):
     store = Store(tmp_path)
     train([replace(SMALL, seed=s) for s in (0, 2)], progress=False, store=store)
@@ -132,6 +172,11 @@ def test_provenance():
         ({"sed": [1]}, "there is no parameter sed. Did you mean seed"),
         ({"seed": []}, "at least one value"),
         ({"seed": [1, 1]}, "each only once"),
+        ({"repeat_frac": [0, 0.0]}, "each only once"),
+        ({"d_sae": 64}, r"d_sae = 64 is not allowed: an axis needs a list of values, \[64\]"),
+        ({"target": "abs"}, r"a list of values, \['abs'\]"),
+        ({"seed": [1], "executor": "local"}, r"executor = 'local' .*connect\(\"local\"\)"),
+        ({"seed": [1], "store": "folder"}, "store = 'folder' .* must be a faithnb.Store"),
         ({"repeat_frac": [0.1, 1.5]}, r"repeat_frac = 1.5 is not allowed"),
         ({"points": [((1, 1),), ((1, 1), (1, 0, 1))]}, "as many points"),
     ],
@@ -151,6 +196,19 @@ def test_progress_in_a_log_is_a_line_now_and_then(capsys, tmp_path):
     assert len(said.splitlines()) == 2
     sweep(SMALL, store=Store(tmp_path), progress=False, seed=range(2))
     assert capsys.readouterr().err == ""
+
+
+def test_what_was_there_says_nothing_about_the_rate(monkeypatch, tmp_path):
+    bars = []
+
+    def recorded(*given, **options):
+        bars.append(options["initial"])
+        return progress.progress_bar(*given, **options)
+
+    monkeypatch.setattr(sweeps, "progress_bar", recorded)
+    for n in (2, 5):
+        sweep(SMALL, store=Store(tmp_path), progress=False, seed=range(n))
+    assert bars == [0, 2]
 
 
 def test_arms_trained_together_are_what_they_are_alone():

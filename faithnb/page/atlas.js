@@ -19,6 +19,13 @@ async function unpack(packed) {
   return new Int16Array(await new Response(plain).arrayBuffer());
 }
 
+/** Where among rising values one is most like this: the cell stays when the scan changes. */
+function nearest(values, value) {
+  if (value === Infinity) return values.length - 1;
+  const off = values.map((v) => Math.abs(v - value));
+  return off.indexOf(Math.min(...off));
+}
+
 class Atlas {
   constructor(model) {
     this.scans = model.get("scans");
@@ -29,10 +36,10 @@ class Atlas {
     this.where = html("p", { class: "fn-numbers", "aria-live": "polite" });
     this.place = html("div", { class: "fn-place" });
     this.meter = meter();
-    this.seeds = html("div", { class: "fn-table" });
+    this.seeds = html("div", { class: "fn-table", tabindex: 0, role: "region", "aria-label": "Every seed of this cell" });
     this.jacobian = card("Jacobian at p, of what contributes there");
     this.map = card("Which circuit each feature is", true);
-    this.element = html("section", { class: "faithnb", "aria-label": "Atlas of the phase diagram" },
+    this.element = html("section", { class: "faithnb", "aria-label": "Atlas of the phase diagram", "data-lm-suppress-shortcuts": true },
       html("div", { class: "fn-knobs" }, html("label", {}, html("span", {}, "which scan"), this.choice)),
       html("div", { class: "fn-cards" }, this.place, this.jacobian.element),
       this.where, this.meter.element, this.seeds,
@@ -40,7 +47,12 @@ class Atlas {
   }
 
   async open() {
-    this.weights = await unpack(this.packed);
+    try {
+      this.weights = await unpack(this.packed);
+    } catch (error) {
+      this.where.textContent = `This browser cannot open the atlas: ${error.message}.`;
+      return;
+    }
     this.chooseScan();
   }
 
@@ -49,8 +61,11 @@ class Atlas {
     const grid = cells(`Share of seeds that memorise: ${scan.name}`, scan.repeat_frac, scan.sparsity_coefficient, (i, j) => this.choose(scan, i, j));
     const share = (states) => states.filter((s) => s === "datapoint" || s === "pair").length / states.length;
     scan.states.forEach((row, i) => row.forEach((states, j) => grid.paint(i, j, colour(COLOURS.share, share(states)))));
+    const scale = `linear-gradient(to right, ${COLOURS.share.join()})`;
+    grid.element.append(html("p", { class: "fn-scale" }, "no seed ", html("i", { style: `background: ${scale}` }), " all seeds memorise"));
     this.place.replaceChildren(grid.element);
-    grid.choose(scan.sparsity_coefficient.length - 1, scan.repeat_frac.length - 1);
+    const { sparsity = Infinity, repeats = Infinity } = this.cell || {};
+    grid.choose(nearest(scan.sparsity_coefficient, sparsity), nearest(scan.repeat_frac, repeats));
   }
 
   /** The transcoder of a cell's first seed, from the packed weights. */
@@ -64,6 +79,7 @@ class Atlas {
   }
 
   choose(scan, i, j) {
+    this.cell = { sparsity: scan.sparsity_coefficient[i], repeats: scan.repeat_frac[j] };
     const net = this.network(scan, i, j);
     const sample = evaluationSample(net.d, scan.density, 256);
     map(this.map.show, circuitMap(net, [this.p], sample));

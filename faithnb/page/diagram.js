@@ -4,6 +4,8 @@ import { cells, html, legend } from "./drawing.js";
 import { startWorker } from "./start.js";
 import { COLOURS } from "./constants.js";
 
+const BLANK = "#fbfbfb";
+
 export default {
   render({ model, el }) {
     const diagram = new Diagram(model);
@@ -20,55 +22,83 @@ class Diagram {
     this.workers = [];
     this.found = new Map();
     this.panels = model.get("panels").map(({ name }, k) => cells(name, this.across, this.up, (i, j) => this.tell(k, i, j)));
-    this.status = html("p", { class: "fn-status", role: "status" }, `Nothing is trained yet: ${this.panels.length * this.across.length * this.up.length} transcoders to go.`);
+    this.all = this.panels.length * this.across.length * this.up.length;
+    this.status = html("p", { class: "fn-status", role: "status" });
     this.told = html("p", { class: "fn-numbers", "aria-live": "polite" });
     this.bar = html("progress", { max: 1, value: 0, "aria-label": "trained" });
-    this.button = html("button", { type: "button", class: "fn-primary", onclick: () => (this.workers.length ? this.stop() : this.start()) }, "train all");
-    const number = (name, label, min, max, step) => html("label", {}, html("span", {}, label),
-      html("input", { type: "range", name, min, max, step, value: this.model.get("experiment")[name], oninput: (e) => (e.target.nextSibling.textContent = e.target.value) }),
-      html("output", {}, this.model.get("experiment")[name]));
+    this.button = html("button", { type: "button", class: "fn-primary", onclick: () => (this.workers.length ? this.halt() : this.start()) }, "train all");
+    this.fields = { ...model.get("experiment") };
+    const changes = (name, value) => {
+      this.fields[name] = value;
+      this.clear();
+    };
+    const number = (name, label, min, max, step) => {
+      const output = html("output", { "aria-live": "off" }, this.fields[name]);
+      const oninput = ({ target }) => {
+        output.textContent = target.value;
+        changes(name, Number(target.value));
+      };
+      return html("label", {}, html("span", {}, label),
+        html("input", { type: "range", name, min, max, step, value: this.fields[name], oninput }), output);
+    };
+    const penalties = ["tanh", "l1"].map((name) =>
+      html("option", { selected: name === this.fields.sparsity_penalty }, name));
     this.form = html("form", { class: "fn-knobs", onsubmit: () => false },
       number("density", "density", 0.05, 1, 0.05),
-      html("label", {}, html("span", {}, "penalty"), html("select", { name: "sparsity_penalty" }, html("option", {}, "tanh"), html("option", {}, "l1"))),
+      html("label", {}, html("span", {}, "penalty"),
+        html("select", { name: "sparsity_penalty", oninput: ({ target }) => changes("sparsity_penalty", target.value) }, ...penalties)),
       number("seed", "seed", 0, 999, 1));
-    this.element = html("section", { class: "faithnb", "aria-label": "A phase diagram that the page trains" },
+    this.element = html("section", { class: "faithnb", "aria-label": "A phase diagram that the page trains", "data-lm-suppress-shortcuts": true },
       this.form, html("div", { class: "fn-buttons" }, this.button, this.bar), this.status,
-      html("div", { class: "fn-cards" }, ...this.panels.map((p) => p.element)), legend(), this.told);
+      html("div", { class: "fn-cards" }, ...this.panels.map((p) => p.element)), legend({ diverged: COLOURS.grey }), this.told);
+    this.clear();
+  }
+
+  /** No cell is trained: what is shown belongs to the settings beside it. */
+  clear() {
+    this.stop();
+    this.found.clear();
+    this.bar.value = 0;
+    this.panels.forEach((panel) => this.up.forEach((_, i) => this.across.forEach((_, j) => panel.paint(i, j, BLANK))));
+    this.status.textContent = `Nothing is trained yet: ${this.all} transcoders to go.`;
+    this.told.textContent = "";
   }
 
   start() {
-    this.found.clear();
-    const { density, sparsity_penalty, seed } = this.form.elements;
-    const experiment = {
-      ...this.model.get("experiment"), density: Number(density.value), sparsity_penalty: sparsity_penalty.value, seed: Number(seed.value),
-    };
-    const queue = [];
-    this.model.get("panels").forEach(({ fields }, k) =>
-      this.up.forEach((lambda, i) => this.across.forEach((r, j) => {
-        this.panels[k].paint(i, j, "#fbfbfb");
-        queue.push({ key: [k, i, j], fields: { ...fields, repeat_frac: r, sparsity_coefficient: lambda } });
-      })));
-    const all = queue.length;
+    this.clear();
+    const queue = this.model.get("panels").flatMap(({ fields }, k) =>
+      this.up.flatMap((lambda, i) => this.across.map((r, j) =>
+        ({ key: [k, i, j], fields: { ...fields, repeat_frac: r, sparsity_coefficient: lambda } }))));
+    const experiment = { ...this.fields };
     const began = performance.now();
     queue.reverse(); // the corner where it memorises first
-    const n = Math.max(1, Math.min(8, (navigator.hardwareConcurrency || 2), all));
+    const n = Math.max(1, Math.min(8, (navigator.hardwareConcurrency || 2), this.all));
+    this.button.textContent = "stop";
     this.workers = Array.from({ length: n }, () => {
-      const worker = startWorker();
       const next = () => (queue.length ? worker.postMessage({ scan: { experiment, cells: [queue.shift()] } }) : null);
-      worker.onerror = ({ message }) => { this.stop(); this.status.textContent = `The training stopped: ${message}.`; };
-      worker.onmessage = ({ data: { cell: [k, i, j], ...found } }) => {
-        this.found.set(`${k},${i},${j}`, found);
-        this.panels[k].paint(i, j, COLOURS.states[found.state] || "#fbfbfb");
-        this.bar.value = this.found.size / all;
-        const seconds = ((performance.now() - began) / 1000).toFixed(0);
-        this.status.textContent = `${this.found.size} of ${all} transcoders in ${seconds} s, ${n} at once.`;
-        if (this.found.size === all) this.stop();
-        else next();
-      };
+      const worker = startWorker({
+        onerror: ({ message }) => {
+          this.stop();
+          this.status.textContent = `The training stopped: ${message}.`;
+        },
+        onmessage: ({ data: { cell: [k, i, j], ...found } }) => {
+          this.found.set(`${k},${i},${j}`, found);
+          this.panels[k].paint(i, j, found.memorization ? COLOURS.states[found.state] : COLOURS.grey);
+          this.bar.value = this.found.size / this.all;
+          const seconds = ((performance.now() - began) / 1000).toFixed(0);
+          this.status.textContent = `${this.found.size} of ${this.all} transcoders in ${seconds} s, ${n} at once.`;
+          if (this.found.size === this.all) this.stop();
+          else next();
+        },
+      });
       next();
       return worker;
     });
-    this.button.textContent = "stop";
+  }
+
+  halt() {
+    this.stop();
+    this.status.textContent = `Stopped: ${this.found.size} of ${this.all} transcoders are trained.`;
   }
 
   stop() {

@@ -33,7 +33,7 @@ export function colour(scale, t) {
 
 /** A picture with a title, replaced by every call of its `show(label, width, height, ...shapes)`. */
 export function card(title, wide = false) {
-  const picture = html("div", { class: "fn-picture", role: "img" });
+  const picture = html("div", { class: "fn-picture", role: "img", tabindex: wide && "0" }); // wide ones scroll
   const element = html("figure", { class: wide ? "fn-card fn-wide" : "fn-card" },
     html("figcaption", {}, title), picture);
   const show = (label, width, height, ...shapes) => {
@@ -133,8 +133,8 @@ export function meter() {
   const value = html("span");
   const element = html("div", { class: "fn-meter" }, html("span", {}, "memorization of p "), value, track, name);
   const show = (found) => {
-    element.hidden = !found.memorization;
-    if (!found.memorization) return;
+    element.hidden = !found.state; // one coordinate alone cannot be memorised
+    if (!found.state) return;
     const { total, full } = found.memorization;
     const share = Math.min(1, total / full);
     const fill = COLOURS.states[found.state] || COLOURS.grey;
@@ -177,6 +177,7 @@ export function cells(title, across, up, chosen) {
   const picture = html("div", {
     class: "fn-picture fn-cells", tabindex: 0, role: "application", "aria-label": `${title}; arrow keys choose a cell`,
     onkeydown: (event) => {
+      if (event.altKey || event.ctrlKey || event.metaKey) return;
       const by = { ArrowUp: [1, 0], ArrowDown: [-1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
       if (!by) return;
       event.preventDefault();
@@ -196,9 +197,9 @@ export function cells(title, across, up, chosen) {
   return { element, choose, paint: (i, j, fill) => rects[i][j].setAttribute("fill", fill) };
 }
 
-/** The states and their colours. */
-export function legend() {
-  return html("p", { class: "fn-legend" }, ...Object.entries(COLOURS.states).flatMap(([name, fill]) => [
+/** The states and their colours, and what else a picture shows. */
+export function legend(more = {}) {
+  return html("p", { class: "fn-legend" }, ...Object.entries({ ...COLOURS.states, ...more }).flatMap(([name, fill]) => [
     html("i", { style: `background: ${fill}` }), `${name} `,
   ]));
 }

@@ -19,17 +19,22 @@ class Explorer {
     this.model = model;
     this.history = [];
     this.running = false;
+    this.training = 0; // counted, so that nothing of one that was given up is shown
     this.knobs = new Map();
-    this.worker = startWorker();
-    this.worker.onmessage = ({ data }) => (data.error ? this.say(data.error) : this.show(data));
-    this.worker.onerror = ({ message }) => this.say(`The training stopped: ${message}.`);
+    this.worker = startWorker({
+      onmessage: ({ data }) => {
+        if (data.training === this.training) (data.error ? this.failed(data.error) : this.show(data));
+      },
+      onerror: ({ message }) => this.say(`The training stopped: ${message}.`),
+    });
     this.status = html("p", { class: "fn-status", role: "status" });
     this.numbers = html("p", { class: "fn-numbers" });
     this.meter = meter();
     this.loss = card("Terms of the loss");
     this.jacobian = card("Jacobian at p, of what contributes there");
     this.map = card("Which circuit each feature is", true);
-    this.element = html("section", { class: "faithnb", "aria-label": "Train a transcoder in this page" },
+    this.element = html("section", { class: "faithnb", "aria-label": model.get("title"), "data-lm-suppress-shortcuts": true },
+      html("p", { class: "fn-title" }, model.get("title")),
       this.presets(), this.controls(), this.buttons(), this.status,
       html("div", { class: "fn-result" }, this.meter.element, this.numbers),
       html("div", { class: "fn-cards" }, this.loss.element, this.jacobian.element, this.map.element));
@@ -46,7 +51,9 @@ class Explorer {
       html("button", {
         type: "button", title: about,
         onclick: () => {
-          this.put({ ...this.model.get("start"), ...fields });
+          const start = this.model.get("start");
+          const points = start.points.length ? start.points : this.model.get("usual").points;
+          this.put({ ...start, points, ...fields });
           this.say(about);
           this.run();
         },
@@ -61,13 +68,18 @@ class Explorer {
   }
 
   knob({ name, label, choices, min, max, step, live }) {
-    const output = html("output");
+    const output = html("output", { "aria-live": "off" });
     const input = choices
       ? html("select", { name }, ...choices.map((choice) => html("option", { value: choice }, choice)))
       : html("input", { name, type: "range", min, max, step });
     const read = () => (choices ? input.value : Number(input.value));
+    const tell = (value) => {
+      if (choices) return;
+      output.textContent = Number(value.toPrecision(6));
+      input.setAttribute("aria-valuetext", output.textContent); // also where the slider has no place for it
+    };
     input.oninput = () => {
-      if (!choices) output.textContent = input.value;
+      tell(read());
       this.changed(name, read(), live);
     };
     this.knobs.set(name, {
@@ -77,7 +89,7 @@ class Explorer {
           input.max = Math.max(max, value);
         }
         input.value = value;
-        output.textContent = choices ? "" : input.value;
+        tell(value);
       },
       allow: (yes) => (input.disabled = !yes),
     });
@@ -105,9 +117,10 @@ class Explorer {
 
   restart() {
     this.history = [];
+    this.training += 1;
     this.settle();
     this.working(false);
-    this.worker.postMessage({ make: this.settled });
+    this.worker.postMessage({ make: this.settled, training: this.training });
   }
 
   /** One knob: what training can take over goes on, anything else begins anew. */
@@ -133,7 +146,10 @@ class Explorer {
     this.settled = settled;
     this.model.set("fields", settled);
     this.model.save_changes();
-    const lines = [...this.knobs.keys()].map((name) => `${name}: ${JSON.stringify(settled[name])}\n`);
+    const usual = this.model.get("usual");
+    const said = Object.keys(settled).filter((name) =>
+      this.knobs.has(name) || JSON.stringify(settled[name]) !== JSON.stringify(usual[name]));
+    const lines = said.map((name) => `${name}: ${JSON.stringify(settled[name])}\n`);
     this.yaml.href = `data:text/yaml;charset=utf-8,${encodeURIComponent(lines.join(""))}`;
   }
 
@@ -165,6 +181,11 @@ class Explorer {
     this.working(false);
   }
 
+  failed(words) {
+    this.say(words);
+    this.finished = true; // to train on is to begin anew
+  }
+
   /** What the worker, or the kernel, sees of a training. */
   show(found) {
     this.history.push(...found.history);
@@ -181,7 +202,7 @@ class Explorer {
     if (found.done) {
       this.working(false);
       this.finished = true;
-      this.status.textContent = `Trained. ${found.state ? `At p: ${found.state}.` : ""}`;
+      if (!this.torch.disabled) this.status.textContent = `Trained. ${found.state ? `At p: ${found.state}.` : ""}`;
     }
   }
 
@@ -197,7 +218,7 @@ class Explorer {
     if (message.refused || message.trained) this.torch.disabled = false;
     if (message.refused) this.say(message.refused);
     if (message.trained) {
-      this.history = [];
+      this.put(message.fields); // knobs may have been turned since
       this.worker.postMessage({ given: message.trained });
     }
   }

@@ -4,6 +4,7 @@ import { card, coordinates, html, jacobian, written } from "./drawing.js";
 import { contributingJacobian, contributions, encode, support } from "./measures.js";
 import { METRICS } from "./constants.js";
 
+const REACH = 1.2; // how far a coordinate can be moved
 const ROWS = 6; // features shown at once; more than that many hardly ever contribute
 
 export default {
@@ -11,6 +12,7 @@ export default {
     const p = model.get("p");
     const at = support(p);
     const x = Array.from(p);
+    const largest = Math.max(...at.map((k) => Math.abs(p[k])));
     const columns = model.get("transcoders").map(({ name, d, H, ...weights }) => {
       const net = { d, H, ...Object.fromEntries(Object.entries(weights).map(([k, v]) => [k, Float64Array.from(v)])) };
       const features = card("what each contributing feature writes");
@@ -20,8 +22,8 @@ export default {
       return { name, net, features, slopes, answer, element };
     });
 
-    const sliders = at.map((k) => slider(`x${k + 1}`, -1.2, 1.2, (value) => { x[k] = value; show(); }));
-    const ray = slider("t, along t · p", -1, 1.5, (t) => { at.forEach((k) => (x[k] = t * p[k])); show(); });
+    const sliders = at.map((k) => slider(`x${k + 1}`, -REACH, REACH, (value) => { x[k] = value; show(); }));
+    const ray = slider("t, along t · p", -REACH / largest, REACH / largest, (t) => { at.forEach((k) => (x[k] = t * p[k])); show(); });
     const [pad, movePad] = plane(at.slice(0, 2).map((k) => `x${k + 1}`), (a, b) => {
       [x[at[0]], x[at[1]]] = [a, b];
       show();
@@ -47,12 +49,12 @@ export default {
         const words = `${y.map((v) => v.toFixed(2)).join(", ")}; it should be ${at.map((k) => Math.abs(x[k]).toFixed(2)).join(", ")}`;
         answer.textContent = `writes ${words}`;
         written(features.show, found.map((i) => ({ name: `#${i}`, writes: writes(i) })), coordinates("y", at), ROWS,
-          `${name}: ${found.length} features contribute.`);
+          `${name}: ${found.length} features contribute${found.slice(0, ROWS).map((i) => `; #${i} writes ${writes(i).map((v) => v.toFixed(2)).join(", ")}`).join("")}.`);
         jacobian(slopes.show, contributingJacobian(net, x, at), at, `${name}, Jacobian`);
       }
     }
 
-    el.replaceChildren(html("section", { class: "faithnb", "aria-label": "Move the input and see what contributes" },
+    el.replaceChildren(html("section", { class: "faithnb", "aria-label": "Move the input and see what contributes", "data-lm-suppress-shortcuts": true },
       html("div", { class: "fn-buttons" }, button("p", at.map((k) => p[k])), button("one coordinate missing", missing), button("one coordinate alone", alone)),
       html("div", { class: "fn-move" }, at.length > 1 ? pad : "", html("div", {}, ray.element, ...sliders.map((s) => s.element))),
       html("div", { class: "fn-columns" }, ...columns.map((c) => c.element))));
@@ -61,7 +63,7 @@ export default {
 };
 
 function slider(name, min, max, moved) {
-  const output = html("output");
+  const output = html("output", { "aria-live": "off" });
   const input = html("input", { type: "range", min, max, step: 0.01, oninput: () => moved(Number(input.value)) });
   const put = (value) => {
     if (Math.abs(Number(input.value) - value) > 0.004) input.value = value;
@@ -78,11 +80,11 @@ function plane([across, up], moved) {
   const drag = (event) => {
     if (!event.buttons) return;
     const box = square.getBoundingClientRect();
-    const value = (part) => Math.round(100 * Math.min(1.2, Math.max(-1.2, 2.4 * part - 1.2))) / 100;
+    const value = (part) => Math.round(100 * REACH * Math.min(1, Math.max(-1, 2 * part - 1))) / 100;
     moved(value((event.clientX - box.left) / box.width), value(1 - (event.clientY - box.top) / box.height));
   };
   square.onpointerdown = (event) => { square.setPointerCapture(event.pointerId); drag(event); };
   square.onpointermove = drag;
-  const move = (a, b) => { knob.style.left = `${(100 * (a + 1.2)) / 2.4}%`; knob.style.top = `${(100 * (1.2 - b)) / 2.4}%`; };
+  const move = (a, b) => { knob.style.left = `${50 * (1 + a / REACH)}%`; knob.style.top = `${50 * (1 - b / REACH)}%`; };
   return [square, move];
 }

@@ -1,8 +1,9 @@
 // Trains in a worker, so that the page stays responsive.
 //
-// In: { make: experiment } · { set: fields } · { run: stepsPerSecond } · { pause: true } ·
-// { steps: n } · { given: { weights, history } } · { scan: { experiment, cells } }.
-// Out: what `look` gathers · { cell, … } · { error: sentence }.
+// In: { make: experiment, training: number } · { set: fields } · { run: stepsPerSecond } ·
+// { pause: true } · { steps: n } · { given: { weights, history } } · { scan: { experiment, cells } }.
+// Out: what `look` gathers · { error: sentence }, both with the number of the training that they
+// belong to · { cell, … }.
 
 import { METRICS } from "./constants.js";
 import { Trainer } from "./trainer.js";
@@ -13,6 +14,8 @@ const LOOK_SHARE = 0.15; // as many as keep looking to this share of the time
 const SLICE = 25; // milliseconds of training between two looks at the messages
 
 let trainer = null;
+let training = 0;
+let failed = false; // there is nothing more to see of it
 let sample = [];
 let history = [];
 let running = false;
@@ -27,7 +30,7 @@ function look() {
   const start = performance.now();
   const { experiment, points } = trainer;
   const net = network(trainer);
-  const shown = { ...measured(net, points[0], sample), step: trainer.step, running };
+  const shown = { ...measured(net, points[0], sample), step: trainer.step, running, training };
   shown.map = circuitMap(net, points.map((p) => Array.from(p)), sample.slice(0, 256));
   shown.history = history;
   shown.done = trainer.step >= experiment.steps;
@@ -56,21 +59,26 @@ function leftBounds({ experiment: { d_in, steps }, step }, first, loss) {
   return !Number.isFinite(loss) || (step >= steps && loss > METRICS.diverged * Math.max(first, d_in));
 }
 
-function advance() {
+function advance(remember = false) {
   const terms = trainer.update();
   if (trainer.step === 1) firstLoss = terms.loss;
   if (leftBounds(trainer, firstLoss, terms.loss)) {
     running = false;
-    postMessage({ error: `The loss left all bounds at step ${trainer.step}. Reset, and try other settings.` });
+    failed = true;
+    postMessage({ training, error: `The loss left all bounds at step ${trainer.step}. Try other settings.` });
     return;
   }
   const every = Math.max(1, Math.floor(trainer.experiment.steps / 300));
-  if ((trainer.step - 1) % every === 0) history.push({ step: trainer.step - 1, ...terms });
-  if (trainer.step >= trainer.experiment.steps) running = false;
+  if (remember || (trainer.step - 1) % every === 0) history.push({ step: trainer.step - 1, ...terms });
+  if (ended()) running = false;
 }
 
+const ended = () => failed || trainer.step >= trainer.experiment.steps;
+
 // A slice of steps, a look at what came in, the next slice: messages to oneself wait less than timers.
+// What came in waits for the next turn: of a slider that is dragged, only the last matters.
 const turns = new MessageChannel();
+const inbox = [];
 let waiting = false;
 
 function takeTurn(delay = 0) {
@@ -82,7 +90,13 @@ function takeTurn(delay = 0) {
 
 turns.port1.onmessage = () => {
   waiting = false;
-  if (!running) return;
+  const came = inbox.length > 0;
+  inbox.splice(0, Math.max(0, inbox.findLastIndex(({ make }) => make))); // what was for another training
+  inbox.splice(0).forEach(take);
+  if (!running) {
+    if (came && !failed) look();
+    return;
+  }
   const start = performance.now();
   due = rate === Infinity ? Infinity : due + ((start - lastTurn) / 1000) * rate;
   lastTurn = start;
@@ -90,16 +104,23 @@ turns.port1.onmessage = () => {
     advance();
     due -= 1;
   }
-  if (!running || performance.now() > nextLook) look();
+  if (!failed && (!running || performance.now() > nextLook)) look();
   if (running) takeTurn(due >= 1 ? 0 : 15);
 };
 
 onmessage = ({ data }) => {
   if (data.scan) return scan(data.scan);
+  inbox.push(data);
+  return takeTurn();
+};
+
+function take(data) {
   if (data.make) {
     trainer = new Trainer(data.make);
+    training = data.training;
     history = [];
     running = false;
+    failed = false;
   }
   if (data.given) {
     trainer.weights.forEach((weight, k) => weight.set(data.given.weights[k]));
@@ -115,16 +136,11 @@ onmessage = ({ data }) => {
     rate = data.run;
     due = 0;
     lastTurn = performance.now();
-    if (!running && trainer.step < trainer.experiment.steps) {
-      running = true;
-      takeTurn();
-    }
+    running = !ended();
   }
   if (data.pause || data.steps) running = false;
-  for (let k = 0; k < (data.steps || 0) && trainer.step < trainer.experiment.steps; k++) advance();
-  if (!running) look();
-  return undefined;
-};
+  for (let k = 0; k < (data.steps || 0) && !ended(); k++) advance(true);
+}
 
 /** Train the given cells of a phase diagram, one after the other. */
 function scan({ experiment, cells }) {
