@@ -282,12 +282,31 @@ def measuring(size: Size, device: torch.device) -> pd.DataFrame:
 
 
 def sweeping(size: Size, device: torch.device) -> pd.DataFrame:
-    """A sweep of 200 steps into an empty store: what it takes besides training and measuring, in
-    this process, and how long it takes with a worker process a core."""
+    """A sweep of 200 steps into an empty store: what it takes besides training and measuring in one
+    process, with that process's peak of memory, and how long with a worker process a core."""
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as alone:  # new, so that the peak is the sweep's
+        here = alone.submit(_swept_here, size, device).result()
+    with ProcessPoolExecutor(mp_context=spawn) as pool:
+        pool.submit(int).result()
+        seconds = _swept(size, device, pool)
+    return pd.DataFrame([
+        here, {"who": "a process a core", "instances": size.swept, "seconds": seconds},
+    ])  # fmt: skip
+
+
+def _swept(size: Size, device: torch.device, executor: Executor | None = None) -> float:
     axes = {
         "steps": [200], "seed": range(20),
         "sparsity_coefficient": [0.01 * (1 + k) for k in range(size.swept // 20)],
     }  # fmt: skip
+    with TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        sweep(LIGHT, executor, Store(folder), device, size.progress, **axes)
+        return time.perf_counter() - started
+
+
+def _swept_here(size: Size, device: torch.device) -> dict[str, Any]:
     spent = {"train": 0.0, "measure": 0.0}
 
     def timed(name: str) -> Callable[..., Any]:
@@ -302,24 +321,14 @@ def sweeping(size: Size, device: torch.device) -> pd.DataFrame:
 
         return wrapped
 
-    def run(executor: Executor | None) -> float:
-        with TemporaryDirectory() as folder:
-            started = time.perf_counter()
-            sweep(LIGHT, executor, Store(folder), device, size.progress, **axes)
-            return time.perf_counter() - started
-
     with mock.patch.multiple(workers, train=timed("train"), measure=timed("measure")):
-        seconds = run(None)
-    row = {
+        seconds = _swept(size, device)
+    return {
         "who": "this process", "instances": size.swept, "seconds": seconds,
         "training_s": spent["train"], "measuring_s": spent["measure"] - spent["train"],
         "rest ÷ training": (seconds - spent["measure"]) / spent["train"],
         "peak_GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
     }  # fmt: skip
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        pool.submit(int).result()
-        apart = {"who": "a process a core", "instances": size.swept, "seconds": run(pool)}
-    return pd.DataFrame([row, apart])
 
 
 def many(size: Size, device: torch.device) -> pd.DataFrame:
