@@ -18,7 +18,7 @@ pdf: $(VENV)/book.installed
 	@$(RUN) -m faithnb.pdf --profile $(PROFILE)
 
 test: $(VENV)/test.installed
-	@$(RUN) -m pytest
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 explore: $(VENV)/book.installed
 	@$(VENV)/bin/jupyter lab notebooks

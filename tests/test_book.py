@@ -350,6 +350,25 @@ def test_the_page_stays_responsive_while_it_trains(html, browser, address):
 
 
 @pytest.mark.book
+def test_the_other_widgets_answer_in_a_built_page(html, browser, address):
+    tab, errors = opened(browser, f"{address}/notebooks/explorer.html")
+    mechanism = tab.locator("section[aria-label^='Move the input']")
+    mechanism.get_by_role("button", name="one coordinate missing").click()
+    assert "it should be 0.00" in mechanism.inner_text()
+    diagram = tab.locator("section[aria-label^='A phase diagram']")
+    diagram.get_by_role("button", name="train all").click()
+    tab.wait_for_function("document.querySelector('.faithnb progress').value > 0")
+    diagram.get_by_role("button", name="stop").click()
+    assert diagram.locator(".fn-status").inner_text().startswith("Stopped: ")
+    tab.goto(f"{address}/notebooks/01_absolute_value.html")
+    chapter = tab.locator("section[aria-label^='Train']")
+    chapter.get_by_role("button", name="one step", exact=True).click()
+    tab.wait_for_function("document.querySelector('.faithnb').dataset.step === '1'")
+    assert real(errors, html) == []
+    tab.context.close()
+
+
+@pytest.mark.book
 def test_the_atlas_answers_pointer_and_keyboard(html, browser, address):
     tab, errors = opened(browser, f"{address}/notebooks/atlas.html")
     tab.wait_for_selector("tbody tr")
