@@ -70,7 +70,7 @@ FORMS = [
         {"jacobian_matching": form, "jacobian_coefficient": 0.1, "kink": kink}
         for form, kink in (
             ("plain", "zero"), ("plain", "masked"), ("plain", "one"), ("smoothed", "zero"),
-            ("smoothed", "one"), ("finite", "zero"),
+            ("smoothed", "masked"), ("smoothed", "one"), ("finite", "zero"),
         )
     ),
 ]  # fmt: skip
