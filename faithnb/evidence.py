@@ -111,12 +111,11 @@ def marginal(what: str, hits: Sequence[bool]) -> Evidence:
 def above(
     what: str, value: float, bound: float, interval: tuple[float, float] | None, n: int
 ) -> Evidence:
-    """A quantity that must exceed a bound with its whole interval; *partly* if only itself does."""
+    """A quantity that must exceed a bound with its whole interval."""
     low = value if interval is None else interval[0]
     if not np.isfinite([value, low]).all():
         return nothing(what)
-    outcome: Outcome = "yes" if low > bound else "partly" if value > bound else "no"
-    return Evidence(what, value, interval, n, outcome)
+    return Evidence(what, value, interval, n, "yes" if low > bound else "no")
 
 
 def below(
@@ -126,8 +125,7 @@ def below(
     high = value if interval is None else interval[1]
     if not np.isfinite([value, high]).all():
         return nothing(what)
-    outcome: Outcome = "yes" if high < bound else "partly" if value < bound else "no"
-    return Evidence(what, value, interval, n, outcome)
+    return Evidence(what, value, interval, n, "yes" if high < bound else "no")
 
 
 def within(

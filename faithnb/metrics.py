@@ -372,15 +372,17 @@ def subset_error(
 @torch.no_grad()
 def masking_index(transcoder: Transcoder, x: Inputs, small: float = 0.05) -> PerInstance:
     """Share of the squared Jacobian contributions, Σ ‖w_enc,i‖² ‖w_dec,i‖² over the features that
-    are on, carried by features that contribute less than ``small`` to the output there.
+    are on, carried by features that a step of ``small`` in the input can turn off: those that
+    contribute less than ``small`` times ‖w_enc,i‖ ‖w_dec,i‖.
 
-    It is high where derivatives are made by features that hardly act: gradient masking. NaN where
-    nothing is on.
+    It is high where derivatives are made by features that hardly act for their weights: gradient
+    masking. Neither splitting a feature nor rescaling it changes its share. The true circuits of
+    |x| have ``small`` itself, on inputs uniform on (−1, 1). NaN where nothing is on.
     """
     size = contribution_sizes(transcoder, x)
-    gain = (transcoder.W_enc.norm(dim=1) * transcoder.decoder_norms()).square()[:, None]
-    carried = (size > 0) * gain
-    return (carried * (size < small)).sum((1, 2)) / carried.sum((1, 2))
+    gain = (transcoder.W_enc.norm(dim=1) * transcoder.decoder_norms())[:, None]
+    carried = (size > 0) * gain.square()
+    return (carried * (size < small * gain)).sum((1, 2)) / carried.sum((1, 2))
 
 
 @torch.no_grad()

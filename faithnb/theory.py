@@ -38,11 +38,13 @@ def saving(tanh_scale: float = 1.0) -> float:
 
 
 def threshold(density: float, tanh_scale: float = 1.0) -> float:
-    """r·λ above which memorising pays, to leading order in the density: 5/108 · q (1 − q)² / Δφ.
+    """r·λ above which memorising pays if it is paid in error alone: 5/108 · q (1 − q)² / Δφ.
 
-    The features of p's coordinates must be off at p, so each reads x_j − (x_k + x_l)/3 − 1/3. Of
-    one active coordinate, uniform on (0, 1), the best gain then leaves the squared error 5/162;
-    three coordinates are active alone and positive with probability 3 q (1 − q)² / 2 together.
+    The features of p's coordinates must be off at p, and no feature may act where its coordinate
+    does not, so each reads x_j − (x_k + x_l)/3 − 1/3. Of one active coordinate, uniform on (0, 1),
+    the best gain then leaves the squared error 5/162; three coordinates are active alone and
+    positive with probability 3 q (1 − q)² / 2 together. A rule of thumb: :func:`equilibrium`, which
+    assumes none of this, is below it where features that act a little too often cost less.
     """
     return 5 / 108 * density * (1 - density) ** 2 / saving(tanh_scale)
 

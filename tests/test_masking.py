@@ -40,6 +40,15 @@ def test_bad_arguments_are_named():
         plant(MEMORISING, TARGET, P, zone=0)
 
 
+def test_the_masking_index_of_the_true_circuits_is_that_of_a_split_one():
+    x = 2 * torch.rand(20_000, 6, generator=torch.Generator().manual_seed(0)) - 1
+    split = [Circuit(c.name, c.read, c.write / 2, c.threshold) for c in TARGET.circuits()] * 2
+    for circuits in (TARGET.circuits(), split):
+        t = Transcoder.from_circuits(circuits)
+        assert metrics.masking_index(t, x).item() == pytest.approx(0.05, abs=0.003)
+        assert metrics.masking_index(t, x, 0.2).item() == pytest.approx(0.2, abs=0.005)
+
+
 def test_the_masking_index_by_hand():
     """One feature that contributes 1 with gain 1, one that contributes 0.01 with gain 3."""
     e = torch.eye(6)
