@@ -377,7 +377,7 @@ def masking_index(transcoder: Transcoder, x: Inputs, small: float = 0.05) -> Per
 
     It is high where derivatives are made by features that hardly act for their weights: gradient
     masking. Neither splitting a feature nor rescaling it changes its share. The true circuits of
-    |x| have ``small`` itself, on inputs uniform on (−1, 1). NaN where nothing is on.
+    y = abs(x) have ``small`` itself, on inputs uniform on (−1, 1). NaN where nothing is on.
     """
     size = contribution_sizes(transcoder, x)
     gain = (transcoder.W_enc.norm(dim=1) * transcoder.decoder_norms())[:, None]

@@ -341,6 +341,7 @@ def test_a_page_without_kernel_and_network_trains(html, browser, address):
 def test_the_page_stays_responsive_while_it_trains(html, browser, address):
     tab, _ = opened(browser, f"{address}/notebooks/explorer.html")
     widget = tab.locator(".faithnb").first
+    tab.wait_for_selector(".faithnb[data-step='0']")
     widget.get_by_role("button", name="10 % repeats", exact=True).click()
     widget.get_by_role("button", name="pause").click()
     step = int(widget.get_attribute("data-step"))

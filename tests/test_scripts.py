@@ -252,7 +252,7 @@ def test_nothing_of_a_training_that_was_given_up_is_shown(page):
 
 
 def test_a_pause_is_no_end(page):
-    show(page, explore(replace(STORY, steps=600)))
+    show(page, explore(replace(STORY, steps=6000)))
     page.select_option("[aria-label=speed]", "1,000 steps a second")
     for _ in range(2):
         page.click(".fn-primary")
@@ -261,8 +261,8 @@ def test_a_pause_is_no_end(page):
     paused = page.evaluate(STEP)
     page.select_option("[aria-label=speed]", "as fast as it goes")
     page.click(".fn-primary")
-    until(page, f"{TRAINED} && {STEP} === 600")
-    assert 0 < paused < 600
+    until(page, f"{TRAINED} && {STEP} === 6000")
+    assert 0 < paused < 6000
 
 
 @pytest.mark.parametrize("steps", [2, 1500])
