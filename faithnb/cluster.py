@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from concurrent.futures import Executor
-from typing import Any
 
 from faithnb.experiment import ParameterError
-from faithnb.workers import SweepError, cores
+from faithnb.workers import SweepError, cores, dask_client
 
 SECONDS_TO_ANSWER = 20
 _known: dict[tuple[str, int | None], Executor] = {}
@@ -30,14 +29,9 @@ def connect(scheduler: str, n_workers: int | None = None) -> Executor:
         SweepError: if nobody answers at the address.
     """
     known = _known.get((scheduler, n_workers))
-    if known is None or _client(known).status != "running":
+    if known is None or dask_client(known).status != "running":
         known = _known[scheduler, n_workers] = _connect(scheduler, n_workers)
     return known
-
-
-def _client(executor: Any) -> Any:
-    """Dask's, behind the executor that it gives."""
-    return executor._client
 
 
 def _connect(scheduler: str, n_workers: int | None) -> Executor:

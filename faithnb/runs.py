@@ -214,27 +214,29 @@ def run(
             }
             for future in as_completed(futures):
                 k = futures[future]
-                known = {"row": names[k], **rows[k]}
-                records[k] = known | {n: v for n, v in future.result().items() if n not in known}
+                ended, found = future.result()
+                known = {"row": names[k], **rows[k], **ended}
+                records[k] = known | {n: v for n, v in found.items() if n not in known}
                 bar.update()
-                if time.monotonic() > written + SECONDS_BETWEEN_TABLES or bar.n == len(rows):
-                    _write_table(records, out)
-                    _write_index(records, out, path.stem)
+                if time.monotonic() > written + SECONDS_BETWEEN_TABLES:
+                    _write(records, out, path.stem)
                     written = time.monotonic()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+            _write(records, out, path.stem)
     return records
 
 
-def _run_row(path: Path, parameters: Row, out: Path, name: str) -> Row:
+def _run_row(path: Path, parameters: Row, out: Path, name: str) -> tuple[Row, Row]:
+    """How a row ended, and its numbers."""
     try:
         return _row_of(path, parameters, out, name)
     except (BuildError, OSError) as error:
-        return {"error": str(error)}
+        return {"error": str(error)}, {}
 
 
-def _row_of(path: Path, parameters: Row, out: Path, name: str) -> Row:
-    """An executed row's numbers, beside its notebook and its page in the folder."""
+def _row_of(path: Path, parameters: Row, out: Path, name: str) -> tuple[Row, Row]:
+    """An executed row, with its notebook and its page in the folder."""
     failed = out / "failed" / name
     notebook = execute(path, parameters, failed, say=lambda _: None, cell_timeout=None)
     seconds = notebook.metadata.pop("seconds")
@@ -245,12 +247,16 @@ def _row_of(path: Path, parameters: Row, out: Path, name: str) -> Row:
             cell.outputs = [o for o in cell.outputs if not _for_programs(o)]
     page, _ = HTMLExporter(exclude_input_prompt=True).from_notebook_node(notebook)
     (out / f"{name}.html").write_text(page)
-    first = {"error": "", "seconds": round(seconds, 1)}
-    return first | found | first
+    return {"error": "", "seconds": round(seconds, 1)}, found
 
 
 def _for_programs(output: NotebookNode) -> bool:
     return "scrapbook" in output.get("metadata", {}) or RECORD in output.get("data", {})
+
+
+def _write(records: Sequence[Row], out: Path, title: str) -> None:
+    _write_table(records, out)
+    _write_index(records, out, title)
 
 
 def _write_table(records: Sequence[Row], out: Path) -> None:

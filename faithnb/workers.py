@@ -9,7 +9,7 @@ import socket
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future, as_completed, wait
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import xarray as xr
@@ -202,9 +202,14 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def dask_client(executor: Executor) -> Any:
+    """The client behind an executor of Dask's; ``None`` behind any other."""
+    return getattr(executor, "_client", None)
+
+
 def _width(executor: Executor) -> int:
     """How many tasks it can do at a time."""
-    if client := getattr(executor, "_client", None):  # Dask's
+    if client := dask_client(executor):
         return max(1, sum(client.nthreads().values()))
     return max(1, getattr(executor, "_max_workers", None) or 1)
 

@@ -175,6 +175,17 @@ def test_every_row_runs_a_failure_is_kept_and_said_and_nothing_runs_twice(path, 
     assert len(after) == len(before) + 1
 
 
+@pytest.mark.book
+def test_the_table_is_whole_also_where_nothing_is_shown(path):
+    """Rows from the cache are done faster than tables are written."""
+    rows, out = [{"density": 0.1}, {"density": 0.2}], path.parent / "out"
+    for _ in range(2):
+        found = runs.run(path, rows, out, progress=False)
+        assert [record["error"] for record in found] == ["", ""]
+        table = list(csv.DictReader((out / "table.csv").open()))
+        assert [row["twice"] for row in table] == ["0.2", "0.4"]
+
+
 def test_what_each_notebook_of_the_book_takes():
     for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
         content = nbformat.read(notebook, as_version=4)
