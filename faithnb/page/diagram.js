@@ -50,7 +50,7 @@ class Diagram {
       number("seed", "seed", 0, 999, 1));
     this.element = html("section", { class: "faithnb", "aria-label": "A phase diagram that the page trains", "data-lm-suppress-shortcuts": true },
       this.form, html("div", { class: "fn-buttons" }, this.button, this.bar), this.status,
-      html("div", { class: "fn-cards" }, ...this.panels.map((p) => p.element)), legend({ diverged: COLOURS.grey }), this.told);
+      html("div", { class: "fn-cards" }, ...this.panels.map((p) => p.element)), legend({ diverged: COLOURS.ink }), this.told);
     this.clear();
   }
 
@@ -83,7 +83,7 @@ class Diagram {
         },
         onmessage: ({ data: { cell: [k, i, j], ...found } }) => {
           this.found.set(`${k},${i},${j}`, found);
-          this.panels[k].paint(i, j, found.memorization ? COLOURS.states[found.state] : COLOURS.grey);
+          this.panels[k].paint(i, j, found.memorization ? COLOURS.states[found.state] : COLOURS.ink);
           this.bar.value = this.found.size / this.all;
           const seconds = ((performance.now() - began) / 1000).toFixed(0);
           this.status.textContent = `${this.found.size} of ${this.all} transcoders in ${seconds} s, ${n} at once.`;
