@@ -624,6 +624,32 @@ def curves(
     return fig
 
 
+@styled
+def against_l0(grids: Mapping[str, xr.Dataset], over: str, panels: Mapping[str, str]) -> Figure:
+    """Measures against L0 while one setting changes, a panel a measure, a colour a series.
+
+    Means over ``seed``, joined along ``over``; a mark is open where half of the seeds or more fail,
+    as the variable ``fails`` says. Labels and looks as in :func:`curves`.
+    """
+    fig = _figure(max(5.2, 0.5 + 3.4 * len(panels)), 3.4)
+    axes = fig.subplots(1, len(panels), squeeze=False)[0]
+    for ax, (name, label) in zip(axes, panels.items(), strict=True):
+        for series, grid in grids.items():
+            colour, mark = FORM_LOOKS[series]
+            means = grid[["l0", name, "fails"]].astype(float).mean("seed").sortby(over)
+            ax.plot(means.l0, means[name], color=colour, linewidth=1.3, label=series)
+            faces = [colour if share < 0.5 else "white" for share in means.fails.values]
+            filled = "o" if mark == "x" else mark
+            ax.scatter(means.l0, means[name], c=faces, edgecolors=colour, marker=filled, s=34,
+                       zorder=3)  # fmt: skip
+        ax.set_xlabel("L0")
+        ax.set_title(label.removesuffix(" (log)"), fontsize=9.5)
+        if label.endswith("(log)"):
+            ax.set_yscale("log")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return fig
+
+
 def _from_zero(values: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
     """Places on a logarithmic axis, with 0 a step to the left of the rest."""
     positive = values[values > 0]

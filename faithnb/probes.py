@@ -69,6 +69,18 @@ def ray(p: Point, n: int = 16, longest: float = 2.0) -> Inputs:
     return torch.linspace(longest / n, longest, n).to(p)[:, None] * p
 
 
+def in_proportion(x: Inputs, p: Point, repeat_frac: float) -> Inputs:
+    """x, followed by p as often as makes it that fraction of the whole, as in training.
+
+    Raises:
+        ValueError: if that fraction is not in [0, 1).
+    """
+    if not 0 <= repeat_frac < 1:
+        raise ValueError(f"repeat_frac = {repeat_frac:g} is not allowed: 0 ≤ repeat_frac < 1.")
+    n = round(len(x) * repeat_frac / (1 - repeat_frac))
+    return torch.cat([x, p.to(x).expand(n, -1)])
+
+
 def without_one(x: Inputs) -> tuple[Inputs, Inputs]:
     """The inputs that have a coordinate that is not 0, and these with one of those set to 0.
 

@@ -108,10 +108,10 @@ def test_an_opinion_is_never_judged():
 
 
 def test_all_claims_are_there_in_order():
-    ids = [f"C{k}" for k in range(1, 29)] + [f"B{k}" for k in range(1, 18)]
+    ids = [f"C{k}" for k in range(1, 29)] + [f"B{k}" for k in range(1, 22)]
     assert list(claims.CLAIMS) == ids
     empirical = [c.id[0] for c in claims.CLAIMS.values() if c.kind == "empirical"]
-    assert (empirical.count("C"), empirical.count("B")) == (18, 17)
+    assert (empirical.count("C"), empirical.count("B")) == (18, 21)
 
 
 def test_each_claim_is_recorded_in_exactly_one_notebook_and_no_verdict_is_typed_in():
@@ -165,7 +165,8 @@ def test_what_is_recorded_reaches_the_ledger(tmp_path, monkeypatch):
     assert notebook.cells[0].outputs == []
     assert RECORD not in json.dumps(notebook)
 
-    (tmp_path / "grid.json").write_text(json.dumps({"grid": {"C10": 0.5}}))
+    grid = {"C10": {"share": 0.5, "fails": ["d_in = 8"]}}
+    (tmp_path / "grid.json").write_text(json.dumps({"grid": grid}))
     assert "C10" in read_records(tmp_path)["claims"]["02_x"]
     rows = {row["id"]: row for row in claims.read_ledger(tmp_path)}
     assert list(rows) == list(claims.CLAIMS)
@@ -174,12 +175,14 @@ def test_what_is_recorded_reaches_the_ledger(tmp_path, monkeypatch):
         "partly", 0.5, [0.1, 0.9], 16, 0.5,
     )  # fmt: skip
     assert row["chapter"] == "notebooks/02_x"
+    assert (row["fails_at"], rows["C1"]["fails_at"]) == (["d_in = 8"], [])
+    assert claims.as_html([row]).count("Its core does not hold at: d_in = 8.") == 1
     assert rows["C1"]["verdict"] == "not measured"
     text = claims.to_json(list(rows.values()))
     assert {"id", "kind", "verdict", "value", "interval", "n"} <= set(json.loads(text)[0])
     assert "NaN" not in text
     assert claims.headline(rows.values())["partly"] == 1
-    assert claims.headline(rows.values(), whose="B")["not measured"] == 17
+    assert claims.headline(rows.values(), whose="B")["not measured"] == 21
     assert claims.as_html(list(rows.values())).count("<tr>") == len(rows) + 1
 
 

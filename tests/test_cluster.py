@@ -42,7 +42,7 @@ def dask():
 
 
 def assert_same(found, expected):
-    xr.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    xr.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
     assert (found.state == expected.state).all()
 
 

@@ -31,6 +31,12 @@ CURVE = xr.Dataset(
     {name: (("repeat_frac", "seed"), [[0, 1], [1, 1], [1, 1]]) for name in ("m", "fvu")},
     coords={"repeat_frac": [0, 0.1, 0.3], "seed": [0, 1]},
 )
+LADDER = xr.Dataset(
+    {name: (("sparsity_coefficient", "seed"), values) for name, values in (
+        ("l0", [[3, 4], [1, 2]]), ("fvu", [[0.1, 0.2], [0.3, 0.4]]), ("fails", [[0, 0], [1, 0]])
+    )},
+    coords={"sparsity_coefficient": [0.01, 0.1]},
+)  # fmt: skip
 DRAWN = {
     "two_relus": lambda: figures.two_relus(),
     "data": lambda: figures.data(X[:9], P, [2]),
@@ -54,6 +60,9 @@ DRAWN = {
     "changes": lambda: figures.jacobians({k: 2 * np.eye(3) for k in "abcde"}, "∂y"),
     "curves": lambda: figures.curves(
         {"a": CURVE}, "repeat_frac", {"m": "m", "fvu": "f (log)"}, "r"
+    ),
+    "against_l0": lambda: figures.against_l0(
+        {"none": LADDER, "smoothed": LADDER}, "sparsity_coefficient", {"fvu": "FVU (log)"}
     ),
     "spectra": lambda: figures.spectra({"a": np.linspace(1, 0, 12).reshape(3, 4)}),
     "circuit_code": lambda: figures.circuit_code(M, AbsoluteValue(6), 10, X, P),
@@ -95,6 +104,14 @@ def test_selected_features_are_the_ones_one_would_choose():
     assert "datapoint feature" not in figures.selected_features(
         Transcoder.from_circuits(MADE["generalising"]), P
     )
+
+
+def test_marks_are_open_where_half_fail_and_stand_at_the_means():
+    (ax,) = DRAWN["against_l0"]().axes
+    for line, marks in zip(ax.lines, ax.collections, strict=True):
+        np.testing.assert_allclose(line.get_xydata(), [[3.5, 0.15], [1.5, 0.35]])
+        np.testing.assert_allclose(marks.get_offsets(), line.get_xydata())
+        assert [tuple(face) == (1, 1, 1, 1) for face in marks.get_facecolors()] == [False, True]
 
 
 def test_every_cell_with_repeats_and_a_penalty_is_in_the_collapse():

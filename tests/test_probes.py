@@ -5,7 +5,7 @@ import torch
 from conftest import D, P
 
 from faithnb.data import evaluation_sample
-from faithnb.probes import ball, ray, sign_flips, subsets, without_one
+from faithnb.probes import ball, in_proportion, ray, sign_flips, subsets, without_one
 
 
 def test_the_ball_keeps_the_zeros_of_p():
@@ -28,6 +28,17 @@ def test_sign_flips_and_the_ray():
     assert torch.allclose(ray(P, 4), torch.tensor([0.5, 1.0, 1.5, 2.0])[:, None] * P)
     with pytest.raises(ValueError, match="at most 10"):
         sign_flips(torch.ones(11))
+
+
+def test_a_point_comes_in_its_proportion():
+    x, p = torch.rand(90, 4), torch.tensor([1.0, 1.0, 0.0, 0.0])
+    mixed = in_proportion(x, p, 0.1)
+    assert len(mixed) == 100
+    assert torch.equal(mixed[:90], x)
+    assert (mixed[90:] == p).all()
+    assert torch.equal(in_proportion(x, p, 0.0), x)
+    with pytest.raises(ValueError, match="repeat_frac = 1 is not allowed"):
+        in_proportion(x, p, 1.0)
 
 
 def test_without_one_removes_one_coordinate_that_was_there():

@@ -26,7 +26,7 @@ FLOORS = [
         "reference",
     },
     {"training", "store"},
-    {"figures", "workers", "sweeps", "cluster", "audit"},
+    {"figures", "workers", "sweeps", "cluster", "audit", "watch"},
     {"scripts", "explorer", "notebook", "claims"},
     {"vendor"},
     {"book"},
