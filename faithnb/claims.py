@@ -268,7 +268,7 @@ CLAIMS: Mapping[str, Claim] = {
               "B19; with plain and with smoothed matching FVU of at least 0.1 in 90 % of seeds."),
         Claim("B21", "empirical",
               "One form does on both kinds of layer: finite differences with three times the "
-              "weight cure for long, and harm nothing where there is nothing to cure.",
+              "weight cure for long, and cost no error where there is nothing to cure.",
               "On |x| and on the smooth layer: with repeats and four times the steps, rates of "
               "those that fail, cured as in B19; without repeats, FVU at most twice that of the "
               "same seed unmatched in 90 % of seeds."),

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from torch import Tensor
 
 from faithnb.circuits import CircuitMap
@@ -618,7 +619,7 @@ def curves(
         ax.set_xlabel(xlabel)
         ax.set_title(label.removesuffix(" (log)"), fontsize=9.5)
         if label.endswith("(log)"):
-            ax.set_yscale("log")
+            _log_y(ax)
     columns = min(len(grids), 4) if len(panels) > 1 else 2
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=columns)
     return fig
@@ -637,17 +638,25 @@ def against_l0(grids: Mapping[str, xr.Dataset], over: str, panels: Mapping[str, 
         for series, grid in grids.items():
             colour, mark = FORM_LOOKS[series]
             means = grid[["l0", name, "fails"]].astype(float).mean("seed").sortby(over)
-            ax.plot(means.l0, means[name], color=colour, linewidth=1.3, label=series)
+            filled = "o" if mark == "x" else mark  # a cross cannot be open
+            ax.plot(means.l0, means[name], color=colour, linewidth=1.3, marker=filled,
+                    markersize=4, label=series)  # fmt: skip
             faces = [colour if share < 0.5 else "white" for share in means.fails.values]
-            filled = "o" if mark == "x" else mark
             ax.scatter(means.l0, means[name], c=faces, edgecolors=colour, marker=filled, s=34,
                        zorder=3)  # fmt: skip
         ax.set_xlabel("L0")
         ax.set_title(label.removesuffix(" (log)"), fontsize=9.5)
         if label.endswith("(log)"):
-            ax.set_yscale("log")
+            _log_y(ax)
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return fig
+
+
+def _log_y(ax: Axes) -> None:
+    """A logarithmic axis with labels at 1 and 3 of each decade, so that a short one has some."""
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _from_zero(values: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:

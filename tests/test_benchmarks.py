@@ -1,11 +1,12 @@
 """The benchmark compares what it says it compares. What it measures is not asserted here."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
-from benchmarks import loops, memory, products, record, tables, timing
+from benchmarks import loops, memory, pages, products, record, tables, timing
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from faithnb.data import pad_points
@@ -94,6 +95,24 @@ def test_the_peak_counts_what_lives_at_the_same_time():
             kept = kept + 1
 
     assert memory.peak_bytes(run, CPU) == pytest.approx(8e6, rel=0.01)
+
+
+def test_pages_are_opened_and_train(tmp_path, monkeypatch, browser):
+    monkeypatch.setattr(pages, "browser", lambda: nullcontext(browser))
+    monkeypatch.setattr(pages, "HTML", tmp_path)
+    monkeypatch.setattr(pages, "PAGES", ("one",))
+    assert not pages.can_be_opened()
+    picture = "<svg>" + "<path/>" * 5000 + "</svg>"
+    (tmp_path / "one.html").write_text(f"<p>A page.</p>{picture}<svg></svg><p>Its end.</p>")
+    (row,) = tables.book_pages(tables.SIZES["tiny"], CPU).to_dict("records")
+    assert row["MB without pictures"] == pytest.approx(29e-6)
+    assert row["MB"] > 0.035
+    assert 0 < row["first_paint_s"] < 60
+    short = {"steps": 5, "d_in": 4, "d_sae": 8, "batch_size": 16}
+    monkeypatch.setattr(pages, "TRAINED", {"short": short, "longer": short | {"steps": 500}})
+    found = tables.in_page(tables.SIZES["tiny"], CPU).set_index("what")
+    assert found.steps.tolist() == [5, 500]
+    assert (found.seconds >= 0).all()
 
 
 def test_a_record_holds_every_table_and_is_written_whole(tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from benchmarks import loops, memory, products, timing
+from benchmarks import loops, memory, pages, products, timing
 from faithnb import AbsoluteValue, CircuitMap, Experiment, Store, sweep, train, workers
 from faithnb.data import evaluation_sample, pad_points
 from faithnb.training import Loop, groups
@@ -345,7 +345,18 @@ def many(size: Size, device: torch.device) -> pd.DataFrame:
     }])  # fmt: skip
 
 
+def book_pages(size: Size, device: torch.device) -> pd.DataFrame:
+    """The pages of the book that is built: sizes, and the first paint in a browser."""
+    return pd.DataFrame(pages.opened(max(2, size.rounds // 3)))
+
+
+def in_page(size: Size, device: torch.device) -> pd.DataFrame:
+    """How long a page trains, in a browser on this machine."""
+    return pd.DataFrame(pages.trained(max(2, size.rounds // 3)))
+
+
 TABLES = {
     "steps": steps, "ways": ways, "scaling": scaling, "memory": memory_peaks,
-    "measuring": measuring, "sweeping": sweeping, "many": many,
+    "measuring": measuring, "sweeping": sweeping, "many": many, "pages": book_pages,
+    "in page": in_page,
 }  # fmt: skip
