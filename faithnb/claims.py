@@ -344,6 +344,30 @@ class Verdict:
         )
 
 
+def where_not(settings: Sequence[Mapping[str, Any]], holds: Sequence[float]) -> list[str]:
+    """In words, the settings where something does not hold: a value under which it never does is
+    said once, the others one by one.
+
+    Args:
+        settings: a grid, each a value for every name.
+        holds: 1, 0, or NaN where there was nothing to judge.
+    """
+    failing = [of for of, held in zip(settings, holds, strict=True) if held == 0]
+    judged = [of for of, held in zip(settings, holds, strict=True) if held == held]
+    if failing == judged:
+        return ["every setting"] if failing else []
+
+    def never(name: str, value: Any) -> bool:
+        with_it = [of for of in judged if of[name] == value]
+        return len(with_it) > 1 and all(of in failing for of in with_it)
+
+    values = list(dict.fromkeys((name, of[name]) for of in failing for name in of))
+    whole = [(name, value) for name, value in values if never(name, value)]
+    rest = [of for of in failing if not any(of[name] == value for name, value in whole)]
+    single = [", ".join(f"{name} = {value:g}" for name, value in of.items()) for of in rest]
+    return [*(f"{name} = {value:g}" for name, value in whole), *single]
+
+
 def ledger(
     recorded: Mapping[str, Mapping[str, Any]],
     chapters: Mapping[str, str] | None = None,
