@@ -33,6 +33,17 @@ def _choice(name: str, label: str, *choices: str) -> Any:
     return {"name": name, "label": label, "choices": choices, "live": True}
 
 
+def _that_hold(longest: int) -> list[dict[str, Any]]:
+    """The knobs, with room for points of so many coordinates."""
+    return [
+        group | {"knobs": [
+            k | {"min": max(k["min"], longest)} if k["name"] == "d_in" else k
+            for k in group["knobs"]
+        ]}
+        for group in KNOBS
+    ]  # fmt: skip
+
+
 FORMS = ("none", "plain", "smoothed", "finite")
 """The forms of Jacobian matching that a page knows."""
 
@@ -148,7 +159,8 @@ class Explorer(anywidget.AnyWidget):
     def __init__(self, experiment: Experiment, title: str = "Train a transcoder in this page"):
         _refuse_what_a_page_cannot_train(experiment)
         fields = asdict(experiment)
-        super().__init__(fields=fields, start=fields, title=title)
+        knobs = _that_hold(max(map(len, experiment.points), default=0))
+        super().__init__(fields=fields, start=fields, knobs=knobs, title=title)
         self.trained: Trained | None = None
         """The last result of torch, ``None`` before the first."""
         self.on_msg(lambda _, message, __: self._answer(message))

@@ -49,6 +49,16 @@ def test_what_a_page_does_not_know_is_refused_and_explored_without():
     assert explore(strange).experiment == replace(SMALL, d_sae=40)
 
 
+def test_there_is_always_room_for_the_points():
+    def fewest(explorer):
+        knobs = [knob for group in explorer.knobs for knob in group["knobs"]]
+        return next(knob["min"] for knob in knobs if knob["name"] == "d_in")
+
+    assert fewest(Explorer(Experiment())) == 4
+    assert fewest(Explorer(Experiment(points=((1.0,) * 6,)))) == 6
+    assert fewest(Explorer(Experiment(points=()))) == 4
+
+
 def test_what_the_knobs_say_is_the_experiment(explorer):
     assert explorer.experiment == SMALL
     explorer.fields = explorer.fields | {"repeat_frac": 0.2}
