@@ -355,7 +355,7 @@ def where_not(settings: Sequence[Mapping[str, Any]], holds: Sequence[float]) -> 
     failing = [of for of, held in zip(settings, holds, strict=True) if held == 0]
     judged = [of for of, held in zip(settings, holds, strict=True) if held == held]
     if failing == judged:
-        return ["every setting"] if failing else []
+        return [f"every setting with something to judge ({len(judged)})"] if failing else []
 
     def never(name: str, value: Any) -> bool:
         with_it = [of for of in judged if of[name] == value]

@@ -130,12 +130,12 @@ def test_each_claim_is_recorded_in_exactly_one_notebook_and_no_verdict_is_typed_
 def test_where_a_claim_does_not_hold_is_said_in_few_words():
     grid = [{"d": d, "q": q} for d in (8, 16) for q in (0.05, 0.1, 0.3)]
     assert claims.where_not(grid, [1] * 6) == []
-    assert claims.where_not(grid, [0] * 6) == ["every setting"]
+    assert claims.where_not(grid, [0] * 6) == ["every setting with something to judge (6)"]
     assert claims.where_not(grid, [0, 0, 0, 1, 1, 1]) == ["d = 8"]
     assert claims.where_not(grid, [1, 0, 1, 1, 0, 1]) == ["q = 0.1"]
     assert claims.where_not(grid, [1, 0, 0, 1, 0, 1]) == ["q = 0.1", "d = 8, q = 0.3"]
     assert claims.where_not(grid, [1, 0, 1, 1, np.nan, 1]) == ["d = 8, q = 0.1"]
-    assert claims.where_not(grid, [0, np.nan] * 3) == ["every setting"]
+    assert claims.where_not(grid, [0, np.nan] * 3) == ["every setting with something to judge (3)"]
     assert claims.where_not(grid, [np.nan] * 6) == []
 
 

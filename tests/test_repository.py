@@ -26,7 +26,7 @@ FLOORS = [
         "reference",
     },
     {"training", "store"},
-    {"figures", "workers", "sweeps", "cluster", "audit", "watch"},
+    {"figures", "workers", "sweeps", "cluster", "audit", "watch", "arms"},
     {"scripts", "explorer", "notebook", "claims"},
     {"vendor"},
     {"book"},

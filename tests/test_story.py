@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from faithnb import CircuitMap, Experiment, theory, train
+from faithnb.arms import matched
 from faithnb.circuits import mechanism_error
 from faithnb.data import evaluation_sample, pad_points
 from faithnb.interventions import patching_error
@@ -17,9 +18,11 @@ from faithnb.metrics import (
     contribution_sizes,
     coordinate_features,
     datapoint_features,
+    fails,
     memorization_share,
 )
 from faithnb.probes import subsets, without_one
+from faithnb.watch import open_at_zero, slope
 
 SEEDS = range(100, 148)
 """More than a book's comparison has, because the note's 5 % is marginal: with a rate near 0.4, the
@@ -48,11 +51,15 @@ BEYOND = {
 }
 SPARSE = Experiment(sparsity_coefficient=0.03)
 HAVING = Experiment(repeat_frac=0.1, target="abs_with_point")
+SMOOTH = replace(SPARSE, repeat_frac=0.2, target="smooth_abs")
 FORMS = {
     "nothing to cure": SPARSE,
     "harmed": replace(SPARSE, jacobian_matching="plain", jacobian_coefficient=0.1),
     "with p": HAVING,
     "with p, matched": replace(HAVING, jacobian_matching="smoothed", jacobian_coefficient=0.3),
+    "smooth layer": SMOOTH,
+    "smooth layer, smoothed": matched(SMOOTH, "smoothed", 0.1),
+    "smooth layer, finite": matched(SMOOTH, "finite", 0.1),
 }
 RELATIVE = {
     "kept": (1.5, "memorising"),
@@ -190,6 +197,21 @@ def test_theory_says_where_a_memorising_start_survives(arms):
 def test_plain_matching_harms_where_there_is_nothing_to_cure(arms):
     """Chapter 8."""
     assert (arms["harmed"][1].fvu > 10 * arms["nothing to cure"][1].fvu).all()
+    harmed, fine = arms["harmed"][0], arms["nothing to cure"][0]
+    assert open_at_zero(harmed).min() > open_at_zero(fine).max() + 4
+    assert slope(harmed).max() < 0.8 < 0.95 < slope(fine).min()
+
+
+@pytest.mark.story
+def test_on_a_smooth_layer_finite_differences_cure_and_smoothed_matching_loses_the_task(arms):
+    """Chapter 11."""
+    none, smoothed, finite = (
+        arms[k][1] for k in ("smooth layer", "smooth layer, smoothed", "smooth layer, finite")
+    )
+    assert pattern_features(arms["smooth layer"][0]).sum() >= 3
+    assert (smoothed.fvu > 0.08).all()
+    assert not fails(finite).any()
+    assert finite.fvu.max() < none.fvu.mean() < 0.02
 
 
 @pytest.mark.story

@@ -77,7 +77,7 @@ def opened(rounds: int) -> list[dict[str, Any]]:
                 context.close()
             rows.append({
                 "page": name, "MB": path.stat().st_size / 1e6,
-                "MB without pictures": len(PICTURE.sub("", path.read_text())) / 1e6,
+                "MB without pictures": len(PICTURE.sub("", path.read_text()).encode()) / 1e6,
                 "first_paint_s": statistics.median(paints) / 1e3,
             })  # fmt: skip
     return rows
