@@ -26,7 +26,7 @@ def open_at_zero(transcoder: Transcoder) -> Float[Tensor, "n_inst"]:
 
 
 def slope(transcoder: Transcoder, at: float = 0.5) -> Float[Tensor, "n_inst"]:
-    """Mean of |∂y_j/∂x_j| at ± ``at`` along each axis; 1 for ``y = |x|``."""
+    """Mean size of ∂y_j/∂x_j at ± ``at`` along each axis; 1 for ``y = |x|``."""
     axes = at * torch.eye(transcoder.d_in).to(transcoder.W_enc)
     found = transcoder.jacobian(torch.cat([axes, -axes]))
     own = found.unflatten(1, (2, -1)).diagonal(dim1=-2, dim2=-1).diagonal(dim1=-2, dim2=-1)
