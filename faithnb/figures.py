@@ -613,8 +613,9 @@ def curves(
             ax.plot(at, values.mean("seed"), marker=mark, color=colour, markersize=4.5,
                     linewidth=1.5, label=series)  # fmt: skip
         ax.set_xscale("log")
-        shown = _from_zero(grid[over].values)
-        ax.set_xticks(shown, [f"{v:g}" for v in grid[over].values], fontsize=8)
+        some = grid[over].values[:: -max(1, len(grid[over]) // 5)][::-1]  # with the last
+        shown = _from_zero(grid[over].values)[np.isin(grid[over].values, some)]
+        ax.set_xticks(shown, [f"{v:g}" for v in some], fontsize=8)
         ax.minorticks_off()
         ax.set_xlabel(xlabel)
         ax.set_title(label.removesuffix(" (log)"), fontsize=9.5)
