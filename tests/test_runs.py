@@ -122,7 +122,7 @@ def test_a_missing_file_and_a_notebook_that_is_none(path, capfd):
     assert runs.main([str(path), "nowhere.yaml"]) == 2
     assert "nowhere.yaml cannot be read" in capfd.readouterr().err
     (path.parent / "p.yaml").write_text("density: [0.1]")
-    for name in ("", "0", "11", "no.ipynb", "nowhere/02_when_do_datapoint_features_form.ipynb"):
+    for name in ("", "0", "99", "no.ipynb", "nowhere/02_when_do_datapoint_features_form.ipynb"):
         assert runs.main([name, str(path.parent / "p.yaml")]) == 2
         assert "must begin the name of exactly one notebook" in capfd.readouterr().err
     assert runs.main([str(path), str(path.parent / "p.yaml"), "--jobs", "0"]) == 2
