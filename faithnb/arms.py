@@ -17,7 +17,7 @@ def matched(base: Experiment, form: str, weight: float, **changes: Any) -> Exper
 
     Args:
         base: without or with another.
-        form: a name in :func:`faithnb.experiment.forms_of_matching`.
+        form: a name in :func:`~faithnb.experiment.forms_of_matching`.
         weight: μ.
         **changes: of other fields; they win over what the form sets.
 
