@@ -33,17 +33,6 @@ def _choice(name: str, label: str, *choices: str) -> Any:
     return {"name": name, "label": label, "choices": choices, "live": True}
 
 
-def _that_hold(longest: int) -> list[dict[str, Any]]:
-    """The knobs, with room for points of so many coordinates."""
-    return [
-        group | {"knobs": [
-            k | {"min": max(k["min"], longest)} if k["name"] == "d_in" else k
-            for k in group["knobs"]
-        ]}
-        for group in KNOBS
-    ]  # fmt: skip
-
-
 FORMS = ("none", "plain", "smoothed", "finite")
 """The forms of Jacobian matching that a page knows."""
 
@@ -83,6 +72,18 @@ KNOBS: list[dict[str, Any]] = [
     },
 ]
 """What a reader may turn; ``live`` knobs also in the middle of a training."""
+
+
+def _knobs_for(longest: int) -> list[dict[str, Any]]:
+    """The knobs, with room for points of so many coordinates."""
+    return [
+        group | {"knobs": [
+            k | {"min": max(k["min"], longest)} if k["name"] == "d_in" else k
+            for k in group["knobs"]
+        ]}
+        for group in KNOBS
+    ]  # fmt: skip
+
 
 HEADLINE = {"d_in": 16, "d_sae": 64, "batch_size": 256, "steps": 2000, "sparsity_coefficient": 0.1}
 MATCHED = {"jacobian_coefficient": 0.1, "kink": "zero"}
@@ -159,7 +160,7 @@ class Explorer(anywidget.AnyWidget):
     def __init__(self, experiment: Experiment, title: str = "Train a transcoder in this page"):
         _refuse_what_a_page_cannot_train(experiment)
         fields = asdict(experiment)
-        knobs = _that_hold(max(map(len, experiment.points), default=0))
+        knobs = _knobs_for(max(map(len, experiment.points), default=0))
         super().__init__(fields=fields, start=fields, knobs=knobs, title=title)
         self.trained: Trained | None = None
         """The last result of torch, ``None`` before the first."""

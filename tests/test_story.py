@@ -21,7 +21,7 @@ from faithnb.metrics import (
     fails,
     memorization_share,
 )
-from faithnb.probes import subsets, without_one
+from faithnb.probes import in_proportion, subsets, without_one
 from faithnb.watch import open_at_zero, slope
 
 SEEDS = range(100, 148)
@@ -54,9 +54,9 @@ HAVING = Experiment(repeat_frac=0.1, target="abs_with_point")
 SMOOTH = replace(SPARSE, repeat_frac=0.2, target="smooth_abs")
 FORMS = {
     "nothing to cure": SPARSE,
-    "harmed": replace(SPARSE, jacobian_matching="plain", jacobian_coefficient=0.1),
+    "harmed": matched(SPARSE, "plain", 0.1),
     "with p": HAVING,
-    "with p, matched": replace(HAVING, jacobian_matching="smoothed", jacobian_coefficient=0.3),
+    "with p, matched": matched(HAVING, "smoothed", 0.3),
     "smooth layer": SMOOTH,
     "smooth layer, smoothed": matched(SMOOTH, "smoothed", 0.1),
     "smooth layer, finite": matched(SMOOTH, "finite", 0.1),
@@ -219,7 +219,7 @@ def test_matching_restores_the_mechanism_that_is_there_and_patching_tells(arms):
     """Chapter 10."""
     layer = HAVING.make_target()
     everything = torch.cat([X, subsets(P), P[None]])
-    seen = without_one(torch.cat([X, P.expand(len(X) // 9, -1)]))
+    seen = without_one(in_proportion(X, P, 0.1))
     of = {"double": TARGET, "smoothed": TARGET, "with p": layer, "with p, matched": layer}
     errors = {k: mechanism_error(arms[k][0], f, P[None], everything) for k, f in of.items()}
     patching = {k: patching_error(arms[k][0], f, *seen) for k, f in of.items()}

@@ -6,7 +6,6 @@ import base64
 import dataclasses
 import importlib.util
 import re
-import shutil
 import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +13,11 @@ from typing import Any
 
 from faithnb import Experiment
 from faithnb.book import ROOT
+from faithnb.pdf import NoPdf, find_browser
 from faithnb.scripts import script
 
 HTML = ROOT / "_build" / "html"
 PAGES = ("book/index", "notebooks/01_absolute_value", "notebooks/explorer", "notebooks/atlas")
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None
-)
 PICTURE = re.compile(r'<svg.*?</svg>|"data:image/[^"]*"', re.DOTALL)
 
 SMALL = {"d_in": 8, "d_sae": 32, "batch_size": 128, "steps": 1500, "learning_rate": 1e-2,
@@ -47,8 +44,11 @@ FIRST_PAINT = """() => new Promise((resolve) => {
 
 def can_be_opened() -> bool:
     """Whether there is a browser, what drives it, and a book."""
-    driver = importlib.util.find_spec("playwright")
-    return bool(CHROMIUM and driver and (HTML / "index.html").exists())
+    try:
+        find_browser()
+    except NoPdf:
+        return False
+    return bool(importlib.util.find_spec("playwright")) and (HTML / "index.html").exists()
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def browser() -> Iterator[Any]:
 
     flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     with sync_playwright() as p:
-        chromium = p.chromium.launch(executable_path=CHROMIUM, args=flags)
+        chromium = p.chromium.launch(executable_path=find_browser(), args=flags)
         yield chromium
         chromium.close()
 
