@@ -383,8 +383,8 @@ def test_a_phase_diagram_fills_in(page):
     widget = PhaseDiagram(
         small,
         {"plain": {}, "matched": {"jacobian_matching": "smoothed", "jacobian_coefficient": 0.1}},
-        repeat_frac=[0.0, 0.3], sparsity_coefficient=[0.01, 0.3],
-    )  # fmt: skip
+        **GRID,
+    )
     errors = show(page, widget)
     page.click(".fn-primary")
     until(page, "document.querySelector('.fn-status').textContent.startsWith('8 of 8')")
@@ -402,12 +402,22 @@ def test_a_phase_diagram_fills_in(page):
     assert "8 transcoders to go" in page.inner_text(".fn-status")
     assert page.inner_text("[aria-live=polite]") == ""
     assert {"#fbfbfb", "none"} == set(page.evaluate(FILLS))
-    page.click(".fn-primary")
-    page.click(".fn-primary")
-    assert page.inner_text(".fn-status").startswith("Stopped: ")
     assert errors == []
 
 
+def test_a_phase_diagram_is_stopped_while_it_trains(page):
+    endless = replace(STORY, steps=1_000_000)
+    errors = show(page, PhaseDiagram(endless, {"plain": {}}, **GRID))
+    page.click(".fn-primary")
+    assert page.inner_text(".fn-status").startswith("Training 4 transcoders, ")
+    assert page.inner_text(".fn-primary") == "stop"
+    page.click(".fn-primary")
+    assert page.inner_text(".fn-status") == "Stopped: 0 of 4 transcoders are trained."
+    assert page.inner_text(".fn-primary") == "train all"
+    assert errors == []
+
+
+GRID = {"repeat_frac": [0.0, 0.3], "sparsity_coefficient": [0.01, 0.3]}
 FILLS = "[...document.querySelectorAll('.fn-cells rect')].map((r) => r.getAttribute('fill'))"
 
 

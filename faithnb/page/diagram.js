@@ -74,6 +74,7 @@ class Diagram {
     queue.reverse(); // the corner where it memorises first
     const n = Math.max(1, Math.min(8, (navigator.hardwareConcurrency || 2), this.all));
     this.button.textContent = "stop";
+    this.status.textContent = `Training ${this.all} transcoders, ${n} at once.`;
     this.workers = Array.from({ length: n }, () => {
       const next = () => (queue.length ? worker.postMessage({ scan: { experiment, cells: [queue.shift()] } }) : null);
       const worker = startWorker({
