@@ -11,7 +11,17 @@ from faithnb.book import ROOT
 
 BIN = Path(sys.executable).parent
 FLOORS = [
-    {"targets", "streams", "data", "transcoder", "probes", "intervals", "evidence", "progress"},
+    {
+        "targets",
+        "streams",
+        "data",
+        "transcoder",
+        "probes",
+        "intervals",
+        "equal_error",
+        "evidence",
+        "progress",
+    },
     {
         "experiment",
         "batches",
