@@ -43,12 +43,13 @@ MICRO = 1e6
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured: shapes ``(d_in, n_inst)`` of the first table, how often, and so on."""
+    """How much is measured: shapes ``(d_in, n_inst)`` of the first table, how often, in which
+    dimensions ordinary loops are compared, and so on."""
 
     shapes: tuple[tuple[int, int], ...]
     rounds: int
     slice_s: float
-    wide_loops: bool = False
+    loops_at: tuple[int, ...] = (16,)
     measured: int = 64
     swept: int = 2_000
     progress: bool = True
@@ -60,13 +61,14 @@ class Size:
 
 SIZES = {
     "tiny": Size(((16, 1), (16, 64)), rounds=2, slice_s=0.001, measured=4, swept=20),
-    "short": Size(((16, 1), (16, 64)), rounds=5, slice_s=0.03),
+    "short": Size(((16, 1), (16, 64)), rounds=5, slice_s=0.03, loops_at=(8, 16)),
     "normal": Size(
-        (*((16, n) for n in (1, 16, 64, 256)), *((64, n) for n in (1, 16))), rounds=7, slice_s=0.04
+        (*((16, n) for n in (1, 16, 64, 256)), *((64, n) for n in (1, 16))), rounds=7, slice_s=0.04,
+        loops_at=(8, 16, 32),
     ),
     "full": Size(
         tuple((d, n) for d in (16, 64) for n in (1, 16, 64, 256)),
-        rounds=15, slice_s=0.1, wide_loops=True, swept=20_000,
+        rounds=15, slice_s=0.1, loops_at=(8, 16, 32, 64), swept=20_000,
     ),
 }  # fmt: skip
 """``tiny`` for tests, ``short`` for the book, ``normal`` for two cores and five minutes, ``full``
@@ -164,7 +166,7 @@ def ways(size: Size, device: torch.device) -> pd.DataFrame:
     dearer += [(way, no_matching) for way in list(ours)[1:]]
 
     rows = []
-    for d_in in size.each((16, 64) if size.wide_loops else (16,), "ways"):
+    for d_in in size.each(size.loops_at, "ways"):
         matched = wide(FORMS["plain, sampled"], d_in)
         subjects = {way: loops.step(matched, match, device) for way, match in eager.items()}
         ensembles = {
