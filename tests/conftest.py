@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 
 import pytest
 import torch
 from hypothesis import settings
 
 from faithnb.data import pad_points
+from faithnb.pdf import NoPdf, find_browser
 from faithnb.targets import AbsoluteValue, Circuit
 from faithnb.transcoder import Transcoder
 
 settings.register_profile("no clock", deadline=None)
 settings.load_profile("no clock")
-
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None
-)
 
 D = 6
 P = pad_points([[1, 1, 1]], D)[0]
@@ -90,7 +86,9 @@ def random_transcoder(n_inst: int = 3, d: int = 4, d_sae: int = 7, seed: int = 0
 @pytest.fixture(scope="session")
 def browser():
     """A real browser, which CI must have."""
-    if CHROMIUM is None:
+    try:
+        chromium = find_browser()
+    except NoPdf:
         if os.environ.get("CI"):
             pytest.fail("CI must have Chromium")
         pytest.skip("no Chromium on this machine: nothing was opened in a browser")
@@ -99,9 +97,9 @@ def browser():
     with sync_playwright() as p:
         flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
                  "--disable-sync"]  # fmt: skip
-        chromium = p.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield chromium
-        chromium.close()
+        opened = p.chromium.launch(executable_path=chromium, args=flags)
+        yield opened
+        opened.close()
 
 
 @pytest.fixture
