@@ -12,7 +12,7 @@ from torch import Tensor
 
 from faithnb.data import evaluation_sample
 from faithnb.experiment import Experiment
-from faithnb.metrics import fvu
+from faithnb.metrics import CONTRIBUTES, contribution_sizes, fvu
 from faithnb.training import Loop, device_named
 from faithnb.transcoder import Transcoder
 
@@ -33,6 +33,14 @@ def slope(transcoder: Transcoder, at: float = 0.5) -> Float[Tensor, "n_inst"]:
     return own.abs().mean((1, 2))
 
 
+def bias(transcoder: Transcoder, x: Float[Tensor, "B d_in"]) -> Float[Tensor, "n_inst"]:
+    """Mean of b_i‖d_i‖ over the features that contribute anywhere on x: their biases, in units of
+    the output. 0 for the circuits ReLU(±x_j); NaN if no feature contributes."""
+    used = (contribution_sizes(transcoder, x) > CONTRIBUTES).any(1)
+    sizes = transcoder.b_enc * transcoder.decoder_norms()
+    return (used * sizes).sum(-1) / used.sum(-1)
+
+
 def watch(
     base: Experiment, seeds: Sequence[int], at: Sequence[int], device: str | torch.device = "auto"
 ) -> xr.Dataset:
@@ -45,7 +53,7 @@ def watch(
         device: as in :func:`faithnb.train`.
 
     Returns:
-        ``fvu``, ``open_at_zero`` and ``slope``.
+        ``fvu``, ``open_at_zero``, ``bias`` and ``slope``.
 
     Raises:
         ValueError: if a step to look at is not one of the training, or there is none.
@@ -61,7 +69,7 @@ def watch(
         if step in at:
             now = loop.transcoder[:].cpu()
             looks = {"fvu": fvu(now, loop.target, x), "open_at_zero": open_at_zero(now),
-                     "slope": slope(now)}  # fmt: skip
+                     "bias": bias(now, x), "slope": slope(now)}  # fmt: skip
             found.append(
                 xr.Dataset({name: ("seed", v.double().numpy()) for name, v in looks.items()})
             )

@@ -7,7 +7,7 @@ import torch
 
 from faithnb import AbsoluteValue, Experiment, Transcoder, metrics, train
 from faithnb.data import evaluation_sample
-from faithnb.watch import open_at_zero, slope, watch
+from faithnb.watch import bias, open_at_zero, slope, watch
 
 SMALL = Experiment(d_in=4, d_sae=10, batch_size=64, density=0.3, steps=40)
 
@@ -28,6 +28,14 @@ def test_slopes_and_gates_of_hand_made_transcoders():
     assert slope(both).tolist() == pytest.approx([0.8, 0.8, 0.0])  # off at ±½ in the last
     assert slope(both, at=0.05).tolist() == pytest.approx([0.8, 0.0, 0.0])  # both on: they cancel
     assert open_at_zero(both).tolist() == [0.0, 2.0, 0.0]
+    x = torch.linspace(-1, 1, 9)[:, None]
+    assert bias(exact, torch.eye(5)).tolist() == [0.0]
+    assert bias(both, x).tolist() == pytest.approx([0.0, 0.08, -0.48])
+    one_silent = Transcoder.from_arrays(  # the second acts below -0.9 only, where x has nothing
+        torch.tensor([[1.0, -1.0]]), torch.tensor([0.1, -0.9]), torch.tensor([[2.0], [2.0]])
+    )
+    assert bias(one_silent, x[3:]).tolist() == pytest.approx([0.2])
+    assert bias(one_silent, x[:0]).isnan().all()
 
 
 def test_what_is_watched_is_the_training_itself():
@@ -39,6 +47,7 @@ def test_what_is_watched_is_the_training_itself():
     last = seen.sel(step=40)
     assert last.fvu.values == pytest.approx(metrics.fvu(end, e.make_target(), x).numpy(), rel=1e-6)
     assert last.slope.values == pytest.approx(slope(end).numpy(), rel=1e-6)
+    assert last.bias.values == pytest.approx(bias(end, x).numpy(), rel=1e-5)
     assert (last.open_at_zero.values == open_at_zero(end).numpy()).all()
     assert (seen.fvu.sel(step=1) > last.fvu).all()
 
