@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import Colormap, to_hex
 
-from faithnb import circuits, figures, metrics, training
+from faithnb import circuits, metrics, style, training
 
 PAGE = Path(__file__).parent / "page"
 STYLE = (PAGE / "style.css").read_text()
@@ -31,10 +31,10 @@ def constants() -> dict[str, Any]:
             "loaded": circuits.LOADED,
         },
         "COLOURS": {
-            "ink": figures.INK, "grey": figures.GREY,
-            "states": figures.STATE_COLOURS, "terms": figures.TERM_COLOURS,
-            "signed": _stops(figures.SIGNED), "loading": _stops(figures.LOADING),
-            "share": _stops(figures.SHARE),
+            "ink": style.INK, "grey": style.GREY,
+            "states": style.STATE_COLOURS, "terms": style.TERM_COLOURS,
+            "signed": _stops(style.SIGNED), "loading": _stops(style.LOADING),
+            "share": _stops(style.SHARE),
         },
     }  # fmt: skip
 

@@ -36,7 +36,7 @@ FLOORS = [
         "reference",
     },
     {"training", "store"},
-    {"figures", "workers", "sweeps", "cluster", "audit", "watch", "arms"},
+    {"style", "portraits", "figures", "workers", "sweeps", "cluster", "audit", "watch", "arms"},
     {"scripts", "explorer", "notebook", "claims"},
     {"vendor"},
     {"book"},
@@ -70,7 +70,8 @@ def test_a_file_imports_only_from_its_floor_or_below():
 
 def test_every_file_of_the_package_has_its_tests():
     together = {"gradients": "objectives", "reference": "objectives", "notebook": "experiment",
-                "evidence": "claims", "progress": "sweeps", "workers": "sweeps"}  # fmt: skip
+                "evidence": "claims", "progress": "sweeps", "workers": "sweeps",
+                "style": "figures", "portraits": "figures"}  # fmt: skip
     tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
     for path in (ROOT / "faithnb").glob("[!_]*.py"):
         assert together.get(path.stem, path.stem) in tested

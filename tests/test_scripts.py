@@ -18,8 +18,8 @@ from faithnb import (
     Store,
     Transcoder,
     explore,
-    figures,
     metrics,
+    style,
     sweep,
     train,
 )
@@ -438,8 +438,8 @@ def test_a_phase_diagram_trains_what_it_is_given(page):
     assert float(re.search(r"FVU ([\d.]+)", told)[1]) == pytest.approx(fvu, abs=2e-4)
     page.click(".fn-cells >> nth=1 >> rect >> nth=0")
     assert page.inner_text("[aria-live=polite]").endswith("diverged.")
-    assert page.evaluate(FILLS)[2] == figures.INK
-    assert figures.INK not in figures.STATE_COLOURS.values()
+    assert page.evaluate(FILLS)[2] == style.INK
+    assert style.INK not in style.STATE_COLOURS.values()
 
 
 def test_an_atlas_answers_keyboard_and_pointer(page, tmp_path):
