@@ -379,7 +379,7 @@ def ledger(
         recorded: what :func:`record` handed over, by claim.
         chapters: where each claim was recorded.
         grid: by claim, the share of the pre-declared grid of settings where it holds, ``share``,
-            and the settings where it does not, ``fails``.
+            of how many with something to judge, ``n``, and where it does not, ``fails``.
     """
     rows = []
     for claim in CLAIMS.values():
@@ -395,6 +395,7 @@ def ledger(
             "interval": list(map(_finite, first.interval)) if first and first.interval else None,
             "n": first.n if first else 0,
             "share_of_grid": (grid or {}).get(claim.id, {}).get("share"),
+            "n_of_grid": (grid or {}).get(claim.id, {}).get("n", 0),
             "fails_at": list((grid or {}).get(claim.id, {}).get("fails", [])),
             "evidence": list(map(str, evidence)),
         })  # fmt: skip
@@ -426,13 +427,20 @@ def headline(rows: Iterable[Mapping[str, Any]], whose: str = "C") -> dict[str, i
     }
 
 
+def of_grid(row: Mapping[str, Any]) -> str:
+    """In how many of how many settings the core of a row's claim holds."""
+    if not row["n_of_grid"]:
+        return "–"
+    return f"{row['share_of_grid'] * row['n_of_grid']:.0f} of {row['n_of_grid']}"
+
+
 def as_html(rows: Sequence[Mapping[str, Any]]) -> str:
     """The ledger as a table for the page."""
     marks = dict(zip(VERDICTS, ("●", "◐", "○", "–", "?"), strict=True))
     body = []
     for row in rows:
         said = "; ".join([row["verdict"], *row["caveats"]])
-        share = "–" if row["share_of_grid"] is None else f"{row['share_of_grid']:.0%}"
+        share = of_grid(row)
         evidence = "".join(f"<li>{html.escape(e)}</li>" for e in row["evidence"])
         fails = "; ".join(map(html.escape, row["fails_at"]))
         elsewhere = f"<p>Its core does not hold at: {fails}.</p>" if fails else ""

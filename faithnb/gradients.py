@@ -9,8 +9,8 @@ same names. Three devices keep the work near its matrix products:
 * Features are measured by what they write. With n_i = c‖d_i‖, E'_i = n_i E_i and D'_i = D_i / n_i
   make the same transcoder, as a ReLU commutes with positive factors, and the penalty no longer
   needs the norms. With c = 2s it needs no tanh either: tanh(s h_i ‖d_i‖) = 2 sigmoid(h'_i) − 1, and
-  a sigmoid takes a tenth of the time. The terms are written in these coordinates; the chain rule
-  leads back at the end.
+  on a CPU a sigmoid takes a tenth of the time. The terms are written in these coordinates; the
+  chain rule leads back at the end.
 * All arrays stay where they are, so that the calls on them can be written down once, views
   included, and a step only plays them (:class:`Tape`).
 """
@@ -89,7 +89,7 @@ class LossGradient:
         if is_scaled:
             n = torch.empty_like(weights[1][..., 0])
             scaled = torch.empty_like(weights[0]), torch.empty_like(weights[1])
-            c = units(form, scalars["tanh_scale"])[:, None]
+            c = contribution_units(form, scalars["tanh_scale"])[:, None]
             self.scale(c, n, weights, scaled)
         for chunk in chunks:
             own = {name: scalar[chunk, None, None] for name, scalar in scalars.items()}
@@ -160,7 +160,7 @@ class ChunkGradient:
         self.W_enc, self.grad_W = self.E[:, :-1], self.grad_E[:, :-1]
         self.sigma = own["perturbation_scale"]
         # of a soft gate, in the scaled coordinates
-        self.width = self.sigma * units(form, own["tanh_scale"])
+        self.width = self.sigma * contribution_units(form, own["tanh_scale"])
         self.tanh = form.sparsity_penalty == "tanh"
 
         weight = batches.weight[chunk].T[..., None, None]
@@ -435,7 +435,7 @@ class ChunkGradient:
         self.do(add)
 
 
-def units(form: Experiment, tanh_scale: Tensor) -> Tensor:
+def contribution_units(form: Experiment, tanh_scale: Tensor) -> Tensor:
     """c, in which contributions are measured: 2s where there is a tanh of them, else 1."""
     return 2 * tanh_scale if form.sparsity_penalty == "tanh" else torch.ones_like(tanh_scale)
 

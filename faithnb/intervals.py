@@ -110,7 +110,7 @@ def over_seeds(
     return float(low), float(high)
 
 
-def auroc(scores: Sequence[float], labels: Sequence[bool]) -> float:
+def auroc(scores: Sequence[float] | np.ndarray, labels: Sequence[bool] | np.ndarray) -> float:
     """Chance that a labelled item scores above one without the label; NaN unless both exist."""
     s, positive = np.asarray(scores, dtype=float), np.asarray(labels, dtype=bool)
     if positive.all() or not positive.any():

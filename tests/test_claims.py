@@ -177,18 +177,20 @@ def test_what_is_recorded_reaches_the_ledger(tmp_path, monkeypatch):
     assert notebook.cells[0].outputs == []
     assert RECORD not in json.dumps(notebook)
 
-    grid = {"C10": {"share": 0.5, "fails": ["d_in = 8"]}}
+    grid = {"C10": {"share": 0.75, "n": 4, "fails": ["d_in = 8"]}}
     (tmp_path / "grid.json").write_text(json.dumps({"grid": grid}))
     assert "C10" in read_records(tmp_path)["claims"]["02_x"]
     rows = {row["id"]: row for row in claims.read_ledger(tmp_path)}
     assert list(rows) == list(claims.CLAIMS)
     row = rows["C10"]
     assert (row["verdict"], row["value"], row["interval"], row["n"], row["share_of_grid"]) == (
-        "partly", 0.5, [0.1, 0.9], 16, 0.5,
+        "partly", 0.5, [0.1, 0.9], 16, 0.75,
     )  # fmt: skip
     assert row["chapter"] == "notebooks/02_x"
     assert (row["fails_at"], rows["C1"]["fails_at"]) == (["d_in = 8"], [])
     assert claims.as_html([row]).count("Its core does not hold at: d_in = 8.") == 1
+    assert [claims.of_grid(rows[k]) for k in ("C10", "C1")] == ["3 of 4", "–"]
+    assert "<td>3 of 4</td>" in claims.as_html([row])
     assert rows["C1"]["verdict"] == "not measured"
     text = claims.to_json(list(rows.values()))
     assert {"id", "kind", "verdict", "value", "interval", "n"} <= set(json.loads(text)[0])

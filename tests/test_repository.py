@@ -37,7 +37,7 @@ FLOORS = [
     },
     {"training", "store"},
     {"style", "portraits", "figures", "workers", "sweeps", "cluster", "audit", "watch", "arms"},
-    {"scripts", "explorer", "notebook", "claims"},
+    {"scripts", "explorer", "notebook", "claims", "cores", "cores_of_note", "cores_of_ours"},
     {"vendor"},
     {"book"},
     {"runs", "pdf"},
@@ -71,7 +71,8 @@ def test_a_file_imports_only_from_its_floor_or_below():
 def test_every_file_of_the_package_has_its_tests():
     together = {"gradients": "objectives", "reference": "objectives", "notebook": "experiment",
                 "evidence": "claims", "progress": "sweeps", "workers": "sweeps",
-                "style": "figures", "portraits": "figures"}  # fmt: skip
+                "style": "figures", "portraits": "figures", "cores_of_note": "cores",
+                "cores_of_ours": "cores"}  # fmt: skip
     tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
     for path in (ROOT / "faithnb").glob("[!_]*.py"):
         assert together.get(path.stem, path.stem) in tested
