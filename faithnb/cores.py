@@ -9,6 +9,7 @@ and how to judge what these become.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -176,5 +177,12 @@ def in_words(found: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
     shown.index = shown.index.droplevel([k for k in found.index.names if k not in several])
     rows = shown.rename_axis(index=[labels[k] for k in several]).T
     count = [f"{held.sum():.0f} of {held.count()}" for _, held in found.items()]
-    rows["holds in", *[""] * (len(several) - 1)] = count
+    rows["holds in" if len(several) == 1 else ("holds in", *[""] * (len(several) - 1))] = count
     return rows
+
+
+def explained(what: Mapping[str, str]) -> str:
+    """What is judged of each claim, as a table for the page."""
+    rows = "".join(f"<tr><td>{k}</td><td>{html.escape(v)}</td></tr>" for k, v in what.items())
+    head = "<tr><th>claim</th><th>judged at each setting</th></tr>"
+    return f'<table class="ledger"><thead>{head}</thead><tbody>{rows}</tbody></table>'

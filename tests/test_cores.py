@@ -15,6 +15,7 @@ from faithnb.cores import (
     all_of,
     area,
     at_least,
+    explained,
     fallen,
     for_ledger,
     in_words,
@@ -243,3 +244,5 @@ def test_tables_and_the_ledger():
     assert shown.loc["B1"].tolist() == ["·", "·", "·", "·", "0 of 0"]
     one = in_words(table([{"C3": True}], settings[:1]), {"d_in": "coordinates"})
     assert one.loc["C3"].tolist() == ["✓", "1 of 1"]
+    assert list(one) == [8, "holds in"]
+    assert "<td>C3</td><td>a &lt; b</td>" in explained({"C3": "a < b"})
