@@ -151,8 +151,8 @@ CLAIMS: Mapping[str, Claim] = {
               "Cost of a training step against one without matching, by automatic "
               "differentiation: exact at least 3 times, sampled at most 2 times."),
         Claim("B1", "empirical",
-              "No input has to repeat: coordinates that act together in varying strength get a "
-              "feature of their own, and the same coordinates one at a time do not.",
+              "No input has to repeat: coordinates that act together, in strengths that vary up to "
+              "twofold, get a feature of their own, and the same coordinates one at a time do not.",
               "Memorization of at least 60 % of a full feature's, on a ray and with independent "
               "magnitudes, minus the same seeds one at a time: difference at least 0.3 with an "
               "interval that excludes 0, each; one at a time never."),
@@ -261,8 +261,8 @@ CLAIMS: Mapping[str, Claim] = {
               "unmatched rate; finite differences, and sigmoid gates, minus smoothed at least 0.3 "
               "with an interval that excludes 0, each."),
         Claim("B20", "empirical",
-              "On layers without a kink it is the other way round: finite differences cure, for "
-              "long, where plain and smoothed matching lose the task.",
+              "On layers without a kink finite differences cure, for long, where plain and "
+              "smoothed matching lose the task.",
               "With repeats, on a smooth layer and on a trained network: rates of those that fail "
               "with finite differences, also after four times the steps on the first, cured as in "
               "B19; with plain and with smoothed matching FVU of at least 0.1 in 90 % of seeds."),
@@ -397,6 +397,8 @@ def ledger(
             "share_of_grid": (grid or {}).get(claim.id, {}).get("share"),
             "n_of_grid": (grid or {}).get(claim.id, {}).get("n", 0),
             "fails_at": list((grid or {}).get(claim.id, {}).get("fails", [])),
+            "parts": len(judged := [e for e in evidence if e.outcome != "shown"]),
+            "parts_met": sum(e.outcome == "yes" for e in judged),
             "evidence": list(map(str, evidence)),
         })  # fmt: skip
     return rows
@@ -439,7 +441,8 @@ def as_html(rows: Sequence[Mapping[str, Any]]) -> str:
     marks = dict(zip(VERDICTS, ("●", "◐", "○", "–", "?"), strict=True))
     body = []
     for row in rows:
-        said = "; ".join([row["verdict"], *row["caveats"]])
+        met = [f"{row['parts_met']} of {row['parts']} parts"] if row["verdict"] == "partly" else []
+        said = "; ".join([row["verdict"], *met, *row["caveats"]])
         share = of_grid(row)
         evidence = "".join(f"<li>{html.escape(e)}</li>" for e in row["evidence"])
         fails = "; ".join(map(html.escape, row["fails_at"]))

@@ -152,6 +152,7 @@ def larger(
     n is the number of seeds on the side that has fewer; below three nothing is judged. NaNs are
     left out.
     """
+    what = f"Cliff's δ, {what}"
     (some_a, of_a), (some_b, of_b) = _finite(a, seeds_a), _finite(b, seeds_b)
     n = min(len(set(of_a.tolist())), len(set(of_b.tolist())))
     if n < FEWEST:
