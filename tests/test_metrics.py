@@ -1,4 +1,5 @@
 import math
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faithnb import Experiment, metrics, train
+from faithnb.book import ROOT
+from faithnb.circuits import ALIKE
 from faithnb.data import evaluation_sample
 from faithnb.targets import TARGETS, AbsoluteValue, Circuit, make_target
 from faithnb.transcoder import Transcoder
@@ -315,3 +318,18 @@ def test_alignment_needs_both_ends_and_a_contribution(made, target):
     ).item() == pytest.approx(1 / math.sqrt(3))
     silent = Transcoder.from_circuits([Circuit("", P, P, 3.0)])
     assert metrics.alignment(silent, target, P).item() == 0
+
+
+def test_the_background_page_has_the_constants_of_the_code():
+    ball_of, sample = (signature(f).parameters for f in (metrics.ball, evaluation_sample))
+    words = (ROOT / "book" / "background.md").read_text().partition("## Words and measures")[2]
+    for said in (
+        f"on {sample['n'].default:,} fixed inputs",
+        f"From {metrics.LOST:g} on we say that it has lost the task",
+        f"contribute more than {metrics.CONTRIBUTES:g} to an output",
+        f"is one worth {100 * metrics.DATAPOINT:.0f} % of writing",
+        f"over {ball_of['n'].default} points within a thousandth",
+        f"Up to {ALIKE:g} we speak of the same mechanism",
+    ):
+        assert said in words
+    assert ball_of["radius"].default == 1e-3
