@@ -5,7 +5,8 @@ The executable companion of Chris Olah's "A Toy Model of Mechanistic (Un)Faithfu
 
 from faithnb import figures, metrics
 from faithnb.circuits import CircuitMap, circuit_match
-from faithnb.experiment import Experiment, ParameterError
+from faithnb.errors import InputError, ParameterError
+from faithnb.experiment import Experiment
 from faithnb.explorer import explore
 from faithnb.notebook import read_parameters
 from faithnb.store import Store
@@ -20,6 +21,7 @@ __all__ = [
     "AbsoluteValue",
     "CircuitMap",
     "Experiment",
+    "InputError",
     "ParameterError",
     "Store",
     "Trained",

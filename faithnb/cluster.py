@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Executor
 
-from faithnb.experiment import ParameterError
+from faithnb.errors import ParameterError
 from faithnb.workers import SweepError, cores, dask_client
 
 SECONDS_TO_ANSWER = 20

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from faithnb.data import pad_points
+from faithnb.errors import ParameterError
 from faithnb.targets import TARGETS, Target, make_target
 
 MATCHING = ("plain", "smoothed", "finite", "sigmoid_gate", "straight_through", "noise")
@@ -46,10 +47,6 @@ def forms_of_matching() -> dict[str, dict[str, Any]]:
         "straight-through": {"jacobian_matching": "straight_through"},
         "noise": {"jacobian_matching": "noise"},
     }
-
-
-class ParameterError(ValueError):
-    """A parameter that does not exist or is out of range; the message says what is allowed."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from faithnb.data import pad_points
-from faithnb.experiment import Experiment, ParameterError
+from faithnb.errors import ParameterError
+from faithnb.experiment import Experiment
 from faithnb.scripts import STYLE, script
 from faithnb.store import Store
 from faithnb.training import Trained, train

@@ -29,7 +29,8 @@ from nbformat import NotebookNode
 
 from faithnb.book import ROOT, BuildError, environment, execute, remove_unfinished
 from faithnb.claims import ledger
-from faithnb.experiment import Allowed, ParameterError, unknown_name
+from faithnb.errors import ParameterError
+from faithnb.experiment import Allowed, unknown_name
 from faithnb.notebook import RECORD, handed_over, read_parameters
 from faithnb.progress import progress_bar
 from faithnb.workers import cores

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 import xarray as xr
 
-from faithnb.experiment import Experiment, ParameterError, unknown_name
+from faithnb.errors import ParameterError
+from faithnb.experiment import Experiment, unknown_name
 from faithnb.progress import progress_bar
 from faithnb.store import Store, source_hash
 from faithnb.training import Trained, train

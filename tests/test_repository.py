@@ -12,6 +12,8 @@ from faithnb.book import ROOT
 BIN = Path(sys.executable).parent
 FLOORS = [
     {
+        "errors",
+        "files",
         "targets",
         "streams",
         "data",
@@ -70,7 +72,7 @@ def test_a_file_imports_only_from_its_floor_or_below():
 
 def test_every_file_of_the_package_has_its_tests():
     together = {"gradients": "objectives", "reference": "objectives", "notebook": "experiment",
-                "evidence": "claims", "progress": "sweeps", "workers": "sweeps",
+                "evidence": "claims", "errors": "files", "progress": "sweeps", "workers": "sweeps",
                 "style": "figures", "portraits": "figures", "cores_of_note": "cores",
                 "cores_of_ours": "cores"}  # fmt: skip
     tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
