@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
 import random
 import socket
+import traceback
 import warnings
-from collections.abc import Iterator, Sequence
-from concurrent.futures import CancelledError, Executor, Future, as_completed, wait
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Executor, Future
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from threading import Thread
+from time import monotonic
+from typing import Any, Literal, TypeVar
 
 import torch
 import xarray as xr
@@ -40,10 +46,29 @@ progress and loses little; elsewhere at most ``MAX_INSTANCES``. A task for an ex
 16."""
 
 SECONDS_OF_SILENCE = 60
+"""After which a warning says that no worker has answered; again after twice as long, and so on."""
+
+SECONDS_OF_WORK = 600
+"""The same for a result: a task may take long."""
+
+SECONDS_WITHOUT_A_RESULT = 24 * 3600
+"""After which nobody is waited for any longer."""
+
+SECONDS_BETWEEN_LOOKS = 1.0
+"""How often futures are looked at that may have ended without a word."""
+
+SECONDS_TO_COUNT = 20
+"""Within which a cluster must say how many threads it has."""
+
+T = TypeVar("T")
 
 
 class SweepError(RuntimeError):
-    """A worker could not do its part; the message says why, and what was kept."""
+    """A part of the work could not be done; the message says why, and what was kept."""
+
+
+class _AnotherVersion(SweepError):
+    """A worker would fail whatever else it is given."""
 
 
 def measure(
@@ -92,9 +117,39 @@ class Workers:
             if these:
                 yield [at[k] for k in these], rows.isel(inst=these)
 
+    def so_far(self, experiments: Sequence[Experiment], done: int, store: Store | None) -> str:
+        """A sentence on how many are done, and what becomes of them."""
+        if store is None:
+            return f"{done} of {len(experiments)} experiments were done; no store keeps them."
+        kept = sum(store.holds(self.keys(experiments)))
+        which = f"{kept} of {len(experiments)} experiments"
+        return f"{which} were done and are kept; run it again to go on."
+
     def _packs(self, store: Store | None, experiments: Sequence[Experiment]) -> Packs:
         """What is trained already, though not measured."""
         return store.find(self.keys(experiments, "trained")) if store else []
+
+
+class _Failures:
+    """What went wrong so far: how often, and the first error."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.first: BaseException | None = None
+
+    def add(self, error: BaseException, times: int = 1) -> None:
+        """Another one; what its frames hold is let go, so that the others have the memory."""
+        traceback.clear_frames(error.__traceback__)
+        self.n += times
+        self.first = self.first or error
+
+    def raise_any(self, n_groups: int, so_far: Callable[[], str]) -> None:
+        """The end of a sweep in which something failed."""
+        if self.first is not None:
+            raise SweepError(
+                f"{self.n} of {n_groups} groups of experiments failed ({_reason(self.first)}). "
+                + so_far()
+            ) from self.first
 
 
 class Here(Workers):
@@ -107,36 +162,62 @@ class Here(Workers):
         self, experiments: Sequence[Experiment], missing: Sequence[int], store: Store | None,
         weights: bool,
     ) -> Iterator[Result]:  # fmt: skip
-        """Each group of those that are missing, as soon as it is done."""
+        """Each group of those that are missing, as soon as it is done.
+
+        Raises:
+            SweepError: if groups failed, when all others are done.
+        """
         most = MOST_ON_CUDA if self.device.type == "cuda" else None
         tasks = list(groups(experiments, self.device, missing, most))
         random.Random().shuffle(tasks)  # so that two runs of one sweep share the work
+        done, failures = len(experiments) - len(missing), _Failures()
         for at in tasks:
-            done = set()
-            for some, rows in self.kept([experiments[i] for i in at], store, weights):
-                done |= {at[k] for k in some}
-                yield [at[k] for k in some], rows, []
-            if at := [i for i in at if i not in done]:
-                rest = [experiments[i] for i in at]
-                yield at, *measure(rest, self._packs(store, rest), self.device, weights)
+            try:
+                for result in self._results(experiments, at, store, weights):
+                    yield result
+                    done += len(result[0])
+            except Exception as error:
+                failures.add(error)
+        failures.raise_any(len(tasks), lambda: self.so_far(experiments, done, store))
+
+    def _results(
+        self, experiments: Sequence[Experiment], at: Sequence[int], store: Store | None,
+        weights: bool,
+    ) -> Iterator[Result]:  # fmt: skip
+        """What another process has kept meanwhile, then the rest."""
+        done = set()
+        for some, rows in self.kept([experiments[i] for i in at], store, weights):
+            done |= {at[k] for k in some}
+            yield [at[k] for k in some], rows, []
+        if left := [i for i in at if i not in done]:
+            rest = [experiments[i] for i in left]
+            yield left, *measure(rest, self._packs(store, rest), self.device, weights)
 
 
 class There(Workers):
-    """The workers of an executor."""
+    """The workers of an executor.
+
+    Raises:
+        SweepError: if the executor takes no work, no worker answers, or the first one that does
+            cannot help.
+    """
 
     def __init__(self, device: str | torch.device, executor: Executor):
         self.asked, self.executor = str(device), executor
-        first = executor.submit(_introduction, self.asked, source_hash())
-        if wait([first], timeout=SECONDS_OF_SILENCE).not_done:
-            warnings.warn(
-                f"No worker has answered for {SECONDS_OF_SILENCE} seconds; waiting for one.",
-                stacklevel=3,
-            )
+        tasks = _Tasks(executor, SECONDS_OF_SILENCE)
         try:
-            self.torch, kind = first.result()
+            tasks.submit([], _introduction, self.asked, source_hash())
+            [(_, (introduction, error))] = tasks.results()
+            if error is not None:
+                raise error
+            self.torch, kind = introduction
+            self.device = torch.device(kind)
         except Exception as error:
-            raise SweepError(f"The first worker that answered cannot help: {error}") from error
-        self.device = torch.device(kind)
+            raise SweepError(
+                f"The executor cannot help: {_reason(error)}. Nothing was trained."
+            ) from error
+        finally:
+            tasks.cancel()
         self.on = kind if self.asked == "auto" else self.asked
 
     def work(
@@ -147,41 +228,171 @@ class There(Workers):
 
         Raises:
             SweepError: if tasks failed, when all others are done; at once if a worker has another
-                version, because it would fail whatever else it is given.
+                version, because it would fail whatever else it is given, or if no task has ended
+                for :data:`SECONDS_WITHOUT_A_RESULT`.
         """
         most = MOST_ON_CUDA if self.device.type == "cuda" else MAX_INSTANCES
         most = min(most, max(FEWEST, -(-len(missing) // (4 * _width(self.executor)))))
-        tasks: dict[Future[tuple[xr.Dataset, Packs]], list[int]] = {}
-        for at in groups(experiments, torch.device("cpu"), missing, most):
-            some = [experiments[i] for i in at]
-            packs = self._packs(store, some)
-            future = self.executor.submit(
-                _task, some, packs, self.on, weights, source_hash(), self.torch
-            )
-            tasks[future] = at
-        n, failures = len(tasks), []
+        parts = list(groups(experiments, torch.device("cpu"), missing, most))
+        done, failures = len(experiments) - len(missing), _Failures()
+        tasks = _Tasks(self.executor, SECONDS_OF_WORK)
         try:
-            for future in as_completed(list(tasks)):
-                at = tasks.pop(future)  # a result is not held longer than it is needed
-                try:
-                    columns, trained = future.result()
-                except (Exception, CancelledError) as error:
-                    failures.append(error)
-                    if isinstance(error, SweepError):
+            self._submit(tasks, parts, experiments, store, weights, failures)
+            for at, (result, error) in tasks.results():
+                if error is not None:
+                    failures.add(error)
+                    if isinstance(error, _AnotherVersion):
                         break
                     continue
-                _warn_of_divergence(columns)
+                columns, trained = result
                 yield at, columns, trained
+                done += len(at)
+                _warn_of_divergence(columns)
+        except _Silence as error:
+            failures.add(error, len(tasks.pending))
         finally:
-            for future in tasks:
-                future.cancel()
-        if failures:
-            done = n - len(tasks) - len(failures)
-            kept = f" {done} were done and are kept; run it again to go on." if store else ""
-            first = f"{type(failures[0]).__name__}: {failures[0]}"
-            raise SweepError(
-                f"Workers failed in {len(failures)} of {n} tasks ({first})." + kept
-            ) from failures[0]
+            tasks.cancel()
+        failures.raise_any(len(parts), lambda: self.so_far(experiments, done, store))
+
+    def _submit(
+        self, tasks: _Tasks, parts: Sequence[list[int]], experiments: Sequence[Experiment],
+        store: Store | None, weights: bool, failures: _Failures,
+    ) -> None:  # fmt: skip
+        """Hand all parts out. When no more are taken, the others are still waited for."""
+        for k, at in enumerate(parts):
+            some = [experiments[i] for i in at]
+            given = some, self._packs(store, some), self.on, weights, source_hash(), self.torch
+            try:
+                tasks.submit(at, _task, *given)
+            except Exception as error:
+                failures.add(error, len(parts) - k)
+                return
+
+
+class _Silence(SweepError):
+    """Nothing more can be expected."""
+
+
+class _Tasks:
+    """What an executor was given to do, until it is done.
+
+    Args:
+        executor: who does it.
+        patience: seconds without a result after which a warning says so for the first time.
+    """
+
+    def __init__(self, executor: Executor, patience: float):
+        self.executor, self.patience = executor, patience
+        self.pending: dict[Future[Any], list[int]] = {}
+        self._ended: SimpleQueue[Future[Any]] = SimpleQueue()
+
+    def submit(self, at: list[int], call: Callable[..., Any], *given: Any) -> None:
+        """Another task, for these experiments."""
+        future = self.executor.submit(call, *given)
+        self.pending[future] = at
+        future.add_done_callback(self._ended.put)
+
+    def results(self) -> Iterator[tuple[list[int], tuple[Any, Exception | None]]]:
+        """Each task as soon as it has ended: which experiments, and its result or its error.
+
+        Raises:
+            _Silence: if nothing more can be expected; what is left is still ``pending``.
+        """
+        while self.pending:
+            future = self._next()
+            at = self.pending.pop(future)  # a result is not held longer than it is needed
+            yield at, self._outcome(future)
+
+    def cancel(self) -> None:
+        """Those that have not begun."""
+        for future in self.pending:
+            future.cancel()
+
+    def _next(self) -> Future[Any]:
+        began, said = monotonic(), self.patience
+        while (waited := monotonic() - began) < SECONDS_WITHOUT_A_RESULT:
+            future = self._look()
+            if future in self.pending:
+                return future
+            if getattr(dask_client(self.executor), "status", "") == "closed":
+                raise _Silence(SCHEDULER_LOST)
+            if waited >= said:
+                said = 2 * waited
+                _warn_of_silence(waited)
+        raise _Silence(f"no worker has answered for {_duration(SECONDS_WITHOUT_A_RESULT)}")
+
+    def _look(self) -> Future[Any] | None:
+        """One that has ended. An executor that is shut down may cancel its tasks without a word."""
+        with suppress(Empty):
+            return self._ended.get(timeout=SECONDS_BETWEEN_LOOKS)
+        return next((future for future in self.pending if future.done()), None)
+
+    def _outcome(self, future: Future[Any]) -> tuple[Any, Exception | None]:
+        """The worker's error is not raised: its KeyboardInterrupt would look like ours."""
+        try:
+            error = future.exception(timeout=0)
+        except CancelledError as cancelled:
+            error = cancelled
+        if isinstance(error, (CancelledError, asyncio.CancelledError)):
+            return None, SweepError(self._why_cancelled())
+        if error is not None and not isinstance(error, Exception):
+            return None, SweepError(f"a worker was stopped by {_reason(error)}")
+        return (future.result(), None) if error is None else (None, error)
+
+    def _why_cancelled(self) -> str:
+        if dask_client(self.executor) is None or getattr(self.executor, "_shutdown", False):
+            return "the executor was shut down"
+        return SCHEDULER_LOST
+
+
+SCHEDULER_LOST = "the connection to the Dask scheduler was lost, or the scheduler was restarted"
+
+
+def _reason(error: BaseException) -> str:
+    """What an error says, with its kind unless the sentence is ours."""
+    said = str(error).strip().rstrip(".")
+    if isinstance(error, SweepError):
+        return said
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+def _warn_of_silence(seconds: float) -> None:
+    warnings.warn(
+        f"No worker has answered for {_duration(seconds)}; waiting for one.", stacklevel=6
+    )
+
+
+def within(seconds: float, call: Callable[[], T]) -> T:
+    """What a call gives, if it gives it in time. If not, it goes on in a thread that does not keep
+    the interpreter from ending.
+
+    Raises:
+        TimeoutError: if it takes longer.
+        BaseException: what the call raises.
+    """
+    ended: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
+
+    def go() -> None:
+        try:
+            ended.put((call(), None))
+        except BaseException as error:
+            ended.put((None, error))
+
+    Thread(target=go, name="faithnb.within", daemon=True).start()
+    try:
+        value, error = ended.get(timeout=seconds)
+    except Empty:
+        raise TimeoutError(f"no answer within {_duration(seconds)}") from None
+    if error is not None:
+        raise error
+    return value  # type: ignore[return-value]
 
 
 def _warn_of_divergence(columns: xr.Dataset) -> None:
@@ -208,10 +419,16 @@ def dask_client(executor: Executor) -> Any:
 
 
 def _width(executor: Executor) -> int:
-    """How many tasks it can do at a time."""
-    if client := dask_client(executor):
-        return max(1, sum(client.nthreads().values()))
-    return max(1, getattr(executor, "_max_workers", None) or 1)
+    """How many tasks it can do at a time, as far as it tells; at least one."""
+    client = dask_client(executor)
+    try:
+        if client is None:
+            width = executor._max_workers  # type: ignore[attr-defined]
+        else:
+            width = within(SECONDS_TO_COUNT, lambda: sum(client.nthreads().values()))
+        return max(1, int(width))
+    except Exception:
+        return 1
 
 
 def _introduction(device: str, source: str) -> tuple[str, str]:
@@ -237,7 +454,7 @@ def _refuse_another_version(source: str, torch_version: str) -> None:
     elif torch_version != torch.__version__:
         other = f"torch ({torch.__version__}, the first worker has {torch_version})"
     if other:
-        raise SweepError(
+        raise _AnotherVersion(
             f"the worker on {socket.gethostname()} runs another version of {other}, and its "
             "results could differ. Install the same version there and start it again."
         )
