@@ -9,7 +9,7 @@ import random
 import socket
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -60,11 +60,14 @@ SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_TO_COUNT = 20
 """Within which a cluster must say how many threads it has."""
 
+TORCH = str(torch.__version__)
+"""Plain text; torch's own kind of text fits no file."""
+
 T = TypeVar("T")
 
 
 class SweepError(RuntimeError):
-    """A part of the work could not be done; the message says why, and what was kept."""
+    """A part of a sweep could not be done; the message says why, and what was kept."""
 
 
 class _AnotherVersion(SweepError):
@@ -156,12 +159,12 @@ class Here(Workers):
     """This process, with all its threads or its GPU."""
 
     def __init__(self, device: str | torch.device):
-        self.device, self.torch = device_named(device), torch.__version__
+        self.device, self.torch = device_named(device), TORCH
 
     def work(
         self, experiments: Sequence[Experiment], missing: Sequence[int], store: Store | None,
         weights: bool,
-    ) -> Iterator[Result]:  # fmt: skip
+    ) -> Generator[Result, None, None]:  # fmt: skip
         """Each group of those that are missing, as soon as it is done.
 
         Raises:
@@ -223,7 +226,7 @@ class There(Workers):
     def work(
         self, experiments: Sequence[Experiment], missing: Sequence[int], store: Store | None,
         weights: bool,
-    ) -> Iterator[Result]:  # fmt: skip
+    ) -> Generator[Result, None, None]:  # fmt: skip
         """Each task, as soon as its result is there.
 
         Raises:
@@ -413,7 +416,7 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def dask_client(executor: Executor) -> Any:
+def dask_client(executor: Executor | None) -> Any:
     """The client behind an executor of Dask's; ``None`` behind any other."""
     return getattr(executor, "_client", None)
 
@@ -433,8 +436,8 @@ def _width(executor: Executor) -> int:
 
 def _introduction(device: str, source: str) -> tuple[str, str]:
     """A worker's torch and kind of device."""
-    _refuse_another_version(source, torch.__version__)
-    return torch.__version__, device_named(device).type
+    _refuse_another_version(source, TORCH)
+    return TORCH, device_named(device).type
 
 
 def _task(
@@ -451,8 +454,8 @@ def _refuse_another_version(source: str, torch_version: str) -> None:
     other = ""
     if source != source_hash():
         other = f"faithnb (source {source_hash()}, here {source})"
-    elif torch_version != torch.__version__:
-        other = f"torch ({torch.__version__}, the first worker has {torch_version})"
+    elif torch_version != TORCH:
+        other = f"torch ({TORCH}, the first worker has {torch_version})"
     if other:
         raise _AnotherVersion(
             f"the worker on {socket.gethostname()} runs another version of {other}, and its "
