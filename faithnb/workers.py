@@ -315,9 +315,10 @@ class _Tasks:
         began, said = monotonic(), self.patience
         while (waited := monotonic() - began) < SECONDS_WITHOUT_A_RESULT:
             future = self._look()
-            if future in self.pending:
+            if future is not None and future in self.pending:
                 return future
-            if getattr(dask_client(self.executor), "status", "") == "closed":
+            client = dask_client(self.executor)
+            if future is None and getattr(client, "status", "") == "closed":
                 raise _Silence(SCHEDULER_LOST)
             if waited >= said:
                 said = 2 * waited
