@@ -153,12 +153,28 @@ class Address:
     def clean(self, value: Any) -> str:
         if not isinstance(value, str):
             raise ValueError
-        if value not in ("here", "local") and not re.fullmatch(r"(tcp|tls)://[^\s/]+:\d+", value):
-            raise ValueError
+        if value not in ("here", "local"):
+            host_and_port(value)
         return value
 
     def __str__(self) -> str:
-        return "'here', 'local', or the address of a Dask scheduler such as 'tcp://host:8786'"
+        return (
+            "'here', 'local', or the address of a Dask scheduler such as 'tcp://host:8786', with a "
+            "port from 1 to 65535"
+        )
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """The two parts of an address such as ``tcp://host:8786``.
+
+    Raises:
+        ValueError: if it has none that there can be.
+    """
+    host = r"\[([0-9A-Fa-f:.%]+)\]|([\w.-]+)"
+    parts = re.fullmatch(rf"(?:tcp|tls)://(?:{host}):([0-9]{{1,5}})", address, re.ASCII)
+    if parts is None or not 1 <= int(parts[3]) <= 65535:
+        raise ValueError(address)
+    return parts[1] or parts[2], int(parts[3])
 
 
 Allowed = OneOf | Range | PointList | YesNo | Address
@@ -292,7 +308,7 @@ class Experiment:
     batch_size: int = parameter(512, Range(1, whole=True))
     """Base samples drawn anew each step."""
 
-    learning_rate: float = parameter(3e-3, Range(0, 1e6, open_low=True))
+    learning_rate: float = parameter(3e-3, Range(0, open_low=True))
     """Adam's learning rate at its height."""
 
     warmup_frac: float = parameter(0.05, Range(0, 1))

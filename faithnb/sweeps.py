@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import fields, replace
+from contextlib import closing
+from dataclasses import Field, fields, replace
 from importlib.metadata import version
-from itertools import product
+from itertools import islice, product
 from typing import Any
 
 import numpy as np
@@ -14,12 +16,15 @@ import torch
 import xarray as xr
 
 from faithnb.errors import ParameterError
-from faithnb.experiment import Experiment, unknown_name
+from faithnb.experiment import Experiment, Range, clean, unknown_name
 from faithnb.progress import progress_bar
 from faithnb.store import Store, source_hash
 from faithnb.training import Trained, train
 from faithnb.transcoder import Transcoder
 from faithnb.workers import Here, There
+
+MOST_EXPERIMENTS = 1_000_000
+"""In one sweep; more would not fit memory."""
 
 
 def sweep(
@@ -55,13 +60,17 @@ def sweep(
 
     Returns:
         every metric of :func:`faithnb.metrics.table` over one dimension an axis, in their order. A
-        value that is no number or word, like a list of points, is labelled by its text.
+        value that is no number or word, like a list of points, is labelled by its text. Its
+        ``to_netcdf`` writes it whole.
 
     Raises:
-        ParameterError: if an axis is no field, is empty, names a value twice, or a combination is
-            not allowed; nothing has been trained then.
-        SweepError: if tasks of workers failed, once the others are done, or a worker runs another
-            version of this package. What was done is in the store.
+        ParameterError: if an axis is no field, is empty, names a value twice, a combination is not
+            allowed, or another argument is not what it must be; nothing has been trained then.
+        ValueError: if there is no such device.
+        SweepError: if experiments failed, once the others are done; if the executor takes no work
+            or loses its workers, none of them answers for a day, or one runs another version of
+            this package. The message says what was done; it is in the store.
+        KeyboardInterrupt: when interrupted; the message says what was done.
     """
     if executor is not None and not isinstance(executor, Executor):
         raise ParameterError(
@@ -70,23 +79,20 @@ def sweep(
         )
     if store is not None and not isinstance(store, Store):
         raise ParameterError(f"store = {store!r} is not allowed: it must be a faithnb.Store.")
+    if not isinstance(base, Experiment):
+        raise ParameterError(f"base = {base!r} is not allowed: it must be a faithnb.Experiment.")
     values = _checked(axes)
-    experiments = [
-        replace(base, **dict(zip(values, cell, strict=True))) for cell in product(*values.values())
-    ]
-    here = Here(device) if executor is None else There(device, executor)
-    grid = _Rows(len(experiments))
-    for at, kept in here.kept(experiments, store, weights):
-        grid.fill(at, kept)
-    found = len(experiments) - len(grid.missing())
-    with progress_bar(len(experiments), "experiment", progress, initial=found) as bar:
-        for at, columns, trained in here.work(experiments, grid.missing(), store, weights):
-            grid.fill(at, columns)
-            if store:  # weights first: what is measured counts as done
-                for some, packs in trained:
-                    store.save(here.keys([experiments[at[k]] for k in some], "trained"), packs)
-                store.save(here.keys([experiments[i] for i in at]), columns)
-            bar.update(len(at))
+    grid = _Rows(math.prod(map(len, values.values())))
+    here: Here | There | None = None
+    try:
+        experiments = _cells(base, values)
+        here = Here(device) if executor is None else There(device, executor)
+        _fill(grid, experiments, here, store, weights, progress)
+        found = grid.on(values)
+    except KeyboardInterrupt:
+        done = int(grid.done.sum())
+        so_far = here.so_far(experiments, done, store) if here else "Nothing was trained."
+        raise KeyboardInterrupt(f"the sweep was interrupted. {so_far}") from None
     attrs = {
         "faithnb": version("faithnb"),
         "source": source_hash(),
@@ -94,7 +100,35 @@ def sweep(
         "device": here.device.type,
         "experiment": base.to_json(),
     }
-    return grid.on(values).assign_attrs(attrs | ({"profile": profile} if profile else {}))
+    return found.assign_attrs(attrs | ({"profile": profile} if profile else {}))
+
+
+def _cells(base: Experiment, values: Mapping[str, list[Any]]) -> list[Experiment]:
+    return [
+        replace(base, **dict(zip(values, cell, strict=True))) for cell in product(*values.values())
+    ]
+
+
+def _fill(
+    grid: _Rows, experiments: Sequence[Experiment], here: Here | There, store: Store | None,
+    weights: bool, progress: bool,
+) -> None:  # fmt: skip
+    """Every row: what a store holds, then what is done now, which is kept before it counts."""
+    for at, kept in here.kept(experiments, store, weights):
+        grid.fill(at, kept)
+    missing = grid.missing()
+    found = len(experiments) - len(missing)
+    with (
+        progress_bar(len(experiments), "experiment", progress, initial=found) as bar,
+        closing(here.work(experiments, missing, store, weights)) as results,
+    ):
+        for at, columns, trained in results:
+            if store:  # weights first: what is measured counts as done
+                for some, packs in trained:
+                    store.save(here.keys([experiments[at[k]] for k in some], "trained"), packs)
+                store.save(here.keys([experiments[i] for i in at]), columns)
+            grid.fill(at, columns)
+            bar.update(len(at))
 
 
 def train_arms(
@@ -115,7 +149,17 @@ def train_arms(
         store: as for :func:`faithnb.train`.
         device: as for :func:`faithnb.train`.
         progress: as for :func:`faithnb.train`.
+
+    Raises:
+        ParameterError: if an arm is no experiment, or a seed is not allowed.
+        ValueError: if there are no arms or no seeds, or there is no such device.
+        KeyboardInterrupt: when interrupted; arms that were done are in the store.
     """
+    for name, arm in arms.items():
+        if not isinstance(arm, Experiment):
+            raise ParameterError(
+                f"arms[{name!r}] = {arm!r} is not allowed: it must be a faithnb.Experiment."
+            )
     seeds = list(seeds)
     every = [replace(arm, seed=seed) for arm in arms.values() for seed in seeds]
     trained = train(every, device=device, progress=progress, store=store)
@@ -137,11 +181,7 @@ def _checked(axes: dict[str, Iterable[Any]]) -> dict[str, list[Any]]:
     for name, given in axes.items():
         if name not in known:
             raise unknown_name(name, given, known)
-        if isinstance(given, str) or not isinstance(given, Iterable):
-            raise ParameterError(
-                f"{name} = {given!r} is not allowed: an axis needs a list of values, [{given!r}]."
-            )
-        values[name] = [v.item() if isinstance(v, np.generic) else v for v in given]
+        values[name] = [_normal(known[name], value) for value in _listed(name, given)]
         different = {v if isinstance(v, (int, float)) else repr(v) for v in values[name]}
         if not values[name] or len(different) < len(values[name]):
             raise ParameterError(
@@ -155,7 +195,38 @@ def _checked(axes: dict[str, Iterable[Any]]) -> dict[str, list[Any]]:
         )
     if not values:
         raise ParameterError("a sweep needs at least one axis, such as repeat_frac=[0, 0.05].")
+    if (n := math.prod(map(len, values.values()))) > MOST_EXPERIMENTS:
+        raise ParameterError(
+            f"these axes make {n} experiments; a sweep can have {MOST_EXPERIMENTS}, at most."
+        )
     return values
+
+
+def _listed(name: str, given: Any) -> list[Any]:
+    """The values of an axis; not without end, if they are counted out one by one."""
+    try:
+        if isinstance(given, str):
+            raise TypeError
+        values = list(islice(given, MOST_EXPERIMENTS + 1))
+    except TypeError:
+        raise ParameterError(
+            f"{name} = {given!r} is not allowed: an axis needs a list of values, [{given!r}]."
+        ) from None
+    if len(values) > MOST_EXPERIMENTS:
+        raise ParameterError(
+            f"{name} = {given!r} is not allowed: a sweep can have {MOST_EXPERIMENTS} experiments, "
+            "at most."
+        )
+    return values
+
+
+def _normal(field: Field[Any], value: Any) -> Any:
+    """Numbers as the experiment has them, so that none becomes another where they are labels;
+    everything else as it was given, once it is known to be allowed."""
+    value = value.item() if isinstance(value, np.generic) else value
+    allowed = field.metadata["allowed"]
+    cleaned = clean(field.name, value, allowed)
+    return cleaned if isinstance(allowed, Range) or isinstance(value, Iterator) else value
 
 
 class _Rows:
@@ -172,7 +243,10 @@ class _Rows:
                 if v.dtype.kind == "f":
                     empty[:] = np.nan
                 self.columns[str(name)] = xr.Variable(v.dims, empty, v.attrs)
-            self.columns[str(name)].values[list(at)] = v.values
+            column = self.columns[str(name)]
+            if column.dtype.kind == v.dtype.kind and column.dtype.itemsize < v.dtype.itemsize:
+                column = self.columns[str(name)] = column.astype(v.dtype)  # or it would be cut
+            column.values[list(at)] = v.values
         self.done[list(at)] = True
 
     def missing(self) -> list[int]:

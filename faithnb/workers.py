@@ -6,11 +6,12 @@ import multiprocessing
 import os
 import random
 import socket
+import traceback
 import warnings
-from collections.abc import Iterator, Sequence
-from concurrent.futures import CancelledError, Executor, Future, as_completed, wait
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Executor
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import xarray as xr
@@ -18,6 +19,16 @@ import xarray as xr
 from faithnb.experiment import Experiment
 from faithnb.metrics import refuse_other_columns
 from faithnb.store import Store, source_hash
+from faithnb.tasks import (
+    SECONDS_OF_SILENCE,
+    SECONDS_OF_WORK,
+    Silence,
+    SweepError,
+    Tasks,
+    dask_client,
+    reason,
+    within,
+)
 from faithnb.training import (
     MAX_INSTANCES,
     DivergenceWarning,
@@ -42,11 +53,15 @@ FEWEST, MOST_ON_CUDA = 16, 1024
 progress and loses little; elsewhere at most ``MAX_INSTANCES``. A task for an executor has at least
 16."""
 
-SECONDS_OF_SILENCE = 60
+SECONDS_TO_COUNT = 20
+"""Within which a cluster must say how many threads it has."""
+
+TORCH = str(torch.__version__)
+"""Plain text; torch's own kind of text fits no file."""
 
 
-class SweepError(RuntimeError):
-    """A worker could not do its part; the message says why, and what was kept."""
+class _AnotherVersion(SweepError):
+    """A worker would fail whatever else it is given."""
 
 
 def measure(
@@ -96,97 +111,157 @@ class Workers:
             if these:
                 yield [at[k] for k in these], rows.isel(inst=these)
 
+    def so_far(self, experiments: Sequence[Experiment], done: int, store: Store | None) -> str:
+        """A sentence on how many are done, and what becomes of them."""
+        if store is None:
+            return f"{done} of {len(experiments)} experiments were done; no store keeps them."
+        kept = sum(store.holds(self.keys(experiments)))
+        which = f"{kept} of {len(experiments)} experiments"
+        return f"{which} were done and are kept; run it again to go on."
+
     def _packs(self, store: Store | None, experiments: Sequence[Experiment]) -> Packs:
         """What is trained already, though not measured."""
         fits = partial(refuse_other_weights, experiments)
         return store.find(self.keys(experiments, "trained"), fits) if store else []
 
 
+class _Failures:
+    """What went wrong so far: how often, and the first error."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.first: BaseException | None = None
+
+    def add(self, error: BaseException, times: int = 1) -> None:
+        """Another one; what its frames hold is let go, so that the others have the memory."""
+        traceback.clear_frames(error.__traceback__)
+        self.n += times
+        self.first = self.first or error
+
+    def raise_any(self, n_groups: int, so_far: Callable[[], str]) -> None:
+        """The end of a sweep in which something failed."""
+        if self.first is not None:
+            raise SweepError(
+                f"{self.n} of {n_groups} groups of experiments failed ({reason(self.first)}). "
+                + so_far()
+            ) from self.first
+
+
 class Here(Workers):
     """This process, with all its threads or its GPU."""
 
     def __init__(self, device: str | torch.device):
-        self.device, self.torch = device_named(device), torch.__version__
+        self.device, self.torch = device_named(device), TORCH
 
     def work(
         self, experiments: Sequence[Experiment], missing: Sequence[int], store: Store | None,
         weights: bool,
-    ) -> Iterator[Result]:  # fmt: skip
-        """Each group of those that are missing, as soon as it is done."""
+    ) -> Generator[Result, None, None]:  # fmt: skip
+        """Each group of those that are missing, as soon as it is done.
+
+        Raises:
+            SweepError: if groups failed, when all others are done.
+        """
         most = MOST_ON_CUDA if self.device.type == "cuda" else None
         tasks = list(groups(experiments, self.device, missing, most))
         random.Random().shuffle(tasks)  # so that two runs of one sweep share the work
+        done, failures = len(experiments) - len(missing), _Failures()
         for at in tasks:
-            done = set()
-            for some, rows in self.kept([experiments[i] for i in at], store, weights):
-                done |= {at[k] for k in some}
-                yield [at[k] for k in some], rows, []
-            if at := [i for i in at if i not in done]:
-                rest = [experiments[i] for i in at]
-                yield at, *measure(rest, self._packs(store, rest), self.device, weights)
+            try:
+                for result in self._results(experiments, at, store, weights):
+                    yield result
+                    done += len(result[0])
+            except Exception as error:
+                failures.add(error)
+        failures.raise_any(len(tasks), lambda: self.so_far(experiments, done, store))
+
+    def _results(
+        self, experiments: Sequence[Experiment], at: Sequence[int], store: Store | None,
+        weights: bool,
+    ) -> Iterator[Result]:  # fmt: skip
+        """What another process has kept meanwhile, then the rest."""
+        done = set()
+        for some, rows in self.kept([experiments[i] for i in at], store, weights):
+            done |= {at[k] for k in some}
+            yield [at[k] for k in some], rows, []
+        if left := [i for i in at if i not in done]:
+            rest = [experiments[i] for i in left]
+            yield left, *measure(rest, self._packs(store, rest), self.device, weights)
 
 
 class There(Workers):
-    """The workers of an executor."""
+    """The workers of an executor.
+
+    Raises:
+        SweepError: if the executor takes no work, no worker answers, or the first one that does
+            cannot help.
+    """
 
     def __init__(self, device: str | torch.device, executor: Executor):
         self.asked, self.executor = str(device), executor
-        first = executor.submit(_introduction, self.asked, source_hash())
-        if wait([first], timeout=SECONDS_OF_SILENCE).not_done:
-            warnings.warn(
-                f"No worker has answered for {SECONDS_OF_SILENCE} seconds; waiting for one.",
-                stacklevel=3,
-            )
+        tasks = Tasks(executor, SECONDS_OF_SILENCE)
         try:
-            self.torch, kind = first.result()
+            tasks.submit([], _introduction, self.asked, source_hash())
+            [(_, (introduction, error))] = tasks.results()
+            if error is not None:
+                raise error
+            self.torch, kind = introduction
+            self.device = torch.device(kind)
         except Exception as error:
-            raise SweepError(f"The first worker that answered cannot help: {error}") from error
-        self.device = torch.device(kind)
+            raise SweepError(
+                f"The executor cannot help: {reason(error)}. Nothing was trained."
+            ) from error
+        finally:
+            tasks.cancel()
         self.on = kind if self.asked == "auto" else self.asked
 
     def work(
         self, experiments: Sequence[Experiment], missing: Sequence[int], store: Store | None,
         weights: bool,
-    ) -> Iterator[Result]:  # fmt: skip
+    ) -> Generator[Result, None, None]:  # fmt: skip
         """Each task, as soon as its result is there.
 
         Raises:
             SweepError: if tasks failed, when all others are done; at once if a worker has another
-                version, because it would fail whatever else it is given.
+                version, because it would fail whatever else it is given, or if no task has ended
+                for :data:`SECONDS_WITHOUT_A_RESULT`.
         """
         most = MOST_ON_CUDA if self.device.type == "cuda" else MAX_INSTANCES
         most = min(most, max(FEWEST, -(-len(missing) // (4 * _width(self.executor)))))
-        tasks: dict[Future[tuple[xr.Dataset, Packs]], list[int]] = {}
-        for at in groups(experiments, torch.device("cpu"), missing, most):
-            some = [experiments[i] for i in at]
-            packs = self._packs(store, some)
-            future = self.executor.submit(
-                _task, some, packs, self.on, weights, source_hash(), self.torch
-            )
-            tasks[future] = at
-        n, failures = len(tasks), []
+        parts = list(groups(experiments, torch.device("cpu"), missing, most))
+        done, failures = len(experiments) - len(missing), _Failures()
+        tasks = Tasks(self.executor, SECONDS_OF_WORK)
         try:
-            for future in as_completed(list(tasks)):
-                at = tasks.pop(future)  # a result is not held longer than it is needed
-                try:
-                    columns, trained = future.result()
-                except (Exception, CancelledError) as error:
-                    failures.append(error)
-                    if isinstance(error, SweepError):
+            self._submit(tasks, parts, experiments, store, weights, failures)
+            for at, (result, error) in tasks.results():
+                if error is not None:
+                    failures.add(error)
+                    if isinstance(error, _AnotherVersion):
                         break
                     continue
-                _warn_of_divergence(columns)
+                columns, trained = result
                 yield at, columns, trained
+                done += len(at)
+                _warn_of_divergence(columns)
+        except Silence as error:
+            failures.add(error, len(tasks.pending))
         finally:
-            for future in tasks:
-                future.cancel()
-        if failures:
-            done = n - len(tasks) - len(failures)
-            kept = f" {done} were done and are kept; run it again to go on." if store else ""
-            first = f"{type(failures[0]).__name__}: {failures[0]}"
-            raise SweepError(
-                f"Workers failed in {len(failures)} of {n} tasks ({first})." + kept
-            ) from failures[0]
+            tasks.cancel()
+        failures.raise_any(len(parts), lambda: self.so_far(experiments, done, store))
+
+    def _submit(
+        self, tasks: Tasks, parts: Sequence[list[int]], experiments: Sequence[Experiment],
+        store: Store | None, weights: bool, failures: _Failures,
+    ) -> None:  # fmt: skip
+        """Hand all parts out. When no more are taken, the others are still waited for."""
+        for k, at in enumerate(parts):
+            some = [experiments[i] for i in at]
+            given = some, self._packs(store, some), self.on, weights, source_hash(), self.torch
+            try:
+                tasks.submit(at, _task, *given)
+            except Exception as error:
+                failures.add(error, len(parts) - k)
+                return
 
 
 def _warn_of_divergence(columns: xr.Dataset) -> None:
@@ -207,22 +282,23 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def dask_client(executor: Executor) -> Any:
-    """The client behind an executor of Dask's; ``None`` behind any other."""
-    return getattr(executor, "_client", None)
-
-
 def _width(executor: Executor) -> int:
-    """How many tasks it can do at a time."""
-    if client := dask_client(executor):
-        return max(1, sum(client.nthreads().values()))
-    return max(1, getattr(executor, "_max_workers", None) or 1)
+    """How many tasks it can do at a time, as far as it tells; at least one."""
+    client = dask_client(executor)
+    try:
+        if client is None:
+            width = executor._max_workers  # type: ignore[attr-defined]
+        else:
+            width = within(SECONDS_TO_COUNT, lambda: sum(client.nthreads().values()))
+        return max(1, int(width))
+    except Exception:
+        return 1
 
 
 def _introduction(device: str, source: str) -> tuple[str, str]:
     """A worker's torch and kind of device."""
-    _refuse_another_version(source, torch.__version__)
-    return torch.__version__, device_named(device).type
+    _refuse_another_version(source, TORCH)
+    return TORCH, device_named(device).type
 
 
 def _task(
@@ -239,10 +315,10 @@ def _refuse_another_version(source: str, torch_version: str) -> None:
     other = ""
     if source != source_hash():
         other = f"faithnb (source {source_hash()}, here {source})"
-    elif torch_version != torch.__version__:
-        other = f"torch ({torch.__version__}, the first worker has {torch_version})"
+    elif torch_version != TORCH:
+        other = f"torch ({TORCH}, the first worker has {torch_version})"
     if other:
-        raise SweepError(
+        raise _AnotherVersion(
             f"the worker on {socket.gethostname()} runs another version of {other}, and its "
             "results could differ. Install the same version there and start it again."
         )

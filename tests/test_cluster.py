@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -17,11 +18,12 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from dask import config as dask_config
 
-from faithnb import Experiment, ParameterError, sweep, workers
+from faithnb import Experiment, ParameterError, cluster, sweep, workers
 from faithnb.cluster import connect
 from faithnb.store import Store
-from faithnb.workers import SweepError
+from faithnb.tasks import SweepError
 
 SMALL = Experiment(d_in=6, d_sae=16, batch_size=32, steps=30, repeat_frac=0.1)
 CPU = torch.device("cpu")
@@ -126,7 +128,7 @@ def test_a_killed_process_of_a_pool_is_said_and_loses_nothing(tmp_path):
 
     killer = threading.Thread(target=kill)
     killer.start()
-    with pytest.raises(SweepError, match=r"Workers failed in \d of 6 .*BrokenProcessPool.*kept"):
+    with pytest.raises(SweepError, match=r"\d of 6 groups .*BrokenProcessPool.*kept"):
         sweep(SMALL, pool, store, progress=False, **slow(2000))
     killer.join()
     kept = len(list(tmp_path.glob("*.results")))
@@ -159,16 +161,140 @@ def test_one_worker_of_another_version_among_others(what, tmp_path, monkeypatch)
 
     real = workers._task
     monkeypatch.setattr(workers, "_task", task)
-    sentence = f"another version of {what} .* 1 were done and are kept"
+    sentence = f"another version of {what} .* 16 of 48 experiments were done and are kept"
     with ThreadPoolExecutor(1) as pool, pytest.raises(SweepError, match=sentence):
         sweep(SMALL, pool, Store(tmp_path), progress=False, **AXES)
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_nobody_answers(monkeypatch):
-    monkeypatch.setattr("faithnb.cluster.SECONDS_TO_ANSWER", 1)
-    with pytest.raises(SweepError, match="Nobody answers at tcp://127.0.0.1:9 within 1 seconds"):
-        connect("tcp://127.0.0.1:9")
+@pytest.fixture
+def silent():
+    """The address of a port that accepts and says nothing."""
+    with socket.socket() as port:
+        port.bind(("127.0.0.1", 0))
+        port.listen(5)
+        yield f"tcp://127.0.0.1:{port.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("tcp://127.0.0.1:9", r"127.0.0.1:9 \(.*refused\)"),
+        ("tcp://[::1]:9", r"\(.*\)"),
+        ("tcp://there.is.no.such.host.invalid:8786", r"\(.*\)"),
+        (f"tcp://{'a' * 300}:8786", r"\(.*too long.*\)"),
+    ],
+)
+def test_an_address_where_nobody_is_does_not_reach_dask(address, reason, monkeypatch):
+    monkeypatch.setattr("distributed.Client", None)
+    with pytest.raises(SweepError, match=f"^Nobody answers at .*{reason}. Is a scheduler running"):
+        connect(address)
+
+
+def test_a_port_that_says_nothing(silent, monkeypatch):
+    monkeypatch.setattr(cluster, "SECONDS_TO_ANSWER", 1)
+    with pytest.raises(SweepError, match=f"Nobody answers at {silent} within 1 seconds. Is a"):
+        connect(silent)
+
+
+def test_a_port_that_says_nothing_to_dask_alone(silent, monkeypatch):
+    """It was greeted; whatever Dask waits for then, it is not waited for with it."""
+    monkeypatch.setattr(cluster, "SECONDS_TO_ANSWER", 1)
+    monkeypatch.setattr("asyncio.run", lambda greeting: greeting.close())
+    with pytest.raises(SweepError, match=f"Nobody answers at {silent} within 1 seconds. Is a"):
+        connect(silent)
+
+
+def test_a_port_that_speaks_something_else():
+    with socket.create_server(("127.0.0.1", 0)) as port:
+
+        def answer():
+            with port.accept()[0]:
+                pass  # who only knocks
+            with port.accept()[0] as caller:
+                caller.recv(100)
+                caller.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        with pytest.raises(SweepError, match="what answers there is no Dask scheduler"):
+            connect(f"tcp://127.0.0.1:{port.getsockname()[1]}")
+
+
+def test_certificates_are_asked_for(silent, tmp_path):
+    address = silent.replace("tcp", "tls")
+    with pytest.raises(SweepError, match="needs certificates, and Dask's configuration names none"):
+        connect(address)
+    (tmp_path / "ca.pem").write_text("no certificate")
+    names = {"ca-file": str(tmp_path / "ca.pem"), "client": {"cert": str(tmp_path / "ca.pem")}}
+    with (
+        dask_config.set({"distributed.comm.tls": names}),
+        pytest.raises(SweepError, match="the certificates in .* cannot be used"),
+    ):
+        connect(address)
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    ["here", "", None, ["local"], "local\n", "tcp://", "tcp://host", "tcp://:8786", "http://host:1",
+     "tcp://host:0", "tcp://host:65536", "tcp://host:" + "9" * 5000, "tcp://::1:8786",
+     "tcp://a@b:8786"],
+)  # fmt: skip
+def test_what_is_no_address_is_refused(scheduler):
+    with pytest.raises(ParameterError, match="scheduler = .* it must be 'local' or the address"):
+        connect(scheduler)
+
+
+@pytest.mark.parametrize("n", [0, -1, 1.5, "2", True, float("nan"), float("inf")])
+def test_what_is_no_number_of_workers_is_refused(n):
+    with pytest.raises(ParameterError, match="n_workers = .* a whole number of at least 1"):
+        connect("local", n)
+
+
+def test_worker_processes_that_do_not_start(monkeypatch):
+    def fails(**_):
+        raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr("distributed.LocalCluster", fails)
+    with pytest.raises(SweepError, match=r"could not be started here \(Nanny failed to start\)"):
+        connect("local", 7)
+
+
+BEGUN, GO_ON = threading.Event(), threading.Event()
+
+
+def held(*given):
+    """A task that ends when it is allowed to."""
+    BEGUN.set()
+    GO_ON.wait(60)
+    raise AssertionError
+
+
+@pytest.mark.parametrize("gone", ["connection", "client"])
+def test_a_scheduler_that_is_lost_is_said(gone, tmp_path, monkeypatch):
+    from distributed import Client, LocalCluster
+
+    local = LocalCluster(1, threads_per_worker=1, processes=False, dashboard_address=None)
+    client = Client(local, set_as_default=False, timeout=1)
+    BEGUN.clear()
+    GO_ON.clear()
+
+    def lose():
+        BEGUN.wait(60)
+        if gone == "connection":
+            client.loop.add_callback(client.scheduler_comm.comm.abort)
+        else:
+            client.close(5)
+
+    thread = threading.Thread(target=lose)
+    thread.start()
+    monkeypatch.setattr(workers, "_task", held)
+    sentence = r"4 of 4 groups .* \(the connection to the Dask scheduler was lost.* 0 of 48"
+    with pytest.raises(SweepError, match=sentence):
+        sweep(SMALL, client.get_executor(pure=False), Store(tmp_path), progress=False, **AXES)
+    GO_ON.set()
+    thread.join()
+    client.close()
+    local.close()
 
 
 def test_dask_is_asked_for_in_a_sentence(monkeypatch):
@@ -187,7 +313,9 @@ def test_a_task_that_fails_does_not_stop_the_others(tmp_path, monkeypatch):
 
     monkeypatch.setattr(workers, "measure", fails)
     with ThreadPoolExecutor(1) as pool:
-        sentence = r"failed in 2 of 4 tasks \(MemoryError: no room\). 2 were done and are kept"
+        sentence = (
+            r"2 of 4 groups .* failed \(MemoryError: no room\). 24 of 48 .* done and are kept"
+        )
         with pytest.raises(SweepError, match=sentence):
             sweep(SMALL, pool, Store(tmp_path), progress=False, **AXES)
     done = Store(tmp_path).holds(
@@ -207,6 +335,11 @@ def test_what_a_worker_with_another_torch_gives_is_kept_as_its(monkeypatch):
 def test_a_closed_cluster_is_started_again():
     first = connect("local", 1)
     assert connect("local", 1) is first
+    first.shutdown()
+    second = connect("local", 1)
+    assert second is connect("local", 1) is not first
+    assert second._client is first._client
+    assert second.submit(max, 1, 2).result() == 2
     first._client.cluster.close()
     first._client.close()
     again = connect("local", 1)
@@ -218,9 +351,8 @@ def test_a_closed_cluster_is_started_again():
 
 def test_a_worker_that_finds_no_number_is_heard_of(tmp_path):
     with ThreadPoolExecutor(1) as pool, pytest.warns(workers.DivergenceWarning, match="diverged"):
-        found = sweep(
-            SMALL, pool, progress=False, learning_rate=[1e-3, 1e30], seed=[0], steps=[200]
-        )
+        axes = {"learning_rate": [1e-3, 1e30], "seed": [0], "steps": [200]}
+        found = sweep(SMALL, pool, progress=False, **axes)
     assert found.mse.isnull().values.ravel().tolist() == [False, True]
 
 

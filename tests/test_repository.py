@@ -40,7 +40,18 @@ FLOORS = [
         "reference",
     },
     {"training", "store"},
-    {"style", "portraits", "figures", "workers", "sweeps", "cluster", "audit", "watch", "arms"},
+    {
+        "style",
+        "portraits",
+        "figures",
+        "tasks",
+        "workers",
+        "sweeps",
+        "cluster",
+        "audit",
+        "watch",
+        "arms",
+    },
     {"scripts", "explorer", "notebook", "claims", "cores", "cores_of_note", "cores_of_ours"},
     {"vendor"},
     {"book"},
@@ -74,7 +85,7 @@ def test_a_file_imports_only_from_its_floor_or_below():
 
 def test_every_file_of_the_package_has_its_tests():
     together = {"gradients": "objectives", "reference": "objectives", "notebook": "experiment",
-                "evidence": "claims", "errors": "files", "progress": "sweeps", "workers": "sweeps",
+                "evidence": "claims", "errors": "files", "progress": "sweeps", "tasks": "workers",
                 "style": "figures", "portraits": "figures", "cores_of_note": "cores",
                 "cores_of_ours": "cores"}  # fmt: skip
     tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}

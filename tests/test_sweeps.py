@@ -1,4 +1,6 @@
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import count
 from types import SimpleNamespace
 
 import numpy as np
@@ -61,7 +63,8 @@ def trained(monkeypatch):
 
 def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path, trained):
     trained.stop_after = 1
-    with pytest.raises(KeyboardInterrupt):
+    sentence = "6 of 12 experiments were done and are kept; run it again to go on"
+    with pytest.raises(KeyboardInterrupt, match=f"the sweep was interrupted. {sentence}"):
         sweep(SMALL, store=Store(tmp_path), progress=False, **AXES)
     assert trained.sizes == [6]
     trained.stop_after = None
@@ -72,6 +75,37 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path, trained):
     assert again.identical(resumed)
     whole = sweep(SMALL, progress=False, **AXES)
     assert whole.identical(resumed)
+
+
+@pytest.mark.parametrize(
+    ("where", "sentence"),
+    [
+        ("sweeps._cells", "Nothing was trained."),
+        ("sweeps.Here", "Nothing was trained."),
+        ("workers.There.__init__", "Nothing was trained."),
+        ("workers.Workers.kept", "2 of 4 experiments were done and are kept; run it again"),
+        ("sweeps.progress_bar", "2 of 4 experiments were done and are kept; run it again"),
+        ("store.Store.save", "2 of 4 experiments were done and are kept; run it again"),
+        ("sweeps._Rows.on", "4 of 4 experiments were done and are kept; run it again"),
+    ],
+)
+def test_an_interrupted_sweep_says_what_is_kept_wherever_it_is(
+    where, sentence, tmp_path, monkeypatch
+):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    sweep(SMALL, store=Store(tmp_path), progress=False, seed=range(2))
+    monkeypatch.setattr(f"faithnb.{where}", interrupted)
+    executor = ThreadPoolExecutor(1) if "There" in where else None
+    with pytest.raises(KeyboardInterrupt, match=sentence):
+        sweep(SMALL, executor, Store(tmp_path), progress=False, seed=range(4))
+
+
+def test_an_interrupted_sweep_without_a_store_keeps_nothing(trained):
+    trained.stop_after = 1
+    with pytest.raises(KeyboardInterrupt, match="6 of 12 experiments were done; no store keeps"):
+        sweep(SMALL, progress=False, **AXES)
 
 
 def test_a_larger_sweep_trains_only_what_is_new(tmp_path, trained):
@@ -179,12 +213,58 @@ def test_provenance():
         ({"seed": [1], "store": "folder"}, "store = 'folder' .* must be a faithnb.Store"),
         ({"repeat_frac": [0.1, 1.5]}, r"repeat_frac = 1.5 is not allowed"),
         ({"points": [((1, 1),), ((1, 1), (1, 0, 1))]}, "as many points"),
+        ({"points": [1]}, "points = 1 is not allowed"),
+        ({"seed": np.array(3)}, r"seed = array\(3\) is not allowed: an axis needs a list"),
+        ({"seed": count()}, r"seed = count\(.*a sweep can have 1000 experiments, at most"),
+        ({"seed": range(40), "steps": range(1, 41)}, "make 1600 experiments; .* 1000, at most"),
+        ({"seed": [1], "base": "default"}, "base = 'default' .* must be a faithnb.Experiment"),
     ],
 )
 def test_a_wrong_axis_stops_before_anything_is_trained(axes, sentence, monkeypatch):
     monkeypatch.setattr(workers, "train", None)
+    monkeypatch.setattr(sweeps, "MOST_EXPERIMENTS", 1000)
     with pytest.raises(ParameterError, match=sentence):
-        sweep(SMALL, progress=False, **axes)
+        sweep(**({"base": SMALL} | axes), progress=False)
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        {"seed": [2**40, 2**62 - 1], "points": [((1, 1, 1),), ((1, 1),)]},
+        {"jacobian_matching": ["none", "noise"], "learning_rate": [1e-3, 0.1], "profile": "λ"},
+        {"points": [((1, 1, 1), (1, 1))], "repeat_frac": [0, 1]},
+        {"points": [()], "repeat_frac": [0]},
+    ],
+)
+def test_a_grid_becomes_a_file_and_again_a_grid(axes, tmp_path):
+    grid = sweep(replace(SMALL, steps=2), progress=False, **axes)
+    grid.to_netcdf(tmp_path / "grid.nc")
+    with xr.open_dataset(tmp_path / "grid.nc") as found:
+        assert found.load().identical(grid)
+
+
+def test_yes_and_no_become_a_file_too(tmp_path):
+    rows = sweeps._Rows(2)
+    rows.fill([1, 0], xr.Dataset({"good": ("inst", [True, False])}))
+    grid = rows.on({"flag": [False, True]})
+    grid.to_netcdf(tmp_path / "grid.nc")
+    with xr.open_dataset(tmp_path / "grid.nc") as found:
+        assert found.load().identical(grid)
+        assert found.good.values.tolist() == [False, True]
+
+
+def test_a_label_is_the_number_that_the_experiment_has():
+    large = [2**60, 2**60 + 1, 3.0]
+    grid = sweep(replace(SMALL, steps=1), progress=False, seed=large)
+    assert grid.seed.values.tolist() == [2**60, 2**60 + 1, 3]
+    assert grid.seed.dtype == np.int64
+
+
+def test_longer_words_are_not_cut():
+    rows = sweeps._Rows(3)
+    for at, words in ([0], ["pair"]), ([2, 1], ["generalising", "lost"]):
+        rows.fill(at, xr.Dataset({"state": ("inst", words)}))
+    assert rows.columns["state"].values.tolist() == ["pair", "lost", "generalising"]
 
 
 def test_progress_in_a_log_is_a_line_now_and_then(capsys, tmp_path):
@@ -209,6 +289,11 @@ def test_what_was_there_says_nothing_about_the_rate(monkeypatch, tmp_path):
     for n in (2, 5):
         sweep(SMALL, store=Store(tmp_path), progress=False, seed=range(n))
     assert bars == [0, 2]
+
+
+def test_an_arm_that_is_no_experiment_is_refused():
+    with pytest.raises(ParameterError, match=r"arms\['a'\] = 0.1 is not allowed"):
+        train_arms({"a": 0.1}, [1], progress=False)
 
 
 def test_arms_trained_together_are_what_they_are_alone():

@@ -340,3 +340,14 @@ def test_matching_on_a_part_of_the_data_follows_that_part_alone():
     x = evaluation_sample(form.d_in, form.density)
     on_base = metrics.jacobian_error(t, target, x)
     assert on_base[2] < on_base[1]
+
+
+@pytest.mark.parametrize("rate", [1e6, 1e4])
+def test_divergence_is_judged_by_the_result_too(rate):
+    """The loss of the last step was recorded before its update, and may look well."""
+    e = Experiment(d_in=6, d_sae=16, batch_size=32, steps=50, learning_rate=rate)
+    with pytest.warns(DivergenceWarning, match="3 of 3 experiments diverged"):
+        trained = train([replace(e, seed=s) for s in range(3)], progress=False, device="cpu")
+    assert trained.diverged == (0, 1, 2)
+    assert trained.history.loss.values[:, -1].max() < 1
+    assert trained.metrics().fvu.isnull().all()
