@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import numbers
 import os
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load as deserialise
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
@@ -38,6 +39,9 @@ UNDERSTOOD = {
     "apply_b_dec_to_input": False, "normalize_activations": "none", "reshape_activations": "none",
 }  # fmt: skip
 """What a configuration may say of how the weights are used; whatever else it says is refused."""
+
+DIGEST = "sae_weights_sha256"
+"""Under which the metadata keep the hash of the weights' file, so that damage shows."""
 
 DESCRIBES = ("device", "metadata")
 """What it may say besides, which changes no number."""
@@ -241,6 +245,7 @@ class Transcoder(nn.Module):
         weights = {k: getattr(self, k).detach().cpu().contiguous() for k in WEIGHTS}
         if self.n_inst == 1:
             weights = {k: v[0].contiguous() for k, v in weights.items()}
+        content = serialise(weights)
         cfg = {
             "architecture": "transcoder",
             "d_in": self.d_in,
@@ -252,8 +257,9 @@ class Transcoder(nn.Module):
             "device": "cpu",
             "apply_b_dec_to_input": False,
             "normalize_activations": "none",
+            "metadata": {DIGEST: hashlib.sha256(content).hexdigest()},
         }
-        write_whole(folder / "sae_weights.safetensors", serialise(weights))
+        write_whole(folder / "sae_weights.safetensors", content)
         write_whole(folder / "cfg.json", json.dumps(cfg, indent=2) + "\n")
 
     @classmethod
@@ -275,7 +281,8 @@ class Transcoder(nn.Module):
         try:
             text = (folder / "cfg.json").read_text(encoding="utf-8")
             cfg = json.loads(text, object_pairs_hook=_each_once)
-            weights = load_file(folder / "sae_weights.safetensors")
+            content = (folder / "sae_weights.safetensors").read_bytes()
+            weights = deserialise(content)
         except (ValueError, OSError, RecursionError, SafetensorError) as error:
             raise refuse(f"a file cannot be read ({error})") from error
         if not isinstance(cfg, dict) or cfg.get("architecture") != "transcoder":
@@ -288,6 +295,10 @@ class Transcoder(nn.Module):
                 f"cfg.json says {unknown[0]} = {cfg[unknown[0]]!r}, and what that means is not "
                 "known here"
             )
+        about = cfg.get("metadata")
+        digest = about.get(DIGEST) if isinstance(about, dict) else None
+        if digest not in (None, hashlib.sha256(content).hexdigest()):
+            raise refuse("sae_weights.safetensors is not the file that cfg.json was written with")
         if missing := [k for k in WEIGHTS if k not in weights]:
             raise refuse(f"sae_weights.safetensors lacks {', '.join(missing)}")
         if unknown := sorted(set(weights) - set(WEIGHTS)):

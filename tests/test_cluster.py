@@ -350,8 +350,8 @@ def test_a_closed_cluster_is_started_again():
 
 
 def test_a_worker_that_finds_no_number_is_heard_of(tmp_path):
+    axes = {"learning_rate": [1e-3, 1e30], "seed": [0], "steps": [200]}
     with ThreadPoolExecutor(1) as pool, pytest.warns(workers.DivergenceWarning, match="diverged"):
-        axes = {"learning_rate": [1e-3, 1e30], "seed": [0], "steps": [200]}
         found = sweep(SMALL, pool, progress=False, **axes)
     assert found.mse.isnull().values.ravel().tolist() == [False, True]
 

@@ -1,13 +1,24 @@
 import dataclasses
 import json
+import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faithnb.experiment import PROFILES, Experiment, ParameterError, PointList, Range
+from faithnb.experiment import (
+    PROFILES,
+    Address,
+    Experiment,
+    ParameterError,
+    PointList,
+    Range,
+    clean,
+    host_and_port,
+)
 from faithnb.notebook import Run, read_parameters
+from faithnb.training import DivergenceWarning, train
 
 
 def test_defaults_are_the_headline_setting():
@@ -204,3 +215,59 @@ def test_a_small_run_tries_fewer_settings_and_still_the_first_and_the_last():
     assert Run(grid=2).some(values) == [0.01, 0.3]
     assert Run(grid=3).some(values) == [0.01, 0.1, 0.3]
     assert Run(grid=10).some(values) == values
+
+
+TINY = {"d_in": 6, "d_sae": 12, "steps": 5, "batch_size": 64, "repeat_frac": 0.1}
+
+
+@pytest.mark.parametrize(("fields", "sentence"), [
+    ({"points": ((1e-46, 1e-46),)}, "none between 0 and 1e-06 in size"),
+    ({"points": ((1e-7, 1),)}, "none between 0 and 1e-06 in size"),
+    ({"points": ((1, 1), (1, 1 + 1e-12))}, "dtype = 'float32': two of them are the same point"),
+    ({"points": ((1, 1), (1, 1, 0))}, "two of them are the same point"),
+    ({"points": ((1, 1), (1, 1, 0)), "dtype": "float64"}, "two of them are the same point"),
+    ({"density": 1e-9}, "density = 1e-09 .* It must be at least 0.0002"),
+    ({"perturbation_scale": 1e-9}, "steps below 0.0001 drown in rounding"),
+    ({"perturbation_scale": 1e-9, "dtype": "float64"}, "steps below 1e-08 drown"),
+    ({"sparsity_coefficient": 1e38}, r"in \[0, 1e6\]"),
+    ({"scheduler": "tcp://h:0"}, "there is no parameter scheduler"),
+])  # fmt: skip
+def test_settings_that_mean_nothing_in_their_type_are_refused(fields, sentence):
+    with pytest.raises(ParameterError, match=sentence):
+        Experiment(**TINY | fields)
+
+
+@settings(max_examples=25)
+@given(
+    points=st.lists(st.lists(st.floats(width=64), min_size=1, max_size=6), min_size=1, max_size=3),
+    dtype=st.sampled_from(["float32", "float64"]),
+)
+def test_points_that_are_taken_can_be_measured(points, dtype):
+    """Whatever is given: a sentence before any training, or numbers after it."""
+    try:
+        e = Experiment(**TINY | {"points": points, "dtype": dtype})
+    except ParameterError:
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DivergenceWarning)
+        trained = train(e, device="cpu", progress=False)
+    if not trained.diverged:
+        found = trained.metrics()
+        assert np.isfinite(found.error_at_p).all()
+        several = np.array([sum(c != 0 for c in p) > 1 for p in e.points])
+        assert (np.isfinite(np.atleast_1d(found.memorization_share.values)) == several).all()
+
+
+@pytest.mark.parametrize("address", [
+    "tcp://h:0", "tcp://h:65536", "tcp://h:٣", "tcp://::1:8786", "tcp://user@h:1", "tcp://h:1/x",
+    "http://h:1", "tcp://", "tcp://');import_os#:1", "tcp://h:1\n",
+])  # fmt: skip
+def test_an_address_that_there_cannot_be(address):
+    with pytest.raises(ParameterError, match="with a port from 1 to 65535"):
+        clean("scheduler", address, Address())
+
+
+def test_addresses():
+    for address, parts in {"tcp://h:1": ("h", 1), "tls://[::1]:65535": ("::1", 65535),
+                           "tcp://10.0.0.1:8786": ("10.0.0.1", 8786)}.items():  # fmt: skip
+        assert host_and_port(clean("scheduler", address, Address())) == parts

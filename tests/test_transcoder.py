@@ -1,8 +1,10 @@
 import json
+import random
 
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from conftest import random_transcoder
 from hypothesis import given
 from hypothesis import strategies as st
@@ -116,11 +118,14 @@ def _edit(folder, **changes):
     (folder / "cfg.json").write_text(json.dumps(cfg | changes))
 
 
-def _weights(folder, change):
+def _weights(folder, change, keep_digest=False):
+    """Other weights in a folder, without the hash that would tell."""
     path = folder / "sae_weights.safetensors"
     tensors = load_file(path)
     change(tensors)
     save_file(tensors, path)
+    if not keep_digest:
+        _edit(folder, metadata={})
 
 
 def _truncate(folder):
@@ -179,3 +184,116 @@ def test_random_start_is_one_instance_a_seed():
     assert torch.allclose(t.decoder_norms(), torch.ones(2, 500))
     assert t.b_enc.abs().sum() == 0
     assert t.W_enc.var().item() == pytest.approx(1 / 8, rel=0.1)
+
+
+LOADED = {
+    "unknown key": (lambda f: _edit(f, k=4), "says k = 4, and what that means is not known"),
+    "SAELens's name": (lambda f: _edit(f, activation_fn="topk"), "activation_fn = 'topk', only"),
+    "hook": (lambda f: _edit(f, hook_z_reshaping=True), "cfg.json says hook_z_reshaping = True"),
+    "another type": (lambda f: _edit(f, dtype="float16"), "says dtype = 'float16', W_enc is of"),
+    "true for a size": (lambda f: _edit(f, n_inst=True), "cfg.json says n_inst = True"),
+    "twice": (
+        lambda f: (f / "cfg.json").write_text(
+            '{"architecture": "transcoder", "apply_b_dec_to_input": true, '
+            '"apply_b_dec_to_input": false}'
+        ),
+        "apply_b_dec_to_input stands there twice",
+    ),
+    "deep": (lambda f: (f / "cfg.json").write_text("[" * 200_000), "cannot be read"),
+    "other weights": (
+        lambda f: _weights(f, lambda t: t["b_enc"].mul_(2), keep_digest=True),
+        "is not the file that cfg.json was written with",
+    ),
+    "a folder": (
+        lambda f: ((f / "cfg.json").unlink(), (f / "cfg.json").mkdir()), "cfg.json is missing"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", LOADED)
+def test_what_is_not_understood_is_refused(tmp_path, damage):
+    random_transcoder(1).save(tmp_path)
+    spoil, reason = LOADED[damage]
+    spoil(tmp_path)
+    with pytest.raises(ValueError, match=reason) as said:
+        Transcoder.load(tmp_path)
+    assert len(str(said.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "kind", [torch.float8_e4m3fn, torch.complex64, torch.int64, torch.int8, torch.bool]
+)
+@pytest.mark.parametrize("names", [("W_dec",), ("W_enc", "b_enc", "W_dec", "b_dec")])
+def test_weights_of_a_type_that_nobody_trains_in_are_refused(tmp_path, kind, names):
+    random_transcoder(1).save(tmp_path)
+    _weights(tmp_path, lambda t: t.update({name: t[name].to(kind) for name in names}))
+    with pytest.raises(ValueError, match="which no transcoder is trained in"):
+        Transcoder.load(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_every_type_of_training_comes_back(tmp_path, kind):
+    t = Transcoder.from_arrays(*(w.to(kind) for w in random_transcoder().parameters()))
+    t.save(tmp_path)
+    back = Transcoder.load(tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(t.parameters(), back.parameters(), strict=True))
+    assert back.W_enc.dtype == kind
+
+
+@pytest.mark.parametrize("axis", ["n_inst", "d_in", "d_sae", "d_out"])
+def test_axes_of_size_0_are_refused(axis):
+    sizes = {"n_inst": 2, "d_in": 3, "d_sae": 4, "d_out": 5} | {axis: 0}
+    n, i, h, o = sizes.values()
+    with pytest.raises(ValueError, match="is empty: every axis must have a size of at least 1"):
+        Transcoder.from_arrays(torch.zeros(n, i, h), torch.zeros(n, h), torch.zeros(n, h, o))
+
+
+def test_arrays_that_are_none_are_refused():
+    W, b = torch.eye(3), torch.zeros(3)
+    with pytest.raises(ValueError, match="b_enc is no array of numbers"):
+        Transcoder.from_arrays(W, None, W)
+    with pytest.raises(ValueError, match="W_enc is no array of numbers"):
+        Transcoder.from_arrays([[1, 2], [3]], b, W)
+    for complex_one in ((W + 0j, b, W), (W, b, W + 0j)):
+        with pytest.raises(ValueError, match="is complex"):
+            Transcoder.from_arrays(*complex_one)
+    with pytest.raises(ValueError, match="W_dec holds values that are not finite in float16"):
+        Transcoder.from_arrays(W.half(), b, W * 1e5)
+    linear = torch.nn.Linear(3, 7)
+    with pytest.raises(ValueError, match=r"give W_enc = linear.weight.T"):
+        Transcoder.from_arrays(linear.weight, linear.bias, torch.zeros(7, 3))
+    t = Transcoder.from_arrays(linear.weight.T, linear.bias, torch.zeros(7, 3))
+    assert t.W_enc.shape == (1, 3, 7)
+    assert Transcoder.from_arrays([[1, 0], [0, 1]], [0, 0], [[1, 0], [0, 1]]).W_enc.dtype == (
+        torch.float32
+    )
+
+
+def test_a_table_of_measures_picks_instances():
+    t = random_transcoder(3)
+    low = xr.DataArray([True, False, True], dims="inst", coords={"inst": [0, 1, 2]})
+    for index in (low, low.values, [0, 2], torch.tensor([True, False, True])):
+        assert torch.equal(t[index].W_enc, t.W_enc[[0, 2]])
+    none = t[low & ~low]
+    assert len(none) == 0
+    assert none(torch.zeros(5, 4)).shape == (0, 5, 4)
+
+
+def test_no_flipped_bit_gives_another_transcoder(tmp_path):
+    """Of 1,000 in either file: the same numbers, or a reason."""
+    t, x = random_transcoder(2), torch.eye(4)
+    t.save(tmp_path)
+    whole = {
+        name: (tmp_path / name).read_bytes() for name in ("cfg.json", "sae_weights.safetensors")
+    }
+    wanted, refused, lot = t(x), 0, random.Random(0)
+    for name in sorted(whole) * 1000:
+        content = bytearray(whole[name])
+        content[lot.randrange(len(content))] ^= 1 << lot.randrange(8)
+        (tmp_path / name).write_bytes(content)
+        try:
+            assert torch.equal(Transcoder.load(tmp_path)(x), wanted)
+        except ValueError:
+            refused += 1
+        (tmp_path / name).write_bytes(whole[name])
+    assert refused > 1200  # all of the weights, and most of what is said of them
