@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -360,13 +361,20 @@ def render(src: Path, build: Path) -> Path:
 
 
 def check(html: Path, src: Path) -> None:
-    """Every page is there, with as many pictures as its source asks for, nothing unresolved and no
-    warnings.
+    """Every page is there, with as many pictures as its source asks for, nothing unresolved, no
+    warnings, and nothing that it would load from elsewhere if it can do without.
 
     Raises:
         BuildError: naming the pages and what they lack.
     """
     wrong = []
+    if (html / "_static" / "vendor").exists():
+        for file in sorted(html.rglob("*.html")):
+            for address in FromElsewhere(file.read_text()).found:
+                wrong.append(f"{file.relative_to(html)}: it would load {address}")
+        for file in sorted(html.rglob("*.css")):
+            for address in FromElsewhere.STYLE.findall(file.read_text()):
+                wrong.append(f"{file.relative_to(html)}: it would load {address}")
     for page in pages(src / "_toc.yml"):
         built = html / f"{page}.html"
         if not built.exists():
@@ -383,6 +391,38 @@ def check(html: Path, src: Path) -> None:
             wrong.append(f"{page}: a cell prints warnings, which readers would see")
     if wrong:
         raise BuildError("the book is not complete:\n" + "\n".join(wrong))
+
+
+class FromElsewhere(HTMLParser):
+    """Gathers addresses on other hosts that a page loads, or that a script in it names. Links that
+    a reader may follow are none, nor are the names of XML's vocabularies."""
+
+    LOAD = ("src", "srcset", "href", "xlink:href", "data", "poster")
+    ADDRESS = re.compile(r"(?:^|\s)((?:https?:)?//\S+)")
+    STYLE = re.compile(r"""(?:url\(|@import)\s*["']?((?:https?:)?//[^\s"')]+)""")
+    SCRIPT = re.compile(r"""(?:https?|wss?)://(?!www\.w3\.org/)[^\s"'`<>)\\]+""")
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.inside, self.found = "", list[str]()
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.inside = tag
+        for name, value in attributes:
+            if name == "style":
+                self.found += self.STYLE.findall(value or "")
+            elif name in self.LOAD and tag not in ("a", "area"):
+                self.found += self.ADDRESS.findall(value or "")
+
+    def handle_data(self, text: str) -> None:
+        if self.inside == "script":
+            self.found += self.SCRIPT.findall(text)
+        elif self.inside == "style":
+            self.found += self.STYLE.findall(text)
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = ""
 
 
 def _count_pictures(page: Path) -> int:

@@ -7,17 +7,20 @@ import shutil
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit
 
 import nbformat
 import papermill
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from pypdf import PdfReader
 
 from faithnb import book
 from faithnb.claims import CLAIMS
 
-HARMLESS = ("THEBE_JS_URL", "classList", "theme mode")
+HARMLESS = ("classList", "theme mode")
 """The theme's own console errors."""
 
 
@@ -178,6 +181,41 @@ def test_pages_are_checked_for_pictures_and_values(tmp_path, article, wrong):
         book.check(html, src)
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        '<script src="https://a.org/x.js">',
+        "<link rel=preconnect href=//a.org/x.js>",
+        '<source title="a > b" srcset="x.png, https://a.org/x.js 2x">',
+        '<svg><image xlink:href="https://a.org/x.js"/></svg>',
+        '<p style="background: url(https://a.org/x.js)">',
+        "<style>@import 'https://a.org/x.js';</style>",
+        '<script>const FROM = "https://a.org/x.js"</script>',
+        '<script type="application/json">{"a": "https://a.org/x.js\\n"}</script>',
+    ],
+)
+def test_what_a_page_would_load_from_elsewhere_is_found(tmp_path, page):
+    html, src = made_page(tmp_path, f'<img src="y.svg">{page}')
+    book.check(html, src)  # a book that can only be had with a network
+    (html / "_static" / "vendor").mkdir(parents=True)
+    with pytest.raises(book.BuildError, match=r"index.html: it would load .*//a\.org/x\.js$"):
+        book.check(html, src)
+
+
+def test_links_names_and_what_lies_beside_are_not_from_elsewhere(tmp_path):
+    page = """<img src="y.svg"><a href="https://a.org/">x</a> <code>src="https://a.org/"</code>
+        <!-- <script src="https://a.org/x.js"> --><svg xmlns="http://www.w3.org/2000/svg"></svg>
+        <script>const NAME = "http://www.w3.org/2000/svg";</script>
+        <source src="data:image/png;base64,//a"><link href="../x.css">"""
+    assert book.FromElsewhere(page).found == []
+    html, src = made_page(tmp_path, page)
+    (html / "_static" / "vendor").mkdir(parents=True)
+    book.check(html, src)
+    (html / "_static" / "x.css").write_text("p { background: url(//a.org/x.png) }")
+    with pytest.raises(book.BuildError, match=r"x.css: it would load //a.org/x.png"):
+        book.check(html, src)
+
+
 @pytest.mark.book
 @pytest.mark.parametrize(
     ("page", "complaint"),
@@ -251,7 +289,8 @@ def real(errors, html):
 NOT_OURS = [".citation-list"]
 """What axe-core finds in elements of Sphinx and its theme."""
 
-WIDTHS = (360, 1000, 1600)
+WIDTHS = (320, 1000, 1600)
+"""The first is a screen of 1280 at 400 %, or a small telephone."""
 
 
 @pytest.mark.book
@@ -292,8 +331,15 @@ def grave(tab):
 
 
 class Quiet(SimpleHTTPRequestHandler):
+    """Sends the security policy that the address asks for."""
+
     def log_message(self, *_):
         pass
+
+    def end_headers(self):
+        for policy in parse_qs(urlsplit(self.path).query).get("policy", []):
+            self.send_header("Content-Security-Policy", policy)
+        super().end_headers()
 
 
 @pytest.fixture(scope="module")
@@ -441,3 +487,162 @@ def test_the_ledger_is_written_for_programs(html):
     assert all("too few seeds" in row["caveats"] for row in few)
     page = (html / "notebooks" / "claims.html").read_text()
     assert all(f"<td>{row['id']}</td>" in page for row in rows)
+
+
+PLAIN = ("genindex", "py-modindex", "search")
+"""Pages that Sphinx adds."""
+
+
+@pytest.mark.book
+def test_no_page_scrolls_sideways_at_400_percent(html, browser):
+    """The pages of the contents are looked at above, with all else."""
+    tab, errors = opened(browser, (html / "genindex.html").as_uri(), WIDTHS[0])
+    for page in PLAIN:
+        tab.goto((html / f"{page}.html").as_uri())
+        assert tab.evaluate("document.scrollingElement.scrollWidth") <= WIDTHS[0]
+    assert real(errors, html) == []
+    tab.context.close()
+
+
+PAPER = 672  # pixels of A4 between the margins
+ON_PAPER = """() => {
+    const numbers = (colour) => colour.match(/[0-9.]+/g).map(Number);
+    const light = (colour) => {
+        const linear = colour.map((c) => ((c / 255 + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+    };
+    const behind = (e) => {
+        for (; e; e = e.parentElement) {
+            const [r, g, b, a = 1] = numbers(getComputedStyle(e).backgroundColor);
+            if (a > 0) return light([r, g, b]);
+        }
+        return 1;
+    };
+    const contrast = (e) =>
+        (behind(e) + 0.05) / (light(numbers(getComputedStyle(e).color)) + 0.05);
+    const hasWords = ({ childNodes }) =>
+        [...childNodes].some(({ nodeType, data }) => nodeType === 3 && data.trim());
+    const shown = [...document.querySelectorAll("article *")].filter((e) =>
+        !e.closest("svg, script, noscript") && e.checkVisibility());
+    const words = shown.filter(hasWords);
+    const named = (elements) => elements.map((e) => e.outerHTML.slice(0, 80));
+    return {
+        pale: named(words.filter((e) => contrast(e) < 7)),
+        cut: named(shown.filter((e) => e.getBoundingClientRect().right > innerWidth + 1)),
+        folded: document.querySelectorAll("article details:not([open], .hide)").length,
+        words: words.length,
+    };
+}"""
+
+
+@pytest.mark.book
+@pytest.mark.parametrize("page", book.pages(book.ROOT / "_toc.yml"))
+def test_on_paper_all_is_dark_on_white_whole_and_unfolded(html, browser, page):
+    """Printed from dark mode, which comes back with what was folded."""
+    tab, _ = opened(browser, (html / f"{page}.html").as_uri(), PAPER, "dark")
+    state = """[document.documentElement.dataset.theme,
+        [...document.querySelectorAll("article details")].map((d) => d.open)]"""
+    before = tab.evaluate(state)
+    assert before[0] == "dark"
+    tab.emulate_media(media="print", color_scheme="dark")
+    tab.wait_for_function("document.documentElement.dataset.theme === 'light'")
+    found = tab.evaluate(ON_PAPER)
+    assert found.pop("words") > 5
+    assert found == {"pale": [], "cut": [], "folded": 0}
+    tab.emulate_media(media="screen", color_scheme="dark")
+    tab.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    assert tab.evaluate(state) == before
+    tab.context.close()
+
+
+@pytest.mark.book
+def test_a_printed_ledger_has_its_evidence_and_no_knobs_are_printed(html, browser):
+    """In a real PDF, for which the browser says that it prints."""
+    words = {}
+    for page in ("claims", "explorer"):
+        tab, _ = opened(browser, (html / "notebooks" / f"{page}.html").as_uri(), mode="dark")
+        if (html / "_static" / "vendor").exists() and page == "explorer":
+            tab.wait_for_selector(".faithnb")
+        sheets = PdfReader(BytesIO(tab.pdf())).pages
+        words[page] = " ".join("".join(sheet.extract_text() for sheet in sheets).split())
+        tab.context.close()
+    rows = json.loads((html / "claims.json").read_text())
+    assert words["claims"].count("rule and evidence") == len(rows)
+    shown = words["claims"].replace(" ", "")
+    assert all(row["evidence"][0].replace(" ", "")[:10] in shown for row in rows)
+    assert "as fast as it goes" not in words["explorer"]
+
+
+@pytest.mark.book
+@pytest.mark.parametrize(
+    ("policy", "comes"),
+    [
+        ("default-src 'self' 'unsafe-inline' 'unsafe-eval' blob:", True),
+        ("worker-src 'none'", True),
+        ("script-src 'self' 'unsafe-inline'", False),
+        ("script-src 'self' 'unsafe-inline' 'unsafe-eval'", False),
+        ("script-src 'self'", False),
+    ],
+)
+def test_what_a_security_policy_forbids_is_said(html, browser, served, policy, comes):
+    """In place of each widget, or by the widget, if only its training is forbidden."""
+    if not (html / "_static" / "vendor").exists():
+        pytest.skip("npm could not be reached, and the build said so")
+    tab = browser.new_context().new_page()
+    tab.goto(f"{served}/notebooks/explorer.html?policy={quote(policy)}")
+    said = tab.locator("article p.no-widget:visible")
+    if comes:
+        tab.wait_for_selector(".faithnb >> nth=4")
+        assert said.count() == 0
+        widget = tab.locator(".faithnb").first
+        widget.get_by_role("button", name="one step", exact=True).click()
+        word = "forbids background scripts" if "worker" in policy else "step 1 of"
+        tab.wait_for_function(f"document.querySelector('.faithnb').innerText.includes('{word}')")
+    else:
+        said.first.wait_for()
+        assert said.count() == tab.locator("[type*='widget-view']").count() == 4
+        assert tab.locator(".faithnb").count() == 0
+        assert "a security policy" in said.last.inner_text()
+        assert "forbids the scripts that it needs" in said.last.inner_text()
+    tab.context.close()
+
+
+@pytest.mark.book
+def test_a_widget_that_does_not_come_for_another_reason_is_said(html, browser, served):
+    """Here its scripts are not on the server; one that comes after all takes the word away."""
+    context = browser.new_context()
+    context.route("**/embed-amd.js*", lambda route: route.abort())
+    tab = context.new_page()
+    tab.clock.install()
+    tab.goto(f"{served}/notebooks/explorer.html")
+    said = tab.locator("article p.no-widget:visible")
+    assert said.count() == 0
+    tab.clock.run_for(40_000)
+    assert said.count() == 4
+    assert "did not run" in said.first.inner_text()
+    tab.evaluate("""() => {
+        const late = document.createElement("div");
+        late.className = "widget-subarea";
+        late.innerHTML = "<section class='faithnb'></section>";
+        document.querySelector("[type*='widget-view']").before(late);
+    }""")
+    assert said.count() == 3
+    context.close()
+
+
+@pytest.mark.book
+def test_a_finger_finds_what_to_press_and_the_scheme_may_change(html, browser):
+    context = browser.new_context(
+        has_touch=True, is_mobile=True, viewport={"width": 360, "height": 740}
+    )
+    tab = context.new_page()
+    tab.goto((html / "notebooks" / "claims.html").as_uri())
+    sizes = tab.evaluate("""() => [...document.querySelectorAll("summary, .bd-header-article .btn")]
+        .filter((e) => e.checkVisibility()).map((e) => e.getBoundingClientRect())
+        .map(({ width, height }) => Math.min(width, height))""")
+    assert len(sizes) > 10
+    assert min(sizes) >= 44
+    for scheme in ("dark", "light"):
+        tab.emulate_media(color_scheme=scheme)
+        tab.wait_for_function(f"document.documentElement.dataset.theme === '{scheme}'")
+    context.close()

@@ -110,14 +110,14 @@ def test_a_point_of_one_coordinate_has_no_state(page, trained):
     assert measured(page, trained[0], p)["state"] is None
 
 
-def show(page, widget, mode="light"):
+def show(page, widget, head=""):
     """A widget in a page of its own, with its model played by a plain object."""
     state = {
         name: getattr(widget, name)
         for name in widget.trait_names(sync=True)
         if not name.startswith("_") and name not in ("layout", "comm", "tabbable", "tooltip")
     }
-    page.set_content(f"<style>{STYLE}</style><div id='here'></div>")
+    page.set_content(f"{head}<style>{STYLE}</style><div id='here'></div>")
     errors = []
     page.on("pageerror", lambda e: errors.append(str(e)))
     page.on("request", lambda r: r.url.startswith(("data:", "blob:")) or errors.append(r.url))
@@ -491,3 +491,119 @@ def test_a_script_asks_for_nothing_else(name):
 def test_only_what_starts_a_worker_carries_one():
     assert "const WORKER = " in script("explorer.js")
     assert "const WORKER = " not in script("atlas.js")
+
+
+def lightness(colour):
+    """The relative luminance of ``rgb(r, g, b)``."""
+    parts = [int(part) / 255 for part in re.findall(r"[0-9]+", colour)[:3]]
+    linear = [p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+def contrast(a, b):
+    dark, light = sorted((lightness(a), lightness(b)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+WORDS = """[...document.querySelectorAll(".fn-picture text")].map((word) => {
+    const cell = word.parentElement.tagName === "g" && word.previousElementSibling;
+    const behind = cell ? getComputedStyle(cell).fill : "rgb(255, 255, 255)";
+    return [word.textContent, getComputedStyle(word).fill, behind];
+})"""
+
+
+def test_words_in_pictures_can_be_read(page, trained):
+    """Contrast of 4.5 to 1 on white, and on the colours of cells."""
+    show(page, explore(replace(STORY, steps=50)))
+    until(page, f"{STEP} === 0")
+    words = page.evaluate(WORDS)
+    page.click(".fn-primary")
+    until(page, TRAINED)
+    words += page.evaluate(WORDS)
+    show(page, Mechanism({"one": trained[1]}, pad_points(STORY.points, 8)[0]))
+    words += page.evaluate(WORDS)
+    assert {"no steps yet", "sparsity", "datapoint p", "training step"} <= {w for w, _, _ in words}
+    assert [w for w, colour, behind in words if contrast(colour, behind) < 4.5] == []
+
+
+@pytest.fixture
+def small_grid():
+    return PhaseDiagram(replace(STORY, steps=60), {"plain": {}}, **GRID)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_a_colour_says_stays_where_the_system_gives_the_colours(page, small_grid, scheme):
+    colours = """(where) => [...document.querySelectorAll(where)].map(
+        (e) => getComputedStyle(e).backgroundColor)"""
+    page.emulate_media(forced_colors="active", color_scheme=scheme)
+    show(page, explore(replace(STORY, steps=60)))
+    page.click(".fn-primary")
+    until(page, TRAINED)
+    bar, track = page.evaluate(colours, ".fn-bar, .fn-track")[::-1]
+    assert contrast(bar, track) > 3
+    assert set(page.evaluate(colours, ".fn-card")) == {"rgb(255, 255, 255)"}
+    assert all(contrast(c, b) > 4.5 for w, c, b in page.evaluate(WORDS))
+    show(page, small_grid)
+    states = page.evaluate(colours, ".fn-legend i")
+    assert len(set(states)) == len(style.STATE_COLOURS) + 1
+    words = page.evaluate("getComputedStyle(document.querySelector('.fn-legend')).color")
+    ground = page.evaluate("getComputedStyle(document.querySelector('.faithnb')).backgroundColor")
+    assert contrast(words, ground) > 7
+
+
+@pytest.mark.parametrize(("finger", "least"), [(False, 24), (True, 44)])
+def test_what_one_presses_is_large_enough(browser, trained, small_grid, finger, least):
+    context = browser.new_context(
+        has_touch=finger, is_mobile=finger, viewport={"width": 360, "height": 740}
+    )
+    page = context.new_page()
+    p = pad_points(STORY.points, 8)[0]
+    for widget in (explore(STORY), Mechanism({"one": trained[1]}, p), small_grid):
+        show(page, widget)
+        sizes = page.evaluate("""() => [...document.querySelectorAll("button, select, input, a")]
+            .filter((e) => e.checkVisibility()).map((e) => e.getBoundingClientRect())
+            .map(({ width, height }) => Math.min(width, height))""")
+        assert len(sizes) >= 4
+        assert min(sizes) >= least
+    context.close()
+
+
+POLICY = "<meta http-equiv='Content-Security-Policy' content=\"worker-src 'none'\">"
+NO_WORKER = "<script>Worker = class { constructor() { throw new Error('no'); } };</script>"
+
+
+@pytest.mark.parametrize("head", [POLICY, NO_WORKER], ids=["by an event", "at once"])
+def test_a_policy_against_workers_is_said_each_time(page, small_grid, head):
+    for widget, name in ((explore(STORY), "train"), (small_grid, "train all")):
+        page.goto("about:blank")
+        errors = show(page, widget, head)
+        for _ in range(2):
+            page.evaluate("document.querySelector('.fn-status').textContent = ''")
+            page.click(".fn-primary")
+            until(page, "document.querySelector('.fn-status').textContent.includes('forbids')")
+            assert "forbids background scripts" in page.inner_text(".fn-status")
+            assert page.inner_text(".fn-primary") == name
+        assert errors == []
+
+
+def test_where_the_keyboard_is_can_be_seen(page, small_grid):
+    """On the theme's surfaces, light and dark, and on the white of pictures."""
+    for widget in (explore(STORY), small_grid):
+        show(page, widget)
+        seen = set()
+        for _ in range(5):
+            page.keyboard.press("Tab")
+            seen.add(
+                page.evaluate("""() => {
+                const { outlineStyle, outlineWidth, outlineColor } =
+                    getComputedStyle(document.activeElement);
+                return `${outlineStyle} ${outlineWidth} ${outlineColor}`;
+            }""")
+            )
+        assert len(seen) == 1
+        style, width, colour = seen.pop().split(" ", 2)
+        assert (style, width) == ("solid", "3px")
+        assert all(
+            contrast(colour, behind) > 3
+            for behind in ("rgb(243, 244, 245)", "rgb(41, 49, 61)", "rgb(255, 255, 255)")
+        )

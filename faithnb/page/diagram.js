@@ -78,9 +78,9 @@ class Diagram {
     this.workers = Array.from({ length: n }, () => {
       const next = () => (queue.length ? worker.postMessage({ scan: { experiment, cells: [queue.shift()] } }) : null);
       const worker = startWorker({
-        onerror: ({ message }) => {
+        onstop: (words) => {
           this.stop();
-          this.status.textContent = `The training stopped: ${message}.`;
+          this.status.textContent = words;
         },
         onmessage: ({ data: { cell: [k, i, j], ...found } }) => {
           this.found.set(`${k},${i},${j}`, found);

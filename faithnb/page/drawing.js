@@ -49,13 +49,19 @@ const number = (value) => value.toFixed(2).replace("-0.00", "0.00");
 /** Names of a point's coordinates, counted from 1 as in the note: x1, x2, … */
 export const coordinates = (letter, at) => at.map((k) => `${letter}${k + 1}`);
 
+/** What can be read on a colour: black or white, whichever contrasts more. */
+function inkOn(background) {
+  const [r, g, b] = background.match(/\d+/g).map((c) => ((Number(c) / 255 + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.18 ? "#000" : "#fff";
+}
+
 /** A signed number in a coloured cell. */
-const numbered = (x, y, width, height, value) =>
-  svg("g", { transform: `translate(${x},${y})` },
-    svg("rect", { width: width - 1, height: height - 1, fill: colour(COLOURS.signed, value / 2.4 + 0.5) }),
-    text(width / 2, height / 2 + 4, number(value), {
-      "text-anchor": "middle", fill: Math.abs(value) > 0.55 ? "#fff" : COLOURS.ink,
-    }));
+function numbered(x, y, width, height, value) {
+  const fill = colour(COLOURS.signed, value / 2.4 + 0.5);
+  return svg("g", { transform: `translate(${x},${y})` },
+    svg("rect", { width: width - 1, height: height - 1, fill }),
+    text(width / 2, height / 2 + 4, number(value), { "text-anchor": "middle", fill: inkOn(fill) }));
+}
 
 /** A Jacobian on the coordinates `at`, with its numbers. */
 export function jacobian(show, values, at, title) {
@@ -85,8 +91,7 @@ export function map(show, { loadings, names, order }) {
     const first = point || k === 0 || names[k - 1][5] !== name[5]; // of its sign
     if (first || h > 9) {
       shapes.push(text(left - 4, (k + 0.5) * h + 3.5, h > 9 || point ? name : `${name} …`, {
-        "text-anchor": "end", fill: point ? COLOURS.states.datapoint : COLOURS.ink,
-        "font-weight": point ? "bold" : "normal", "font-size": 10,
+        "text-anchor": "end", fill: COLOURS.ink, "font-weight": point ? "bold" : "normal", "font-size": 10,
       }));
     }
   });
@@ -99,7 +104,7 @@ export function losses(show, history, steps) {
   const [w, h, left, bottom] = [360, 200, 44, 30];
   const terms = ["loss", "reconstruction", "sparsity", "jacobian"].filter((t) => history.some((e) => e[t] > 0));
   const values = terms.flatMap((t) => history.map((e) => e[t]).filter((v) => v > 0));
-  if (!values.length) return show("No steps yet.", w, h, text(w / 2, h / 2, "no steps yet", { "text-anchor": "middle", fill: COLOURS.grey }));
+  if (!values.length) return show("No steps yet.", w, h, text(w / 2, h / 2, "no steps yet", { "text-anchor": "middle", fill: "#595959" }));
   const low = Math.floor(Math.log10(Math.max(1e-6, Math.min(...values))));
   const high = Math.max(low + 1, Math.ceil(Math.log10(Math.max(...values))));
   const x = (step) => left + (step / steps) * (w - left - 8);
@@ -116,7 +121,8 @@ export function losses(show, history, steps) {
   terms.forEach((t, k) => {
     const points = history.filter((e) => e[t] > 0).map((e) => `${x(e.step).toFixed(1)},${y(e[t]).toFixed(1)}`);
     shapes.push(svg("polyline", { points: points.join(" "), fill: "none", stroke: COLOURS.terms[t], "stroke-width": 1.8 }));
-    shapes.push(text(w - 10, 18 + 13 * k, t, { "text-anchor": "end", fill: COLOURS.terms[t] }));
+    shapes.push(svg("line", { x1: w - 24, x2: w - 10, y1: 14 + 13 * k, y2: 14 + 13 * k, stroke: COLOURS.terms[t], "stroke-width": 3 }));
+    shapes.push(text(w - 28, 18 + 13 * k, t, { "text-anchor": "end", fill: COLOURS.ink }));
   });
   const last = history[history.length - 1];
   return show(`Terms of the loss: ${terms.map((t) => `${t} ${last[t].toPrecision(2)}`).join(", ")}.`, w, h, ...shapes);
@@ -152,7 +158,7 @@ export function meter() {
 export function written(show, features, columnNames, rows, label) {
   const [w, h, left] = [46, 24, 48];
   const shapes = features.slice(0, rows).flatMap(({ name, writes }, i) => [
-    text(left - 6, (i + 0.5) * h + 4, name, { "text-anchor": "end", fill: COLOURS.grey }),
+    text(left - 6, (i + 0.5) * h + 4, name, { "text-anchor": "end", fill: "#595959" }),
     ...writes.map((value, j) => numbered(left + j * w, i * h, w, h, value)),
   ]);
   columnNames.forEach((name, j) => shapes.push(text(left + (j + 0.5) * w, rows * h + 14, name, { "text-anchor": "middle" })));

@@ -25,7 +25,7 @@ class Explorer {
       onmessage: ({ data }) => {
         if (data.training === this.training) (data.error ? this.failed(data.error) : this.show(data));
       },
-      onerror: ({ message }) => this.say(`The training stopped: ${message}.`),
+      onstop: (words) => this.failed(words),
     });
     this.status = html("p", { class: "fn-status", role: "status" });
     this.numbers = html("p", { class: "fn-numbers" });
