@@ -73,7 +73,7 @@ class CircuitMap:
         transcoder: Transcoder,
         target: Target,
         x: Float[Tensor, "B d_in"],
-        points: Sequence[Float[Tensor, "d_in"]] = (),
+        points: Sequence[Float[Tensor, "d_in"]] | Float[Tensor, "n_points d_in"] = (),
     ) -> CircuitMap:
         """Map every feature onto the target's circuits and one datapoint circuit a point.
 

@@ -20,7 +20,17 @@ import torch
 from tqdm.auto import tqdm
 
 from benchmarks import loops, memory, pages, products, timing
-from faithnb import AbsoluteValue, CircuitMap, Experiment, Store, sweep, train, workers
+from faithnb import (
+    AbsoluteValue,
+    CircuitMap,
+    Experiment,
+    Store,
+    Transcoder,
+    metrics,
+    sweep,
+    train,
+    workers,
+)
 from faithnb.data import evaluation_sample, pad_points
 from faithnb.training import Loop, groups
 
@@ -283,6 +293,23 @@ def measuring(size: Size, device: torch.device) -> pd.DataFrame:
     ])  # fmt: skip
 
 
+def checking(size: Size, device: torch.device) -> pd.DataFrame:
+    """What it costs to check the arguments of a measure and to settle the state it is taken in,
+    against the same measure without: of one input, and of all."""
+    t = Transcoder.random(range(size.measured), LIGHT.d_in, LIGHT.d_sae, LIGHT.d_in).to(device)
+    target, x = AbsoluteValue(LIGHT.d_in), evaluation_sample(LIGHT.d_in, LIGHT.density).to(device)
+    rows = []
+    for n in (1, len(x)):
+        subjects = {"checked": partial(metrics.mse, t, target, x[:n]),
+                    "bare": partial(metrics.mse.__wrapped__, t, target, x[:n])}  # fmt: skip
+        times = timing.side_by_side(subjects, max(2, size.rounds), size.slice_s)
+        rows.append({
+            "inputs": n, "instances": size.measured, "checked_us": median_us(times["checked"]),
+            "bare_us": median_us(times["bare"]), **timing.ratio(times["checked"], times["bare"]),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def sweeping(size: Size, device: torch.device) -> pd.DataFrame:
     """A sweep of 200 steps into an empty store: what it takes besides training and measuring in one
     process, with that process's peak of memory, and how long with a worker process a core."""
@@ -359,6 +386,6 @@ def in_page(size: Size, device: torch.device) -> pd.DataFrame:
 
 TABLES = {
     "steps": steps, "ways": ways, "scaling": scaling, "memory": memory_peaks,
-    "measuring": measuring, "sweeping": sweeping, "many": many, "pages": book_pages,
-    "in page": in_page,
+    "measuring": measuring, "checking": checking, "sweeping": sweeping, "many": many,
+    "pages": book_pages, "in page": in_page,
 }  # fmt: skip
