@@ -13,7 +13,7 @@ from matplotlib.colors import Colormap, to_hex
 from faithnb import circuits, metrics, style, training
 
 PAGE = Path(__file__).parent / "page"
-STYLE = (PAGE / "style.css").read_text()
+STYLE = (PAGE / "style.css").read_text(encoding="utf-8")
 
 IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w.]+)";\n', re.MULTILINE)
 
@@ -54,7 +54,7 @@ def script(name: str) -> str:
     def add(name: str) -> None:
         if name in texts:
             return
-        source = "" if name == "constants.js" else (PAGE / name).read_text()
+        source = "" if name == "constants.js" else (PAGE / name).read_text(encoding="utf-8")
         for needed in IMPORT.findall(source):
             add(needed)
         texts[name] = IMPORT.sub("", source)

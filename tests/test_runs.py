@@ -7,7 +7,7 @@ import subprocess
 import nbformat
 import pytest
 
-from faithnb import book, runs
+from faithnb import book, cells, runs
 from faithnb.book import ROOT
 
 PARAMETERS = """\
@@ -45,7 +45,7 @@ def path(tmp_path, monkeypatch):
         "language": "python",
     }
     nbformat.write(notebook, tmp_path / "small.ipynb")
-    monkeypatch.setattr(book, "CACHE", tmp_path / "cache")
+    monkeypatch.setenv("FAITHNB_STORE", str(tmp_path / "store"))
     return tmp_path / "small.ipynb"
 
 
@@ -98,7 +98,17 @@ BAD = [
     ("density: [!!bool foo]", "is not YAML"),
     ("density: [!!timestamp x]", "is not YAML"),
     ("density: [!!int '']", "is not YAML"),
-    ("a: &a [*a]", "row 1: a = "),
+    ("a: &a [*a]", "is not allowed in line 1: an alias"),
+    ("- seed: &a 1\n- {seed: *a}", "is not allowed in line 2: an alias"),
+    ("[" * 100_000, "is not allowed in line 1: more than 20 lists within lists"),
+    ("- " * 100_000, "is not allowed in line 1: more than 20 lists within lists"),
+    ("{a: " * 100_000, "is not allowed in line 1: more than 20 lists within lists"),
+    ("density: [0.1, 1.0e-1]", "rows 1 and 2 are the same"),
+    ("steps: [10, 1.0e+1]", "rows 1 and 2 are the same"),
+    ("- {density: 0.1}\n- {density: 0.1, steps: null}", "rows 1 and 2 are the same"),
+    ("steps: [1:30]", "row 1: steps = '1:30' .* it arrived as text"),
+    ("interactive: yes", "row 1: interactive = 'yes' .* it must be True or False"),
+    ("steps: " + "9" * 5000, "is not YAML"),
 ]
 
 
@@ -115,7 +125,7 @@ def test_a_bad_file_stops_in_a_sentence_before_anything_runs(path, text, sentenc
     assert said.startswith("Nothing was started: ")
     assert len(said.splitlines()) == 1
     assert not out.exists()
-    assert not book.CACHE.exists()
+    assert not book.cache().exists()
 
 
 def test_a_missing_file_and_a_notebook_that_is_none(path, capfd):
@@ -142,6 +152,8 @@ def test_numbers_as_people_write_them(tmp_path):
     found = rows_of(tmp_path, "learning_rate: [1e-3, 1E3, .5e1, 2.e-2, 3.0e-3]")
     assert [row["learning_rate"] for row in found] == [1e-3, 1e3, 5.0, 0.02, 3e-3]
     assert rows_of(tmp_path, "name: [e3, 1e, x1e3]")[1] == {"name": "1e"}
+    for text in ("steps: [010, 1:30, 0o10]", "%YAML 1.1\n---\nsteps: [010, 1:30, 0o10]"):
+        assert [row["steps"] for row in rows_of(tmp_path, text)] == [10, "1:30", 8]
 
 
 def test_every_row_runs_a_failure_is_kept_and_said_and_nothing_runs_twice(path, capfd):
@@ -158,19 +170,21 @@ def test_every_row_runs_a_failure_is_kept_and_said_and_nothing_runs_twice(path, 
     assert [row["twice"] for row in table] == ["0.2", "", "0.4"]
     assert [row["word"] for row in table] == ["yes", "", "yes"]
     assert [bool(row["error"]) for row in table] == [False, True, False]
-    index = (out / "index.html").read_text()
+    index = (out / "index.html").read_text(encoding="utf-8")
     assert index.count("<tr>") == 4
     assert 'href="row-1.html"' in index
     assert "no luck with 0.3" in index
-    assert "A small one" in (out / "row-1.html").read_text()
+    assert "A small one" in (out / "row-1.html").read_text(encoding="utf-8")
     assert (out / "failed" / "row-2" / "small.ipynb").exists()
-    cells = nbformat.read(out / "row-3.ipynb", as_version=4).cells
-    assert any("density = 0.2" in cell.source for cell in cells)
+    row = nbformat.read(out / "row-3.ipynb", as_version=4)
+    assert [cell.source for cell in row.cells if "density = " in cell.source] == [
+        PARAMETERS.replace("0.1", "0.2").replace("True", "False")
+    ]
 
-    before = {p: p.stat().st_mtime_ns for p in book.CACHE.iterdir()}
+    before = {p: p.stat().st_mtime_ns for p in book.cache().iterdir()}
     (path.parent / "params.yaml").write_text("- {density: 0.2}\n- {density: 0.4}\n")
     assert runs.main(arguments) == 0
-    after = {p: p.stat().st_mtime_ns for p in book.CACHE.iterdir()}
+    after = {p: p.stat().st_mtime_ns for p in book.cache().iterdir()}
     assert before.items() <= after.items()
     assert len(after) == len(before) + 1
 
@@ -188,11 +202,11 @@ def test_the_table_is_whole_also_where_nothing_is_shown(path):
 
 def test_what_each_notebook_of_the_book_takes():
     for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        content = nbformat.read(notebook, as_version=4)
+        content = cells.read_notebook(notebook)
         runs.check(content, notebook.name, [{"profile": "quick"}])
         with pytest.raises(runs.RowsError, match="row 1: profile = 'x'"):
             runs.check(content, notebook.name, [{"profile": "x"}])
-    content = nbformat.read(runs.find_notebook("02"), as_version=4)
+    content = cells.read_notebook(runs.find_notebook("02"))
     with pytest.raises(runs.RowsError, match=r"row 2: density = 0.5 .* \(0, 0.333333\]"):
         runs.check(content, "02", [{"density": 0.3}, {"density": 0.5}])
 
