@@ -234,7 +234,7 @@ _unfinished: set[Path] = set()
 
 def _short(stem: str) -> str:
     """A notebook's name where a hash follows, for people; as long as names of files may be."""
-    return stem.replace(".", "_").encode()[:80].decode(errors="ignore")
+    return stem.replace(".", "_").encode(errors="replace")[:80].decode(errors="ignore")
 
 
 def kept_as(beginning: Path, content: bytes) -> Path:
@@ -300,9 +300,11 @@ def _run(
     running = part_of(folder / f"{beginning.name}.ipynb")
     _unfinished.add(running)
     try:
+        write_whole(running, nbformat.writes(asked))
+        name = str(running).replace("{", "{{").replace("}", "}}")  # papermill fills in braces
         with clean_environment() as environment:
             executed = papermill.execute_notebook(
-                asked, str(running).replace("{", "{{").replace("}", "}}"),
+                name, name,
                 kernel_name="python3", progress_bar=False,
                 kernel_manager_class=this_python(environment, path.parent),
                 start_timeout=START_TIMEOUT, execution_timeout=cell_timeout,
@@ -320,7 +322,7 @@ def _run(
             write_whole(failed / path.name, running.read_bytes())
             said += f"\nThe notebook as far as it ran is kept in {failed / path.name}."
         raise BuildError(said) from error
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise BuildError(
             f"{path.name} did not run to its end: {error}. It is written to {folder} while it "
             "runs; is there room? Notebooks that had finished are kept."

@@ -343,7 +343,7 @@ def _row_of(path: Path, parameters: Row, out: Path, name: str, scripts: bool) ->
     found = numbers(notebook)
     with _said_where(out):
         write_whole(out / f"{name}.ipynb", nbformat.writes(notebook))
-        write_whole(out / f"{name}.html", page(notebook, f"{path.stem}, {name}", scripts))
+        _write_text(out / f"{name}.html", page(notebook, f"{path.stem}, {name}", scripts))
     return {"error": "", "seconds": round(seconds, 1)}, found
 
 
@@ -354,6 +354,11 @@ def _said_where(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OSError(f"{out} cannot be written ({error.strerror or error})") from error
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Text as UTF-8, also where it names a file whose name is none."""
+    write_whole(path, text.encode("utf-8", "backslashreplace"))
 
 
 PAGE = """\
@@ -425,7 +430,7 @@ def _write_table(records: Sequence[Row], out: Path) -> None:
     table = csv.DictWriter(written, columns)
     table.writeheader()
     table.writerows(records)
-    write_whole(out / "table.csv", written.getvalue())
+    _write_text(out / "table.csv", written.getvalue())
 
 
 def _write_index(records: Sequence[Row], out: Path, title: str) -> None:
@@ -449,7 +454,7 @@ def _write_index(records: Sequence[Row], out: Path, title: str) -> None:
         f'<div style="overflow-x:auto"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div></html>\n"
     )
-    write_whole(out / "index.html", page)
+    _write_text(out / "index.html", page)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
