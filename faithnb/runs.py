@@ -48,8 +48,8 @@ from faithnb.workers import cores
 MANY = 100_000
 """Rows above which a product of lists must be meant, and said to be."""
 
-MANY_TO_CHECK = 2_000
-"""Rows from which on checking them takes so long that a bar shows it."""
+MANY_TO_CHECK, MUCH_TO_READ = 2_000, 500_000
+"""Rows, and bytes of a file, from which on checking and reading takes so long that it is shown."""
 
 DEEPEST = 20
 """Lists within lists that a file of parameters may have."""
@@ -490,6 +490,9 @@ def _what_to_run(options: argparse.Namespace) -> tuple[Path, list[Row], Path]:
     params = Path(options.params)
     with suppress(RuntimeError):  # ~ without a home
         params = params.expanduser()
+    with suppress(OSError):
+        if (size := params.stat().st_size) > MUCH_TO_READ:
+            print(f"Reading {params} ({size / 1e6:.1f} MB) …", file=sys.stderr, flush=True)
     rows = read_rows(params, options.many)
     try:
         notebook = read_notebook(path)
