@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from faithnb.ambient import settled
 from faithnb.batches import Batches
 from faithnb.experiment import Experiment
 from faithnb.objectives import loss_terms
@@ -20,6 +21,7 @@ FRESH = 2**40
 """The seed of the batches that score; no training has it."""
 
 
+@settled()
 @torch.no_grad()
 def score(transcoder: Transcoder, objective: Experiment, n: int = 64) -> Float[Tensor, "n_inst"]:
     """The loss of trained transcoders under an objective, in the mean over n fresh batches.
@@ -52,6 +54,7 @@ def score(transcoder: Transcoder, objective: Experiment, n: int = 64) -> Float[T
     return total / n
 
 
+@settled()
 def cross(
     transcoders: Mapping[str, Transcoder], objectives: Mapping[str, Experiment], n: int = 64
 ) -> pd.DataFrame:

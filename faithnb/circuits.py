@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from faithnb.checks import checked, exact
 from faithnb.data import evaluation_sample
 from faithnb.metrics import CONTRIBUTES
 from faithnb.targets import Circuit, Target
@@ -32,6 +33,7 @@ LOADED, GAIN_RANGE = 0.9, (0.8, 1.25)
 """A feature *is* a circuit if its loading exceeds the first and its gain lies in the second."""
 
 
+@checked
 def datapoint_circuit(target: Target, p: Float[Tensor, "d_in"], threshold: float) -> Circuit:
     """P_τ(x) = f(p) · ReLU((p̃·x − τ)/(1 − τ)) with p̃ = p/(p·p): writes f(p) at p, acts where
     p̃·x > τ. For τ → 1 it is the indicator of p."""
@@ -65,7 +67,7 @@ class CircuitMap:
     n_true: int
 
     @classmethod
-    @torch.no_grad()
+    @exact
     def of(
         cls,
         transcoder: Transcoder,
@@ -80,14 +82,14 @@ class CircuitMap:
             points: repeated points. The threshold of their circuits, the same for all, is the one
                 that explains the feature best.
         """
-        transcoder = transcoder[:].double().cpu()
+        transcoder = transcoder[:].cpu()
         points = [p.double().cpu() for p in points]
-        x = torch.cat([x.double().cpu(), *[p[None] for p in points]])
+        x = torch.cat([x.cpu(), *[p[None] for p in points]])
         true = target.circuits()
         families = [[datapoint_circuit(target, p, t) for t in THRESHOLDS] for p in points]
         every = [*true, *(c for family in families for c in family)]
         acts = torch.stack([c.activation(x) for c in every], dim=1)
-        write = torch.stack([c.write.double() for c in every])
+        write = torch.stack([c.write for c in every]).double()
         atom_norms = (acts.norm(dim=0) * write.norm(dim=1)).numpy()
 
         # Contributions have rank one, so inner products factor: ⟨C_i, A_k⟩ = (f_i·a_k)(w_i·w_k).
@@ -185,8 +187,11 @@ def _code(L: np.ndarray, correlation: np.ndarray) -> tuple[np.ndarray, float]:
     """Non-negative sparse code of a unit vector with the given correlations to unit atoms.
 
     Non-negative LASSO picks the atoms, non-negative least squares on these sets the amplitudes.
-    Both are solved on the Cholesky factor L of the Gram matrix, G = L Lᵀ.
+    Both are solved on the Cholesky factor L of the Gram matrix, G = L Lᵀ. Without atoms, which the
+    solver must not be asked about (it frees memory twice), the code is empty.
     """
+    if len(correlation) == 0:
+        return np.zeros(0), 1.0
     picked = scipy.optimize.nnls(L.T, np.linalg.solve(L, correlation - SPARSITY))[0] > 0
     code = np.zeros(len(correlation))
     if picked.any():
@@ -197,7 +202,7 @@ def _code(L: np.ndarray, correlation: np.ndarray) -> tuple[np.ndarray, float]:
     return code, float(np.sqrt(max(rest, 0.0)))
 
 
-@torch.no_grad()
+@exact
 def mechanism_error(
     transcoder: Transcoder,
     target: Target,
@@ -215,8 +220,11 @@ def mechanism_error(
     Args:
         x: where the error is taken.
         assign_on: the sample over which features are assigned; x by default.
+
+    Raises:
+        ValueError: if no circuit of the target acts on x.
     """
-    transcoder, true = transcoder[:].double(), target.circuits()
+    true = target.circuits()
     write = torch.stack([c.write for c in true]).to(transcoder.W_dec)
     written = transcoder.W_dec @ write.T
 
@@ -230,11 +238,14 @@ def mechanism_error(
     likeness = (h.mT @ acts) * written / size.sqrt().clamp(min=1e-12)
     counted = torch.nn.functional.one_hot(likeness.argmax(-1), len(true)).to(write)
     h, acts, size = encoded(x)
+    if size.sum() == 0:
+        raise ValueError("mechanism_error needs inputs on which a circuit of the target acts.")
     own = (h.mT @ h) * (transcoder.W_dec @ transcoder.W_dec.mT) * (counted @ counted.mT)
     mixed = (h.mT @ acts) * written * counted
     return (own.sum((1, 2)) - 2 * mixed.sum((1, 2)) + size.sum()).clamp(min=0) / size.sum()
 
 
+@exact
 def circuit_match(
     transcoder: Transcoder, target: Target, x: Float[Tensor, "B d_in"] | None = None
 ) -> np.ndarray:

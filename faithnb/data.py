@@ -9,9 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from faithnb.ambient import settled
 from faithnb.streams import Stream
 
 Points = Sequence[Sequence[float]]
+
+EVALUATED = 8192
+"""Base samples that a metric is taken on."""
 
 
 def sample_base(
@@ -25,6 +29,7 @@ def sample_base(
     return torch.threshold_(1 - u * (2 / density), -1.0, 0.0)
 
 
+@settled()
 def pad_points(
     points: Points, d_in: int, dtype: torch.dtype = torch.float32
 ) -> Float[Tensor, "n_points d_in"]:
@@ -113,7 +118,7 @@ def replace_at_random(
 def evaluation_sample(
     d_in: int,
     density: float,
-    n: int = 8192,
+    n: int = EVALUATED,
     dtype: torch.dtype = torch.float32,
     blur: float = 0.0,
 ) -> Float[Tensor, "n d_in"]:
@@ -122,6 +127,7 @@ def evaluation_sample(
 
 
 @lru_cache(maxsize=8)
+@settled()
 def _evaluation_sample(
     d_in: int, density: float, n: int, dtype: torch.dtype, blur: float
 ) -> Tensor:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from faithnb.data import pad_points
+from faithnb.data import EVALUATED, pad_points
 from faithnb.errors import ParameterError
 from faithnb.targets import TARGETS, Target, make_target
 
@@ -88,12 +88,14 @@ class Range:
         kind = "a whole number" if self.whole else "a number"
         if math.isinf(self.high):
             return f"{kind} {'above' if self.open_low else 'of at least'} {self.low:g}"
-        return f"{kind} in {'(' if self.open_low else '['}{self.low:g}, {self.high:g}]"
+        high = f"{self.high:g}".replace("e+0", "e")
+        return f"{kind} in {'(' if self.open_low else '['}{self.low:g}, {high}]"
 
 
 @dataclass(frozen=True)
 class PointList:
-    """Allowed: a sequence of points, each a sequence of finite numbers that are not all 0.
+    """Allowed: a sequence of points, each a sequence of finite numbers that are not all 0, and are
+    0 or at least 1e-6 in size.
 
     Attributes:
         only: how many points there must be, if not any number.
@@ -113,6 +115,8 @@ class PointList:
             raise ValueError
         if any(sum(c != 0 for c in point) < self.nonzero for point in points):
             raise ValueError
+        if any(0 < abs(c) < LEAST for point in points for c in point):
+            raise ValueError
         if len(set(points)) < len(points):
             raise ValueError
         return points
@@ -121,8 +125,15 @@ class PointList:
         many = "a sequence of" if self.only is None else str(self.only)
         return (
             f"{many} different point(s) such as [[1, 1, 1]], each with at least {self.nonzero} "
-            "coordinate(s) that are not 0"
+            f"coordinate(s) that are not 0, and none between 0 and {LEAST:g} in size"
         )
+
+
+LEAST = 1e-6
+"""Size of the smallest coordinate of a point: squares of smaller ones are lost in float32."""
+
+SMALLEST_STEP = {"float32": 1e-4, "float64": 1e-8}
+"""Perturbations below drown in rounding."""
 
 
 class YesNo:
@@ -230,7 +241,7 @@ class Experiment:
     density: float = parameter(0.1, Range(0, 1, open_low=True))
     """Probability that a coordinate is not 0 (then it is uniform on (−1, 1))."""
 
-    blur: float = parameter(0.0, Range(0))
+    blur: float = parameter(0.0, Range(0, 1e6))
     """Standard deviation of normal noise on every coordinate of the base data, against exact
     zeros."""
 
@@ -260,10 +271,10 @@ class Experiment:
     sparsity_penalty: str = parameter("tanh", OneOf(("tanh", "l1", "none")))
     """``"tanh"`` is Σ tanh(s·h_i·‖w_i‖), near L0; ``"l1"`` is Σ h_i·‖w_i‖ (w_i a decoder row)."""
 
-    sparsity_coefficient: float = parameter(0.1, Range(0))
+    sparsity_coefficient: float = parameter(0.1, Range(0, 1e6))
     """λ, the weight of the sparsity penalty."""
 
-    tanh_scale: float = parameter(1.0, Range(0, open_low=True))
+    tanh_scale: float = parameter(1.0, Range(0, 1e6, open_low=True))
     """s, how soon a contribution counts as one whole active feature; for ``"tanh"`` only."""
 
     jacobian_matching: str = parameter("none", OneOf(("none", *MATCHING)))
@@ -273,7 +284,7 @@ class Experiment:
     ``"straight_through"`` only their derivative so. ``"noise"`` matches no derivative, a control:
     the error of the output at x + σε, divided by σ²."""
 
-    jacobian_coefficient: float = parameter(0.0, Range(0))
+    jacobian_coefficient: float = parameter(0.0, Range(0, 1e6))
     """μ, the weight of Jacobian matching."""
 
     jacobian_estimator: str = parameter("sampled", OneOf(("sampled", "exact")))
@@ -294,14 +305,14 @@ class Experiment:
     matching_at: str = parameter("all", OneOf(("all", "points", "base")))
     """Which part of the data the Jacobian is matched on; the weights of the other part are 0."""
 
-    perturbation_scale: float = parameter(0.1, Range(0, open_low=True))
+    perturbation_scale: float = parameter(0.1, Range(0, 1e6, open_low=True))
     """σ of smoothed and finite matching and of noise, in units of the input; the width of the gates
     of the two forms that soften them, in units of what a feature contributes."""
 
     jacobian_start: float = parameter(0.0, Range(0, 1))
     """Share of the steps after which matching sets in."""
 
-    contribution_coefficient: float = parameter(0.0, Range(0))
+    contribution_coefficient: float = parameter(0.0, Range(0, 1e6))
     """Weight of the note's penalty on contributions to the Jacobian, Σ_on ‖w_enc,i‖‖w_dec,i‖."""
 
     init: str = parameter("random", OneOf(("random", "generalising", "memorising")))
@@ -314,7 +325,7 @@ class Experiment:
     batch_size: int = parameter(512, Range(1, whole=True))
     """Base samples drawn anew each step."""
 
-    learning_rate: float = parameter(3e-3, Range(0, open_low=True))
+    learning_rate: float = parameter(3e-3, Range(0, 1e6, open_low=True))
     """Adam's learning rate at its height."""
 
     warmup_frac: float = parameter(0.05, Range(0, 1))
@@ -354,6 +365,22 @@ class Experiment:
                 longest > self.d_in,
                 f"points = {self.points} is not allowed with d_in = {self.d_in}: "
                 f"a point has {longest} coordinates, at most {self.d_in} fit.",
+            ),
+            (
+                longest <= self.d_in and self._equal_points(),
+                f"points = {self.points} is not allowed with dtype = {self.dtype!r}: two of them "
+                "are the same point.",
+            ),
+            (
+                self.density * self.d_in * EVALUATED < 10 and self.blur == 0,
+                f"density = {self.density:g} is not allowed with d_in = {self.d_in}: among the "
+                f"{EVALUATED} inputs that measures are taken on hardly one would not be 0. It must "
+                f"be at least {10 / EVALUATED / self.d_in:.2g}.",
+            ),
+            (
+                self.perturbation_scale < SMALLEST_STEP[self.dtype],
+                f"perturbation_scale = {self.perturbation_scale:g} is not allowed with dtype = "
+                f"{self.dtype!r}: steps below {SMALLEST_STEP[self.dtype]:g} drown in rounding.",
             ),
             (
                 self.repeat_frac > 0 and not self.points,
@@ -447,6 +474,11 @@ class Experiment:
                 f"{self.decay_frac:g}: together they must be at most 1.",
             ),
         ]
+
+    def _equal_points(self) -> bool:
+        """Whether two points are one, filled up with zeros and in the type of training."""
+        rows = pad_points(self.points, self.d_in, self.torch_dtype).tolist()
+        return len(set(map(tuple, rows))) < len(rows)
 
     def to_json(self) -> str:
         """The fields as one JSON object."""

@@ -40,10 +40,10 @@ def folder_named(name: str, value: str | os.PathLike[str]) -> Path:
         raise ParameterError(f"{name} = {value!r} is not allowed: {error}.") from None
 
 
-def part_of(path: Path) -> Path:
+def part_of(path: Path, suffix: str = "") -> Path:
     """Where a file is written before it takes its name: beside it, under a name that nobody else
-    has, with its suffix last."""
-    return path.with_name(f"{path.name}.{uuid.uuid4().hex}.part{path.suffix}")
+    has. With a suffix for a writer that insists on it."""
+    return path.with_name(f"{path.name}.{uuid.uuid4().hex}.part{suffix}")
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

@@ -6,18 +6,18 @@ No mechanism, derivative or repeated point of the layer needs to be known for it
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize as unit
 
-from faithnb.metrics import CONTRIBUTES, contribution_sizes
+from faithnb.checks import exact
+from faithnb.metrics import CONTRIBUTES, ROUNDING, contribution_sizes, outputs
 from faithnb.probes import Inputs
 from faithnb.targets import Target
 from faithnb.transcoder import Transcoder
 
 
-@torch.no_grad()
+@exact
 def patched_change(
     transcoder: Transcoder, x: Inputs, changed: Inputs
 ) -> Float[Tensor, "n_inst B d_out"]:
@@ -29,16 +29,13 @@ def patched_change(
         changed: the same shape.
 
     Raises:
-        ValueError: if the shapes differ.
+        InputError: if the shapes differ.
     """
-    if x.shape != changed.shape:
-        raise ValueError(f"x {tuple(x.shape)} and changed {tuple(changed.shape)} need one shape.")
-    x, changed = x.to(transcoder.W_enc), changed.to(transcoder.W_enc)
     acts = contribution_sizes(transcoder, x) > CONTRIBUTES
     return ((transcoder.encode(changed) - transcoder.encode(x)) * acts) @ transcoder.W_dec
 
 
-@torch.no_grad()
+@exact
 def patching_error(
     transcoder: Transcoder, target: Target, x: Inputs, changed: Inputs
 ) -> Float[Tensor, "n_inst"]:
@@ -57,17 +54,23 @@ def patching_error(
             through features that the list at x cannot name.)
 
     Raises:
-        ValueError: if the shapes differ.
+        InputError: if the shapes differ.
+        ValueError: if the layer's output does not change.
     """
     return _off(patched_change(transcoder, x, changed), target, x, changed)
 
 
-@torch.no_grad()
+@exact
 def change_error(
     transcoder: Transcoder, target: Target, x: Inputs, changed: Inputs
 ) -> Float[Tensor, "n_inst"]:
     """As :func:`patching_error`, but the change of the transcoder's whole output is the prediction:
-    what can be said without looking at features."""
+    what can be said without looking at features.
+
+    Raises:
+        InputError: if the shapes differ.
+        ValueError: if the layer's output does not change.
+    """
     return _off(transcoder(changed) - transcoder(x), target, x, changed)
 
 
@@ -75,11 +78,14 @@ def _off(
     predicted: Float[Tensor, "n_inst B d_out"], target: Target, x: Inputs, changed: Inputs
 ) -> Float[Tensor, "n_inst"]:
     """How far a predicted change is from the layer's, relative to the layer's."""
-    effect = target(changed.to(predicted)) - target(x.to(predicted))
+    before = outputs(target, x)
+    effect = outputs(target, changed) - before
+    if effect.square().sum() <= ROUNDING**2 * before.square().sum():
+        raise ValueError("changed needs to change the layer's output; it is the same as at x.")
     return (predicted - effect).square().sum((-1, -2)) / effect.square().sum()
 
 
-@torch.no_grad()
+@exact
 def ablation_error(transcoder: Transcoder, target: Target, x: Inputs) -> Float[Tensor, "n_inst"]:
     """How far ablating a feature is from taking what it reads out of the input.
 
@@ -91,12 +97,11 @@ def ablation_error(transcoder: Transcoder, target: Target, x: Inputs) -> Float[T
     Args:
         x: inputs, ``[B, d_in]``.
     """
-    x = x.to(transcoder.W_enc)
     h = transcoder.encode(x)
     acts = contribution_sizes(transcoder, x) > CONTRIBUTES
     reads = unit(transcoder.W_enc.mT, dim=-1)
     along = (x @ reads.mT)[..., None] * reads[:, None]
-    effect = target(x[:, None] - along) - target(x)[:, None]
+    effect = outputs(target, x[:, None] - along) - outputs(target, x)[:, None]
     wrong = (-h[..., None] * transcoder.W_dec[:, None] - effect).square().sum(-1)
     total = (effect.square().sum(-1) * acts).sum((1, 2))
     return (wrong * acts).sum((1, 2)) / total

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from faithnb.checks import checked
 from faithnb.targets import Target
 from faithnb.transcoder import Transcoder
 
@@ -13,6 +14,7 @@ STEEPNESS = 10.0
 """Weight on p with which planted features read: it keeps them off wherever x is far from p."""
 
 
+@checked
 def plant(
     transcoder: Transcoder, target: Target, p: Float[Tensor, "d_in"], zone: float = 0.02
 ) -> Transcoder:

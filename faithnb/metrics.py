@@ -21,7 +21,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize as unit
 
+from faithnb.ambient import settled
+from faithnb.checks import exact
 from faithnb.data import evaluation_sample, pad_points
+from faithnb.errors import InputError
 from faithnb.experiment import Experiment
 from faithnb.intervals import rate_interval
 from faithnb.objectives import (
@@ -36,6 +39,10 @@ from faithnb.targets import Target
 from faithnb.transcoder import WEIGHTS, Transcoder
 
 PerInstance = Float[Tensor, "n_inst"]
+Output = Float[Tensor, "d_out"]
+
+ROUNDING = torch.finfo(torch.float32).eps
+"""Relative size of differences up to which outputs count as equal."""
 
 CONTRIBUTES = 1e-2
 """A feature counts as active where its contribution h_i ‖w_dec,i‖ exceeds this."""
@@ -75,21 +82,28 @@ def _remembered(measure: Callable[..., Any]) -> Callable[..., Any]:
     """Work out what several metrics need only once, where the transcoder remembers."""
 
     @wraps(measure)
-    def ask(transcoder: Transcoder, *inputs: Any) -> Any:
-        if isinstance(transcoder, _Remembering):
+    def ask(transcoder: Transcoder, *inputs: Any, **named: Any) -> Any:
+        if isinstance(transcoder, _Remembering) and not named:
             return transcoder.remember(measure, transcoder, *inputs)
-        return measure(transcoder, *inputs)
+        return measure(transcoder, *inputs, **named)
 
     return ask
 
 
-@torch.no_grad()
+def outputs(target: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """f(x) in float64. A layer that is a torch module is asked in the type of its own weights."""
+    of_module = target.parameters() if isinstance(target, torch.nn.Module) else iter(())
+    like = next(of_module, x)
+    return target(x.to(like)).to(x)
+
+
+@exact
 def mse(transcoder: Transcoder, target: Target, x: Inputs) -> PerInstance:
     """E ‖ŷ − y‖², summed over coordinates (not divided by d_out)."""
-    x = x.to(transcoder.W_enc)
-    return (transcoder(x) - target(x)).square().sum(-1).mean(-1)
+    return (transcoder(x) - outputs(target, x)).square().sum(-1).mean(-1)
 
 
+@exact
 def fvu(transcoder: Transcoder, target: Target, x: Inputs) -> PerInstance:
     """Fraction of variance unexplained, E‖ŷ − y‖² / E‖y − E y‖².
 
@@ -98,51 +112,61 @@ def fvu(transcoder: Transcoder, target: Target, x: Inputs) -> PerInstance:
     Raises:
         ValueError: if the target's output does not vary over x.
     """
-    y = target(x.to(transcoder.W_enc))
+    y = outputs(target, x)
     variance = (y - y.mean(0)).square().sum(-1).mean()
-    if variance == 0:
+    if variance <= ROUNDING**2 * y.square().sum(-1).mean():
         raise ValueError("fvu needs inputs on which the target's output varies; it is constant.")
     return mse(transcoder, target, x) / variance
 
 
+@exact
 def relative_error(transcoder: Transcoder, target: Target, x: Inputs) -> PerInstance:
     """E‖ŷ − y‖² / E‖y‖²: like :func:`fvu`, but 1 for a transcoder that gives 0. For inputs whose
-    outputs hardly vary."""
-    return mse(transcoder, target, x) / target(x.to(transcoder.W_enc)).square().sum(-1).mean()
+    outputs hardly vary.
+
+    Raises:
+        ValueError: if the target's output is 0 on all of x.
+    """
+    size = outputs(target, x).square().sum(-1).mean()
+    if size == 0:
+        raise ValueError("relative_error needs inputs on which the target's output is not 0.")
+    return mse(transcoder, target, x) / size
 
 
-@torch.no_grad()
+@exact
 def explained_variance(transcoder: Transcoder, target: Target, x: Inputs) -> PerInstance:
     """1 − FVU."""
     return 1 - fvu(transcoder, target, x)
 
 
+@exact
 @_remembered
-@torch.no_grad()
 def contribution_sizes(transcoder: Transcoder, x: Inputs) -> Float[Tensor, "n_inst B d_sae"]:
     """h_i ‖w_dec,i‖, how much each feature writes."""
     return transcoder.encode(x) * transcoder.decoder_norms()[:, None]
 
 
+@exact
 def l0(transcoder: Transcoder, x: Inputs, threshold: float = CONTRIBUTES) -> PerInstance:
     """Mean number of features that contribute more than ``threshold`` to an output."""
-    return (contribution_sizes(transcoder, x) > threshold).sum(-1).float().mean(-1)
+    return (contribution_sizes(transcoder, x) > threshold).sum(-1).double().mean(-1)
 
 
-@torch.no_grad()
+@exact
 def n_on(transcoder: Transcoder, x: Inputs) -> PerInstance:
     """Mean number of features with h_i > 0, however little they contribute."""
-    return transcoder.gate(x).sum(-1).float().mean(-1)
+    return transcoder.gate(x).sum(-1).double().mean(-1)
 
 
+@exact
 def frac_alive(transcoder: Transcoder, x: Inputs, threshold: float = CONTRIBUTES) -> PerInstance:
     """Share of the features that contribute more than ``threshold`` somewhere in x."""
-    return (contribution_sizes(transcoder, x) > threshold).any(1).float().mean(-1)
+    return (contribution_sizes(transcoder, x) > threshold).any(1).double().mean(-1)
 
 
-@torch.no_grad()
+@exact
 def memorization(
-    transcoder: Transcoder, p: Point, y_p: Tensor | None = None, per_feature: bool = False
+    transcoder: Transcoder, p: Point, y_p: Output | None = None, per_feature: bool = False
 ) -> Float[Tensor, "n_inst"] | Float[Tensor, "n_inst d_sae"]:
     """The note's measure of a datapoint feature, summed over features.
 
@@ -155,21 +179,29 @@ def memorization(
         p: the point.
         y_p: the target's output there, p itself by default.
         per_feature: return the features' own values instead of their sum.
+
+    Raises:
+        ValueError: if y_p is 0.
     """
-    p = p.to(transcoder.W_enc)
-    y_p = p if y_p is None else y_p.to(p)
+    y_p = p if y_p is None else y_p
+    if len(y_p) != transcoder.d_out:
+        raise InputError(f"y_p = None is not allowed with d_out = {transcoder.d_out}: p has d_in.")
+    if not y_p.any():
+        raise ValueError("memorization needs a point at which the target's output is not 0.")
     c = transcoder.encode(p[None])[:, 0, :, None] * transcoder.W_dec
     support = y_p != 0
     m = torch.relu(c @ (y_p / y_p.norm()) - c[..., support].amax(-1))
     return m if per_feature else m.sum(-1)
 
 
-def full_memorization(y_p: Tensor) -> float:
+@exact
+def full_memorization(y_p: Output) -> float:
     """The memorization of one feature that writes exactly y_p: ‖y_p‖ − max_j y_p,j."""
     return (y_p.norm() - y_p.max()).item()
 
 
-def memorization_share(transcoder: Transcoder, p: Point, y_p: Tensor | None = None) -> PerInstance:
+@exact
+def memorization_share(transcoder: Transcoder, p: Point, y_p: Output | None = None) -> PerInstance:
     """:func:`memorization` in datapoint features: 1 is one feature that writes exactly y_p.
 
     Raises:
@@ -182,7 +214,7 @@ def memorization_share(transcoder: Transcoder, p: Point, y_p: Tensor | None = No
     return memorization(transcoder, p, y_p) / full_memorization(y_p)
 
 
-@torch.no_grad()
+@exact
 def state(transcoder: Transcoder, target: Target, p: Point) -> list[str]:
     """What each instance does at p: ``datapoint``, ``pair``, ``generalising`` or ``other``.
 
@@ -196,13 +228,12 @@ def state(transcoder: Transcoder, target: Target, p: Point) -> list[str]:
         ValueError: if p has fewer than two coordinates that are not 0, as for
             :func:`memorization_share`.
     """
-    p = p.to(transcoder.W_enc)
-    y_p = target(p)
+    y_p = outputs(target, p)
     support = y_p.nonzero()[:, 0]
     m = memorization_share(transcoder, p, y_p)
     active = transcoder.gate(p[None])[:, 0]
 
-    basis = torch.eye(transcoder.d_out).to(transcoder.W_dec)
+    basis = torch.eye(transcoder.d_out, dtype=torch.float64).to(transcoder.W_dec)
     pairs = torch.stack([basis[i] + basis[j] for i, j in combinations(support, 2)])
     decoder = unit(transcoder.W_dec, dim=-1)
 
@@ -219,7 +250,7 @@ def state(transcoder: Transcoder, target: Target, p: Point) -> list[str]:
     ]
 
 
-@torch.no_grad()
+@exact
 def datapoint_features(
     transcoder: Transcoder, target: Target, p: Point, x: Inputs, silent: float = 0.95
 ) -> Bool[Tensor, "n_inst d_sae"]:
@@ -229,19 +260,18 @@ def datapoint_features(
     most 1e-2 (as for :func:`l0`) on at least a share ``silent`` of the base samples.
     """
     at_p = contribution_sizes(transcoder, p[None])[:, 0] > CONTRIBUTES
-    rare = (contribution_sizes(transcoder, x) > CONTRIBUTES).float().mean(1) <= 1 - silent
+    rare = (contribution_sizes(transcoder, x) > CONTRIBUTES).double().mean(1) <= 1 - silent
     return (_alignments(transcoder, target, p) > ALIGNED) & at_p & rare
 
 
 def _alignments(transcoder: Transcoder, target: Target, p: Point) -> Float[Tensor, "n_inst d_sae"]:
     """How nearly each feature reads p and writes f(p): the smaller of its two cosines."""
-    p = p.to(transcoder.W_enc)
     reads = unit(transcoder.W_enc, dim=1).mT @ unit(p, dim=0)
-    writes = unit(transcoder.W_dec, dim=-1) @ unit(target(p), dim=0)
+    writes = unit(transcoder.W_dec, dim=-1) @ unit(outputs(target, p), dim=0)
     return torch.minimum(reads, writes)
 
 
-@torch.no_grad()
+@exact
 def alignment(transcoder: Transcoder, target: Target, p: Point) -> PerInstance:
     """How nearly some feature reads p and writes f(p): the smaller of its two cosines, for the
     feature that contributes at p and has the largest; 0 if none contributes."""
@@ -249,14 +279,14 @@ def alignment(transcoder: Transcoder, target: Target, p: Point) -> PerInstance:
     return torch.where(at_p, _alignments(transcoder, target, p), 0.0).amax(-1).clamp(min=0)
 
 
-@torch.no_grad()
+@exact
 def active_at_point(transcoder: Transcoder, p: Point) -> PerInstance:
     """Number of features that contribute at p."""
     return l0(transcoder, p[None])
 
 
+@exact
 @_remembered
-@torch.no_grad()
 def jacobian_products(
     transcoder: Transcoder, target: Target, x: Inputs
 ) -> tuple[Float[Tensor, "n_inst B"], Float[Tensor, "n_inst B"], Float[Tensor, "B"]]:
@@ -266,14 +296,12 @@ def jacobian_products(
     No Jacobian is written out: J_T is the sum of w_dec,i w_enc,iᵀ over the features that are on,
     J_M that of its units, and their products are sums of inner products of weights.
     """
-    exact = _in_float64(transcoder)
-    x = x.to(exact.W_enc)
-    on, slope, ignored = exact.gate(x).double(), target.slope(x), target.ignored(x)
-    own = ((on @ gram(exact)) * on).sum(-1)
-    mixed = ((on @ overlaps(exact, target)) * slope).sum(-1)
+    on, slope, ignored = transcoder.gate(x).double(), target.slope(x), target.ignored(x)
+    own = ((on @ gram(transcoder)) * on).sum(-1)
+    mixed = ((on @ overlaps(transcoder, target)) * slope).sum(-1)
     size = squared_norm(target, slope)
     if ignored.any():
-        of_T = on @ diagonal_products(exact) * ignored
+        of_T = on @ diagonal_products(transcoder) * ignored
         of_M = target_diagonal(target, slope) * ignored
         own = own - of_T.square().sum(-1)
         mixed = mixed - (of_T * of_M).sum(-1)
@@ -281,51 +309,71 @@ def jacobian_products(
     return own, mixed, size
 
 
-def _in_float64(transcoder: Transcoder) -> Transcoder:
-    return Transcoder(*(getattr(transcoder, name).detach().double() for name in WEIGHTS))
-
-
+@exact
 def jacobian_error(transcoder: Transcoder, target: Target, x: Inputs) -> PerInstance:
-    """E‖J_T − J_M‖_F² / E‖J_M‖_F²: 0 where the derivatives agree, 1 for a constant transcoder."""
+    """E‖J_T − J_M‖_F² / E‖J_M‖_F²: 0 where the derivatives agree, 1 for a constant transcoder.
+
+    Raises:
+        ValueError: if the target's Jacobian is 0, or undefined, on all of x.
+    """
     own, mixed, size = jacobian_products(transcoder, target, x)
+    _need_a_slope("jacobian_error", size)
     return ((own - 2 * mixed + size).sum(-1) / size.sum()).clamp(min=0)
 
 
+@exact
 def jacobian_cosine(transcoder: Transcoder, target: Target, x: Inputs) -> PerInstance:
     """Mean cosine between the flattened Jacobians, over inputs where the target's is not 0.
 
     Where the transcoder's is 0 the cosine counts as 0.
+
+    Raises:
+        ValueError: if the target's is 0, or undefined, on all of x.
     """
     own, mixed, size = jacobian_products(transcoder, target, x)
+    _need_a_slope("jacobian_cosine", size)
     cosine = mixed / (own * size).sqrt().clamp(min=1e-12)
     return cosine[:, size > 0].mean(-1)
 
 
-@torch.no_grad()
+def _need_a_slope(measure: str, size: Tensor) -> None:
+    if not (size > 0).any():
+        raise ValueError(f"{measure} needs inputs at which the target's Jacobian is not 0.")
+
+
+@exact
 def jacobian_at_point(transcoder: Transcoder, p: Point) -> Float[Tensor, "n_inst k k"]:
-    """The Jacobian averaged over a small ball around p, on the coordinates where p is not 0."""
+    """The Jacobian averaged over a small ball around p, on the coordinates where p is not 0.
+
+    Raises:
+        ValueError: if p is 0.
+    """
+    if not p.any():
+        raise ValueError("p = 0 is not allowed: it needs a coordinate that is not 0.")
     support = p.nonzero()[:, 0]
-    J = _in_float64(transcoder).jacobian(ball(p).double()).mean(1)
+    J = transcoder.jacobian(ball(p)).mean(1)
     return J[:, support][:, :, support]
 
 
-@torch.no_grad()
-def contributing_jacobian(transcoder: Transcoder, x: Point) -> Float[Tensor, "n_inst d_out d_in"]:
-    """The Jacobian at x of the features that contribute more than 1e-2 there.
+@exact
+def contributing_jacobian(transcoder: Transcoder, p: Point) -> Float[Tensor, "n_inst d_out d_in"]:
+    """The Jacobian at p of the features that contribute more than 1e-2 there.
 
     It leaves out features that are held on their kink, for which it is a matter of rounding
     whether they count.
     """
-    on = contribution_sizes(transcoder, x[None])[:, 0] > CONTRIBUTES
+    on = contribution_sizes(transcoder, p[None])[:, 0] > CONTRIBUTES
     return ((transcoder.W_enc * on[:, None]) @ transcoder.W_dec).mT
 
 
+@exact
 def off_diagonal_norm(transcoder: Transcoder, p: Point) -> PerInstance:
     """‖offdiag J‖_F of :func:`jacobian_at_point`; 0 for ``|x|``."""
     J = jacobian_at_point(transcoder, p)
     return (J - torch.diag_embed(J.diagonal(dim1=-2, dim2=-1))).norm(dim=(-2, -1))
 
 
+@exact
 def off_diagonal_share(transcoder: Transcoder, p: Point) -> PerInstance:
     """‖offdiag J‖_F² / ‖J‖_F² of :func:`jacobian_at_point`: 0 for ``|x|``, 2/3 for a sole datapoint
     feature at three ones; NaN where the Jacobian is 0."""
@@ -333,6 +381,7 @@ def off_diagonal_share(transcoder: Transcoder, p: Point) -> PerInstance:
     return off_diagonal_norm(transcoder, p).square() / J.square().sum((-2, -1))
 
 
+@exact
 def off_distribution_fvu(
     transcoder: Transcoder,
     target: Target,
@@ -350,7 +399,7 @@ def off_distribution_fvu(
     if kind == "dense":
         x = 2 * fixed("uniform", n, target.d_in) - 1
     elif kind == "near_point" and p is not None:
-        x = p.float().cpu() + scale * fixed("normal", n, target.d_in)
+        x = p.cpu() + scale * fixed("normal", n, target.d_in)
     else:
         raise ValueError(
             f"kind = {kind!r} is not allowed: use 'dense', or 'near_point' together with p."
@@ -358,18 +407,18 @@ def off_distribution_fvu(
     return fvu(transcoder, target, x.to(transcoder.W_enc))
 
 
-@torch.no_grad()
+@exact
 def subset_error(
     transcoder: Transcoder, target: Target, p: Point, per_subset: bool = False
 ) -> Float[Tensor, "n_inst"] | Float[Tensor, "n_inst n_subsets"]:
     """‖ŷ − y‖² at p with some coordinates missing, averaged over
-    :func:`faithnb.probes.subsets`, or each."""
+    :func:`faithnb.probes.subsets`, or each; NaN where p has a single coordinate, and so none."""
     x = subsets(p).to(transcoder.W_enc)
-    error = (transcoder(x) - target(x)).square().sum(-1)
+    error = (transcoder(x) - outputs(target, x)).square().sum(-1)
     return error if per_subset else error.mean(-1)
 
 
-@torch.no_grad()
+@exact
 def masking_index(transcoder: Transcoder, x: Inputs, small: float = 0.05) -> PerInstance:
     """Share of the squared Jacobian contributions, Σ ‖w_enc,i‖² ‖w_dec,i‖² over the features that
     are on, carried by features that a step of ``small`` in the input can turn off: those that
@@ -385,7 +434,7 @@ def masking_index(transcoder: Transcoder, x: Inputs, small: float = 0.05) -> Per
     return (carried * (size < small * gain)).sum((1, 2)) / carried.sum((1, 2))
 
 
-@torch.no_grad()
+@exact
 def coordinate_features(transcoder: Transcoder, p: Point) -> Int[Tensor, "n_inst k"]:
     """For each coordinate j of p that is not 0, the feature that writes y_j when x = p_j e_j: the
     one with the largest contribution there whose decoder is aligned with e_j (cosine > 0.9); −1
@@ -398,7 +447,7 @@ def coordinate_features(transcoder: Transcoder, p: Point) -> Int[Tensor, "n_inst
     return torch.where(most.values > CONTRIBUTES, most.indices, -1)
 
 
-@torch.no_grad()
+@exact
 def rotation(transcoder: Transcoder, p: Point) -> PerInstance:
     """How far the features of p's coordinates read the *other* coordinates of p negatively.
 
@@ -408,8 +457,7 @@ def rotation(transcoder: Transcoder, p: Point) -> PerInstance:
     """
     support, found = p.nonzero()[:, 0], coordinate_features(transcoder, p)
     reads = transcoder.W_enc[:, support] * p[support, None].to(transcoder.W_enc)
-    total = torch.zeros(len(transcoder)).to(reads)
-    count = torch.zeros(len(transcoder)).to(reads)
+    total, count = reads.new_zeros(len(transcoder)), reads.new_zeros(len(transcoder))
     for j in range(len(support)):
         of_j = reads.gather(-1, found[:, j].clamp(min=0)[:, None, None].expand(-1, len(support), 1))
         others = (of_j.sum((1, 2)) - of_j[:, j, 0]) / max(len(support) - 1, 1)
@@ -419,7 +467,7 @@ def rotation(transcoder: Transcoder, p: Point) -> PerInstance:
     return total / torch.where(count > 0, count, torch.nan)
 
 
-@torch.no_grad()
+@exact
 def absorption(transcoder: Transcoder, p: Point, x: Inputs) -> PerInstance:
     """How much of what the features of p's coordinates write is gone where they act together.
 
@@ -429,8 +477,7 @@ def absorption(transcoder: Transcoder, p: Point, x: Inputs) -> PerInstance:
     feature are. NaN where no coordinate has a feature.
     """
     found = coordinate_features(transcoder, p)
-    x = x.to(transcoder.W_enc)
-    sizes = torch.zeros(2, len(transcoder)).to(x)
+    sizes = x.new_zeros(2, len(transcoder))
     for k, j in enumerate(p.nonzero()[:, 0].tolist()):
         alone = torch.zeros_like(x)
         alone[:, j] = x[:, j]
@@ -441,7 +488,7 @@ def absorption(transcoder: Transcoder, p: Point, x: Inputs) -> PerInstance:
     return 1 - sizes[0] / sizes[1]
 
 
-@torch.no_grad()
+@exact
 def off_at_point(transcoder: Transcoder, p: Point) -> Bool[Tensor, "n_inst"]:
     """Whether none of the features of p's coordinates (:func:`coordinate_features`) contributes
     more than 1e-2 at p; a coordinate without such a feature does not count against it."""
@@ -497,6 +544,7 @@ POINT_METRICS: dict[str, tuple[Callable[[Transcoder, Target, Tensor], Tensor], s
 """Columns of :func:`table` taken at each repeated point: ``f(transcoder, target, p)`` and unit."""
 
 
+@settled()
 def table(
     experiments: Sequence[Experiment],
     ensembles: Sequence[tuple[Sequence[int], Transcoder]],
@@ -524,19 +572,19 @@ def table(
         for group in _alike(experiments, list(local), chunk):
             e = experiments[group[0]]
             some = ensemble[[local[i] for i in group]]
-            some = _Remembering(*(getattr(some, name) for name in WEIGHTS))
+            some = _Remembering(*(getattr(some, name).double() for name in WEIGHTS))
             target = e.make_target(kink="masked")
             like = some.W_enc
             x = evaluation_sample(e.d_in, e.density, blur=e.blur).to(like)
             for name, (metric, _) in BASE_METRICS.items():
                 with suppress(ValueError):
                     columns[name][group] = metric(some, target, x).cpu()
-            for k, p in enumerate(pad_points(e.points, e.d_in).to(like)):
+            for k, p in enumerate(pad_points(e.points, e.d_in, e.torch_dtype).to(like)):
                 at = (group, k) if point_dims else group
                 for name, (metric, _) in POINT_METRICS.items():
                     with suppress(ValueError):
                         columns[name][at] = metric(some, target, p).cpu()
-                if (target(p) != 0).sum() >= 2:
+                with suppress(ValueError):
                     columns["state"][at] = state(some, target, p)
 
     units = {name: unit for name, (_, unit) in (BASE_METRICS | POINT_METRICS).items()}
@@ -547,6 +595,41 @@ def table(
         },
         coords={"inst": range(len(experiments))} | varying_fields(experiments),
     )
+
+
+def refuse_other_columns(
+    experiments: Sequence[Experiment], at: Sequence[int], rows: xr.Dataset
+) -> None:
+    """Whether kept rows are what :func:`table` gives of those experiments.
+
+    Raises:
+        ValueError: naming the column that is missing, too much, or of another shape or kind.
+    """
+    n_points = len(experiments[at[0]].points)
+    of_base: dict[str, int] = {"inst": len(at)}
+    of_point = of_base | ({"point": n_points} if n_points > 1 else {})
+    wanted = {name: (of_base, "f8") for name in BASE_METRICS}
+    if n_points:
+        wanted |= {name: (of_point, "f8") for name in POINT_METRICS} | {"state": (of_point, "U")}
+    refuse_unlike(wanted, rows)
+
+
+def refuse_unlike(wanted: Mapping[str, tuple[Mapping[str, int], str]], rows: xr.Dataset) -> None:
+    """Whether a dataset has these columns alone: their sizes by dim, and what their type's name
+    begins with.
+
+    Raises:
+        ValueError: naming the first that differs.
+    """
+    for name in [*wanted, *rows.data_vars]:
+        if name not in wanted or name not in rows:
+            raise ValueError(f"{name} is {'missing' if name in wanted else 'not known'}")
+        sizes, kind = wanted[str(name)]
+        found = rows[name]
+        if dict(found.sizes) != sizes or not found.dtype.str.lstrip("<>|=").startswith(kind):
+            raise ValueError(f"{name} has sizes {dict(found.sizes)} and type {found.dtype}")
+        if kind == "U" and not {*map(str, np.unique(found))} <= {"", *STATES}:
+            raise ValueError(f"{name} holds other words than {', '.join(STATES)}")
 
 
 def writes_pattern(measured: xr.Dataset) -> xr.DataArray:

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from faithnb.ambient import settled
+from faithnb.checks import checked
 from faithnb.streams import Stream
 
 Inputs = Float[Tensor, "B d_in"]
@@ -16,6 +18,7 @@ Point = Float[Tensor, "d_in"]
 
 
 @lru_cache(maxsize=8)
+@settled()
 def fixed(kind: str, n: int, d: int) -> Inputs:
     """Fixed random numbers ``[n, d]``, ``uniform`` in (0, 1) or ``normal``; to be read, not
     changed."""
@@ -23,6 +26,7 @@ def fixed(kind: str, n: int, d: int) -> Inputs:
     return (stream.uniform if kind == "uniform" else stream.normal)(0, (n, d))[0]
 
 
+@checked
 def ball(p: Point, radius: float = 1e-3, n: int = 64) -> Inputs:
     """n fixed inputs around p, within ``radius`` in each coordinate that is not 0.
 
@@ -34,6 +38,7 @@ def ball(p: Point, radius: float = 1e-3, n: int = 64) -> Inputs:
     return p + radius * noise.to(p) * (p != 0)
 
 
+@checked
 def subsets(p: Point) -> Inputs:
     """p with some, not all, of its coordinates set to 0: every proper subset but the empty one.
 
@@ -50,6 +55,7 @@ def subsets(p: Point) -> Inputs:
     return torch.stack(rows) if rows else p[None][:0]
 
 
+@checked
 def sign_flips(p: Point) -> Inputs:
     """p with the sign of some or all of its coordinates changed, in every way but none.
 
@@ -64,11 +70,13 @@ def sign_flips(p: Point) -> Inputs:
     return torch.stack(rows) if rows else p[None][:0]
 
 
+@checked
 def ray(p: Point, n: int = 16, longest: float = 2.0) -> Inputs:
     """t · p at n evenly spaced t, up to ``longest`` and without 0."""
     return torch.linspace(longest / n, longest, n).to(p)[:, None] * p
 
 
+@checked
 def in_proportion(x: Inputs, p: Point, repeat_frac: float) -> Inputs:
     """x, followed by p as often as makes it that fraction of the whole, as in training.
 
@@ -81,6 +89,7 @@ def in_proportion(x: Inputs, p: Point, repeat_frac: float) -> Inputs:
     return torch.cat([x, p.to(x).expand(n, -1)])
 
 
+@checked
 def without_one(x: Inputs) -> tuple[Inputs, Inputs]:
     """The inputs that have a coordinate that is not 0, and these with one of those set to 0.
 

@@ -13,7 +13,7 @@ import json
 import os
 import uuid
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -22,18 +22,21 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import xarray as xr
+from platformdirs import user_cache_path
 
 from faithnb.experiment import Experiment
+from faithnb.files import clear_parts, folder_named, write_whole
 
 ROOT = Path(__file__).parent.parent
 TRAINED_BY = (
-    "batches", "data", "experiment", "gradients", "objectives", "starts", "streams", "targets",
-    "training", "transcoder",
+    "ambient", "batches", "data", "experiment", "gradients", "objectives", "starts", "streams",
+    "targets", "training", "transcoder",
 )  # fmt: skip
-SOURCES = {"trained": TRAINED_BY, "measures": (*TRAINED_BY, "metrics", "probes")}
+SOURCES = {"trained": TRAINED_BY, "measures": (*TRAINED_BY, "checks", "metrics", "probes")}
 """The files that decide what a result is; a change in any of them makes kept results unusable."""
 
-FORMAT = "faithnb results 1"
+FAMILY = "faithnb results "
+FORMAT = FAMILY + "1"
 SUFFIX = ".results"
 LONGEST_LINE = 2**26
 
@@ -43,8 +46,17 @@ class StoreWarning(UserWarning):
 
 
 def default_folder() -> Path:
-    """``$FAITHNB_STORE``, or ``_cache`` beside the package."""
-    return Path(os.environ.get("FAITHNB_STORE") or ROOT / "_cache")
+    """``$FAITHNB_STORE``; without it ``_cache`` in a checkout of the project, and the user's cache
+    where the package was installed. It is absolute, so that a kernel in another place finds it.
+
+    Raises:
+        ParameterError: if the variable is set, but names no folder.
+    """
+    if (named := os.environ.get("FAITHNB_STORE")) is not None:
+        return folder_named("FAITHNB_STORE", named)
+    if (ROOT / "pyproject.toml").exists():
+        return ROOT / "_cache"
+    return user_cache_path("faithnb")
 
 
 def _hash_of_source(what: str) -> str:
@@ -67,15 +79,21 @@ class Store:
     """Trained and measured experiments in one folder.
 
     Reading a file cannot execute anything. Any number of processes may read and write at once. A
-    file that is damaged, or was not written by a store, is set aside, never deleted.
+    file that is damaged, or was not written by a store, is set aside, never deleted; one of another
+    version is left alone. The numbers in a file that is whole are believed: whoever can write to
+    the folder can change results.
 
     Args:
-        folder: where; by default ``results`` in ``$FAITHNB_STORE``, or in ``_cache`` beside the
-            package.
+        folder: where; by default ``results`` in :func:`default_folder`.
+
+    Raises:
+        ParameterError: if that is no folder's name.
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None = None):
-        self.folder = Path(folder) if folder is not None else default_folder() / "results"
+        named = None if folder is None else folder_named("folder", folder)
+        self.folder = named or default_folder() / "results"
+        clear_parts(self.folder)
         self._rows: dict[str, tuple[str, int]] = {}
         self._files: set[str] = set()
         self._read = lru_cache(maxsize=8)(self._read_file)
@@ -94,8 +112,16 @@ class Store:
             hashlib.sha256((about + e.to_json()).encode()).hexdigest()[:32] for e in experiments
         ]
 
-    def find(self, keys: Sequence[str]) -> list[tuple[list[int], xr.Dataset]]:
-        """What is kept of these: positions in ``keys``, and their rows over ``inst``, by file."""
+    def find(
+        self, keys: Sequence[str], fits: Callable[[list[int], xr.Dataset], None] | None = None
+    ) -> list[tuple[list[int], xr.Dataset]]:
+        """What is kept of these: positions in ``keys``, and their rows over ``inst``, by file.
+
+        Args:
+            keys: as from :meth:`keys`.
+            fits: is given both, and raises a ``ValueError`` if the rows are not what such keys
+                must have; the file is set aside then.
+        """
         self._look_for_new_files()
         by_file: dict[str, list[int]] = {}
         for position, key in enumerate(keys):
@@ -104,10 +130,17 @@ class Store:
         found = []
         for name, positions in by_file.items():
             rows = [self._rows[keys[i]][1] for i in positions]
-            if (whole := self._read(name)) is not None:
-                found.append((positions, whole.isel(inst=rows)))
-            else:
+            if (whole := self._read(name)) is None:
                 self._read.cache_clear()  # the same rows may be written again
+                continue
+            some = whole.isel(inst=rows)
+            try:
+                if fits:
+                    fits(positions, some)
+            except ValueError as error:
+                self._set_aside(name, f"it holds other results than its keys say: {error}")
+                continue
+            found.append((positions, some))
         return found
 
     def holds(self, keys: Sequence[str]) -> list[bool]:
@@ -142,17 +175,8 @@ class Store:
 
     def _write(self, name: str, content: bytes) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.folder / f"{name}.{uuid.uuid4().hex}.part"
-        try:
-            with part.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(self.folder / name)
-            self._flush_folder()
-        finally:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
+        write_whole(self.folder / name, content)
+        self._flush_folder()
 
     def _flush_folder(self) -> None:
         """So that a new name survives a power cut, where a system can promise that."""
@@ -165,7 +189,11 @@ class Store:
 
     def _look_for_new_files(self) -> None:
         try:
-            names = {entry.name for entry in os.scandir(self.folder) if entry.name.endswith(SUFFIX)}
+            names = {  # files alone: to open a pipe would wait for whoever writes to it
+                entry.name
+                for entry in os.scandir(self.folder)
+                if entry.name.endswith(SUFFIX) and entry.is_file()
+            }
         except FileNotFoundError:
             names = set()
         except OSError as error:
@@ -178,6 +206,9 @@ class Store:
             try:
                 with (self.folder / name).open("rb") as file:
                     header = json.loads(file.readline(LONGEST_LINE))
+                if _newer(header):
+                    self._leave_alone(name, header["format"])
+                    continue
                 rows = {str(key): (name, row) for row, key in enumerate(header["keys"])}
             except OSError as error:
                 warnings.warn(f"{self.folder / name} cannot be read: {error}.", StoreWarning, 4)
@@ -202,6 +233,14 @@ class Store:
             self._set_aside(name, f"it holds no results: {error}")
             return None
 
+    def _leave_alone(self, name: str, written: str) -> None:
+        warnings.warn(
+            f"{self.folder / name} was written by another version of faithnb (its format is "
+            f"{written!r}, here it is {FORMAT!r}); it is left alone, and not used.",
+            StoreWarning,
+            stacklevel=5,
+        )
+
     def _set_aside(self, name: str, reason: str) -> None:
         self._rows = {key: at for key, at in self._rows.items() if at[0] != name}
         self._files.discard(name)
@@ -217,6 +256,12 @@ class Store:
             StoreWarning,
             stacklevel=6,
         )
+
+
+def _newer(header: Any) -> bool:
+    """Whether a first line is that of another version's file."""
+    written = header.get("format") if isinstance(header, dict) else None
+    return isinstance(written, str) and written.startswith(FAMILY) and written != FORMAT
 
 
 def _name(content: bytes) -> str:

@@ -15,6 +15,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from faithnb.ambient import settled
+
 Purpose = Literal["init", "data", "noise", "probe", "evaluation", "variation", "blur"]
 """What numbers are for; those of different purposes are independent, so that switching Jacobian
 probes on leaves data and initialisation as they were."""
@@ -25,10 +27,11 @@ def _word(value: int) -> Tensor:
     return torch.tensor(value - (value >> 31 << 32), dtype=torch.int32)
 
 
-SHIFT_15, SHIFT_16, LOW_16, LOW_17 = map(_word, (15, 16, 0xFFFF, 0x1FFFF))
-FACTORS = _word(0x7FEB352D), _word(0x846CA68B)
-SHIFT_9, MANTISSA, ONE, MINUS_ONE = map(_word, (9, 0x7FFFFF, 0x3F800000, 0xBF800000))
-SIGN = _word(0x80000000)
+with settled():  # wherever the process that imports this makes its tensors
+    SHIFT_15, SHIFT_16, LOW_16, LOW_17 = map(_word, (15, 16, 0xFFFF, 0x1FFFF))
+    FACTORS = _word(0x7FEB352D), _word(0x846CA68B)
+    SHIFT_9, MANTISSA, ONE, MINUS_ONE = map(_word, (9, 0x7FFFFF, 0x3F800000, 0xBF800000))
+    SIGN = _word(0x80000000)
 
 
 def mix(x: Tensor) -> Tensor:
@@ -54,7 +57,7 @@ class Stream:
     """
 
     def __init__(self, seeds: Sequence[int], purpose: Purpose, device: torch.device | str = "cpu"):
-        words = torch.tensor([[s >> 31 & 0x7FFFFFFF, s & 0x7FFFFFFF] for s in seeds])
+        words = torch.tensor([[s >> 31 & 0x7FFFFFFF, s & 0x7FFFFFFF] for s in seeds], device="cpu")
         high, low = words.to(torch.int32).to(device).unbind(1)
         self.key = mix(mix(mix(high + 1) ^ low) ^ get_args(Purpose).index(purpose) + 1)
         self.places: dict[int, Tensor] = {}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import wraps
 from typing import Any, TypeVar
 
 import matplotlib as mpl
+import matplotlib.style
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
@@ -15,6 +17,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from faithnb.ambient import settled
 from faithnb.experiment import forms_of_matching
 from faithnb.metrics import STATES
 
@@ -62,11 +65,16 @@ STYLE: Any = {
 }
 
 
+def one_style() -> AbstractContextManager[None]:
+    """Matplotlib's defaults with the one style, whatever a reader's ``matplotlibrc`` says."""
+    return mpl.style.context(STYLE, after_reset=True)
+
+
 class Picture(Figure):
     """A figure that shows itself as SVG in any front end, whatever matplotlib's backend is."""
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        with io.StringIO() as svg, mpl.rc_context(STYLE):
+        with io.StringIO() as svg, one_style():
             self.savefig(svg, format="svg", metadata={"Date": None})
             return {"image/svg+xml": svg.getvalue()}
 
@@ -79,7 +87,7 @@ def styled(draw: F) -> F:
 
     @wraps(draw)
     def wrapper(*args: Any, **kwargs: Any) -> Figure:
-        with mpl.rc_context(STYLE):
+        with one_style(), settled():
             return draw(*args, **kwargs)
 
     return wrapper  # type: ignore[return-value]

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from faithnb.ambient import settled
 from faithnb.data import sample_base
 from faithnb.streams import Stream
 
@@ -141,7 +142,7 @@ class AbsoluteValue:
 
     def circuits(self) -> list[Circuit]:
         """The 2·d_in true circuits, ``ReLU(+x_1), …, ReLU(+x_d), ReLU(−x_1), …, ReLU(−x_d)``."""
-        basis = torch.eye(self.d_in)
+        basis = torch.eye(self.d_in, dtype=torch.float32, device="cpu")
         return [
             Circuit(f"ReLU({symbol}x{i + 1})", sign * basis[i], basis[i])
             for symbol, sign in (("+", 1.0), ("−", -1.0))
@@ -215,7 +216,8 @@ class WithPoint(Units):
         self.d_in = self.d_out = d_in
         self.kink = kink
         self.circuit = Circuit("datapoint", point, point, 2 / 3 * (point @ point).item())
-        both = torch.cat([torch.eye(d_in), point[None].float()])
+        own = torch.eye(d_in, dtype=torch.float32, device="cpu")
+        both = torch.cat([own, point[None].float().cpu()])
         self.units = both, both
 
     def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
@@ -332,6 +334,7 @@ class GeluNetwork(Network):
 
 
 @cache
+@settled()
 def _train(
     act: Callable[[Tensor], Tensor], d_in: int, d_hidden: int, steps: int = 4000
 ) -> tuple[Tensor, Tensor, Tensor]:

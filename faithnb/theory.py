@@ -22,6 +22,7 @@ from jaxtyping import Float
 from scipy.optimize import brentq, minimize
 from torch import Tensor
 
+from faithnb.ambient import settled
 from faithnb.objectives import reconstruction, tanh_l1
 from faithnb.transcoder import Transcoder
 
@@ -78,6 +79,7 @@ class Minimum:
     numbers: np.ndarray
 
 
+@settled()
 def generalising(
     repeat_frac: float,
     density: float,
@@ -95,6 +97,7 @@ def generalising(
     return _minimum(_single_features, starts, SINGLE_BOUNDS, loss)
 
 
+@settled()
 def memorising(
     repeat_frac: float,
     density: float,
@@ -112,6 +115,7 @@ def memorising(
     return _minimum(_with_p, starts, SINGLE_BOUNDS + [(0, None)] * 2, loss)
 
 
+@settled()
 def equilibrium(density: float, sparsity_coefficient: float, tanh_scale: float = 1.0) -> float:
     """The repeat_frac at which both solutions cost the same, to 1 %; NaN if there is none within a
     factor of 10 of :func:`threshold`, or above 0.9.
@@ -142,8 +146,9 @@ def equilibrium(density: float, sparsity_coefficient: float, tanh_scale: float =
 Weights = tuple[Tensor, Tensor, Tensor]
 """Encoder ``[3, d_sae]``, its biases ``[d_sae]``, decoder ``[d_sae, 3]``."""
 
-_SELF = torch.eye(3, dtype=torch.float64)
-_OTHERS = 1 - _SELF
+with settled():
+    _SELF = torch.eye(3, dtype=torch.float64)
+    _OTHERS = 1 - _SELF
 
 
 def _single_features(n: Tensor) -> Weights:
@@ -184,6 +189,7 @@ def _minimum(
     return Minimum(Transcoder.from_arrays(*weights), float(found.fun), found.x)
 
 
+@settled()
 def population_loss(
     weights: Weights,
     repeat_frac: float,

@@ -6,7 +6,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,12 @@ import xarray as xr
 from torch import Tensor
 from tqdm import tqdm
 
+from faithnb.ambient import settled
 from faithnb.batches import COPIES, Batches
+from faithnb.data import evaluation_sample, pad_points
 from faithnb.experiment import Experiment
 from faithnb.gradients import LossGradient
-from faithnb.metrics import table
+from faithnb.metrics import mse, refuse_unlike, table
 from faithnb.objectives import TERMS, loss_terms
 from faithnb.progress import progress_bar
 from faithnb.starts import start
@@ -74,7 +76,7 @@ class Trained:
     history: xr.Dataset
     """Each term of the loss and their sum, ``loss``, over (inst, step), before each update."""
     diverged: tuple[int, ...] = ()
-    """Indices of experiments whose loss left all bounds; their weights mean nothing."""
+    """Indices of experiments whose loss or error left all bounds; their weights mean nothing."""
 
     def __len__(self) -> int:
         return len(self.experiments)
@@ -108,6 +110,7 @@ class Trained:
         return table(self.experiments, self.ensembles, self.diverged)
 
 
+@settled()
 def train(
     experiments: Experiment | Sequence[Experiment],
     device: str | torch.device = "auto",
@@ -138,7 +141,8 @@ def train(
     device = device_named(device)
 
     keys = store.keys(experiments, device, "trained") if store else []
-    done = [(at, *unpacked(kept)) for at, kept in store.find(keys)] if store else []
+    kept = store.find(keys, partial(refuse_other_weights, experiments)) if store else []
+    done = [(at, *unpacked(rows)) for at, rows in kept]
     found = {i for at, _, _ in done for i in at}
     missing = [i for i in range(len(experiments)) if i not in found]
     alike = list(groups(experiments, device, missing))
@@ -161,7 +165,7 @@ def assembled(
     for indices, transcoder, history in parts:
         ensembles.append((tuple(indices), transcoder))
         histories.append(history.assign_coords(inst=list(indices)))
-        bad = _diverged(transcoder, history)
+        bad = _diverged([experiments[i] for i in indices], transcoder, history)
         diverged += [i for i, is_bad in zip(indices, bad, strict=True) if is_bad]
     diverged.sort()
     _warn_of_divergence(experiments, diverged)
@@ -179,6 +183,26 @@ def packed(transcoder: Transcoder, history: xr.Dataset) -> xr.Dataset:
     return history.drop_vars(["step", "inst"], errors="ignore").assign(
         weights | {"recorded": steps}
     )
+
+
+def refuse_other_weights(
+    experiments: Sequence[Experiment], at: Sequence[int], rows: xr.Dataset
+) -> None:
+    """Whether kept rows are what :func:`packed` gives of those experiments.
+
+    Raises:
+        ValueError: naming what is missing, too much, or of another shape or kind.
+    """
+    e = experiments[at[0]]
+    sizes = {"inst": len(at), "d_in": e.d_in, "d_sae": e.d_sae, "d_out": e.d_in}
+    weight = "f4" if e.dtype == "float32" else "f8"
+    steps = {"step": len(recorded_steps(e.steps))}
+    wanted = {
+        name: ({axis: sizes[axis] for axis in ("inst", *axes)}, weight)
+        for name, axes in WEIGHTS.items()
+    }
+    wanted |= {name: ({"inst": len(at), **steps}, "f4") for name in (*TERMS, "loss")}
+    refuse_unlike(wanted | {"recorded": (steps, "i")}, rows)
 
 
 def unpacked(kept: xr.Dataset) -> tuple[Transcoder, xr.Dataset]:
@@ -346,12 +370,17 @@ def most_in_a_chunk(form: Experiment, device: torch.device) -> int:
     return max(1, CHUNK_BYTES.get(device.type, CHUNK_BYTES["cuda"]) // hidden)
 
 
+def recorded_steps(steps: int) -> np.ndarray:
+    """The steps that a history keeps."""
+    return np.unique(np.linspace(0, steps - 1, N_RECORDS).astype(int))
+
+
 def _train_ensemble(
     experiments: Sequence[Experiment], device: torch.device, bar: tqdm
 ) -> tuple[Transcoder, xr.Dataset]:
     loop = Loop(experiments, device)
     steps = experiments[0].steps
-    recorded = np.unique(np.linspace(0, steps - 1, N_RECORDS).astype(int))
+    recorded = recorded_steps(steps)
     record_of = {int(step): record for record, step in enumerate(recorded)}
     history = torch.zeros(len(recorded), len(TERMS), len(experiments), device=device)
     step = 0
@@ -388,13 +417,26 @@ def rate(experiment: Experiment, step: int) -> float:
     return min(1.0, up, down)
 
 
-def _diverged(transcoder: Transcoder, history: xr.Dataset) -> list[bool]:
-    """Whose weights or loss are not finite, or whose loss ended far above where it began."""
-    loss = history.loss.values
+def _diverged(
+    experiments: Sequence[Experiment], transcoder: Transcoder, history: xr.Dataset
+) -> list[bool]:
+    """Whose weights or loss are not finite, or whose loss, or error at last, is far above the loss
+    at first. A loss is recorded before its update, and says nothing of the last one."""
+    loss = history.loss.values.astype(float)
     weights = torch.cat([w.flatten(1) for w in transcoder.parameters()], dim=1)
     finite = torch.isfinite(weights).all(dim=1).cpu().numpy() & np.isfinite(loss).all(axis=1)
+    target = experiments[0].make_target()
+    errors = [mse(transcoder[k], target, _seen(e)).item() for k, e in enumerate(experiments)]
+    ended = np.maximum(loss[:, -1], errors)
     bound = DIVERGED_AT * np.maximum(loss[:, 0], transcoder.d_in)
-    return list(~finite | (loss[:, -1] > bound))
+    return list(~finite | ~(ended <= bound))
+
+
+def _seen(experiment: Experiment, n: int = 1024) -> Tensor:
+    """Inputs of the kind that an experiment trains on, and its points."""
+    e = experiment
+    x = evaluation_sample(e.d_in, e.density, n, e.torch_dtype, e.blur)
+    return torch.cat([x, pad_points(e.points, e.d_in, e.torch_dtype)])
 
 
 def _warn_of_divergence(experiments: Sequence[Experiment], diverged: Sequence[int]) -> None:

@@ -9,12 +9,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
+from faithnb.ambient import settled
+from faithnb.errors import InputError
+from faithnb.files import write_whole
 from faithnb.streams import Stream
 from faithnb.targets import Circuit
 
@@ -25,6 +30,19 @@ WEIGHTS = {
     "b_dec": ("d_out",),
 }
 """The weights of a transcoder and their axes, after that of the instances."""
+
+SIZES = ("n_inst", "d_in", "d_sae", "d_out")
+
+UNDERSTOOD = {
+    "architecture": "transcoder", "activation": "relu", "activation_fn": "relu",
+    "apply_b_dec_to_input": False, "normalize_activations": "none", "reshape_activations": "none",
+}  # fmt: skip
+"""What a configuration may say of how the weights are used; whatever else it says is refused."""
+
+DESCRIBES = ("device", "metadata")
+"""What it may say besides, which changes no number."""
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class Transcoder(nn.Module):
@@ -55,6 +73,7 @@ class Transcoder(nn.Module):
             setattr(self, name, nn.Parameter(weight, requires_grad=False))
 
     @classmethod
+    @settled()
     def from_arrays(cls, W_enc: Any, b_enc: Any, W_dec: Any, b_dec: Any = None) -> Transcoder:
         """A transcoder from arrays, tensors or nested lists; ``b_dec`` defaults to 0.
 
@@ -64,11 +83,11 @@ class Transcoder(nn.Module):
             ValueError: naming the array whose shape, type or values do not fit.
         """
         given = {"W_enc": W_enc, "b_enc": b_enc, "W_dec": W_dec, "b_dec": b_dec}
-        tensors = {
-            k: torch.as_tensor(v).detach().clone() for k, v in given.items() if v is not None
-        }
+        tensors = {name: _tensor(name, of) for name, of in given.items() if name != "b_dec"}
+        if b_dec is not None:
+            tensors["b_dec"] = _tensor("b_dec", b_dec)
         dtype = tensors["W_enc"].dtype
-        dtype = dtype if dtype.is_floating_point else torch.get_default_dtype()
+        dtype = dtype if dtype.is_floating_point else torch.float32
         if tensors["W_enc"].ndim == 2:
             tensors = {k: v[None] for k, v in tensors.items()}
         if tensors["W_enc"].ndim != 3 or tensors["W_dec"].ndim != 3:
@@ -77,22 +96,29 @@ class Transcoder(nn.Module):
                 f"{list(tensors['W_dec'].shape)} do not fit: both must be two-dimensional "
                 "(one instance) or both three-dimensional (with a leading instance axis)."
             )
-        n_inst, d_in, d_sae = tensors["W_enc"].shape
+        n_inst, _, _ = tensors["W_enc"].shape
         d_out = tensors["W_dec"].shape[-1]
-        tensors.setdefault("b_dec", torch.zeros(n_inst, d_out))
-        _check_shapes(tensors, n_inst, d_in, d_sae, d_out)
-        return cls(**{k: tensors[k].to(tensors["W_enc"].device, dtype) for k in WEIGHTS})
+        tensors.setdefault("b_dec", torch.zeros(n_inst, d_out, dtype=dtype))
+        _check_shapes(tensors)
+        cast = {k: tensors[k].to(tensors["W_enc"].device, dtype) for k in WEIGHTS}
+        for name, weight in cast.items():
+            if not torch.isfinite(weight.double()).all():
+                kind = str(dtype).removeprefix("torch.")
+                raise ValueError(f"{name} holds values that are not finite in {kind}.")
+        return cls(**cast)
 
     @classmethod
+    @settled()
     def from_circuits(cls, circuits: Sequence[Circuit]) -> Transcoder:
         """One hand-made instance with one feature a circuit."""
         return cls.from_arrays(
             W_enc=torch.stack([c.read for c in circuits], dim=1),
-            b_enc=torch.tensor([-c.threshold for c in circuits]),
+            b_enc=torch.tensor([-c.threshold for c in circuits], dtype=torch.float32, device="cpu"),
             W_dec=torch.stack([c.write for c in circuits]),
         )
 
     @classmethod
+    @settled()
     def random(
         cls,
         seeds: Sequence[int],
@@ -106,8 +132,7 @@ class Transcoder(nn.Module):
         stream, n = Stream(seeds, "init"), len(seeds)
         W_enc = stream.normal(0, (d_in, d_sae), dtype) / d_in**0.5
         W_dec = torch.nn.functional.normalize(stream.normal(1, (d_sae, d_out), dtype), dim=-1)
-        biases = torch.zeros(n, d_sae, dtype=dtype), torch.zeros(n, d_out, dtype=dtype)
-        return cls(W_enc, biases[0], W_dec, biases[1])
+        return cls(W_enc, W_enc.new_zeros(n, d_sae), W_dec, W_enc.new_zeros(n, d_out))
 
     @property
     def n_inst(self) -> int:
@@ -135,8 +160,8 @@ class Transcoder(nn.Module):
             if not -self.n_inst <= index < self.n_inst:
                 raise IndexError(f"instance {index} of an ensemble of {self.n_inst}")
             index = [index]
-        if not isinstance(index, slice):
-            index = torch.as_tensor(index, device=self.W_enc.device)
+        if not isinstance(index, (slice, Tensor)):
+            index = torch.as_tensor(np.asarray(index), device=self.W_enc.device)
         return type(self)(*(getattr(self, k).detach()[index].clone() for k in WEIGHTS))
 
     @classmethod
@@ -148,13 +173,18 @@ class Transcoder(nn.Module):
         """z = x W_enc + b_enc, before the activation. x is cast to the weights' type and device.
 
         Raises:
-            ValueError: if x does not have d_in coordinates.
+            InputError: if x does not have d_in coordinates, or neither shape.
         """
         return self._cast(x) @ self.W_enc + self.b_enc[:, None]
 
     def _cast(self, x: Tensor) -> Tensor:
+        if x.ndim not in (2, 3) or (x.ndim == 3 and len(x) not in (1, self.n_inst)):
+            raise InputError(
+                f"x of shape {list(x.shape)} is not allowed: it must be [B, d_in], the same for "
+                f"every instance, or [n_inst, B, d_in] with n_inst = {self.n_inst}."
+            )
         if x.shape[-1] != self.d_in:
-            raise ValueError(f"x has {x.shape[-1]} coordinates, the transcoder reads {self.d_in}.")
+            raise InputError(f"x has {x.shape[-1]} coordinates, the transcoder reads {self.d_in}.")
         return x.to(self.W_enc)
 
     def encode(self, x: Float[Tensor, "*inst B d_in"]) -> Float[Tensor, "n_inst B d_sae"]:
@@ -191,6 +221,12 @@ class Transcoder(nn.Module):
         gate = self.gate(x).to(outer.dtype)
         return (gate @ outer.flatten(2)).unflatten(-1, (self.d_out, self.d_in))
 
+    def in_float64(self) -> Transcoder:
+        """The same with weights in float64; itself, if they are."""
+        if self.W_enc.dtype == torch.float64:
+            return self
+        return type(self)(*(getattr(self, name).detach().double() for name in WEIGHTS))
+
     def decoder_norms(self) -> Float[Tensor, "n_inst d_sae"]:
         """‖W_dec,i‖, what one unit of activation writes."""
         return self.W_dec.norm(dim=-1)
@@ -217,10 +253,11 @@ class Transcoder(nn.Module):
             "apply_b_dec_to_input": False,
             "normalize_activations": "none",
         }
-        save_file(weights, folder / "sae_weights.safetensors")
-        (folder / "cfg.json").write_text(json.dumps(cfg, indent=2) + "\n")
+        write_whole(folder / "sae_weights.safetensors", serialise(weights))
+        write_whole(folder / "cfg.json", json.dumps(cfg, indent=2) + "\n")
 
     @classmethod
+    @settled()
     def load(cls, folder: str | os.PathLike[str]) -> Transcoder:
         """Read what :meth:`save` wrote. Nothing in the folder can execute code.
 
@@ -236,48 +273,90 @@ class Transcoder(nn.Module):
             if not (folder / name).is_file():
                 raise refuse(f"{name} is missing")
         try:
-            cfg = json.loads((folder / "cfg.json").read_text())
+            text = (folder / "cfg.json").read_text(encoding="utf-8")
+            cfg = json.loads(text, object_pairs_hook=_each_once)
             weights = load_file(folder / "sae_weights.safetensors")
-        except (ValueError, OSError, SafetensorError) as error:
+        except (ValueError, OSError, RecursionError, SafetensorError) as error:
             raise refuse(f"a file cannot be read ({error})") from error
         if not isinstance(cfg, dict) or cfg.get("architecture") != "transcoder":
             raise refuse("cfg.json does not say architecture = transcoder")
-        if cfg.get("activation", "relu") != cls.activation:
-            raise refuse(f"its activation is {cfg['activation']!r}, known is {cls.activation!r}")
-        if cfg.get("apply_b_dec_to_input", False):
-            raise refuse("it subtracts b_dec from its input, which a faithnb transcoder never does")
-        if cfg.get("normalize_activations", "none") != "none":
-            raise refuse("it rescales its input, which a faithnb transcoder never does")
+        for name, known in UNDERSTOOD.items():
+            if cfg.get(name, known) != known:
+                raise refuse(f"cfg.json says {name} = {cfg[name]!r}, only {known!r} is understood")
+        if unknown := sorted(set(cfg) - {*UNDERSTOOD, *SIZES, *DESCRIBES, "dtype"}):
+            raise refuse(
+                f"cfg.json says {unknown[0]} = {cfg[unknown[0]]!r}, and what that means is not "
+                "known here"
+            )
         if missing := [k for k in WEIGHTS if k not in weights]:
             raise refuse(f"sae_weights.safetensors lacks {', '.join(missing)}")
         if unknown := sorted(set(weights) - set(WEIGHTS)):
             raise refuse(f"sae_weights.safetensors holds more than it should: {', '.join(unknown)}")
+        for name, weight in weights.items():
+            kind = str(weight.dtype).removeprefix("torch.")
+            if weight.dtype not in FLOATS:
+                raise refuse(f"{name} is of type {kind}, which no transcoder is trained in")
+            if str(cfg.get("dtype", kind)).removeprefix("torch.") != kind:
+                raise refuse(f"cfg.json says dtype = {cfg['dtype']!r}, {name} is of type {kind}")
         try:
             loaded = cls.from_arrays(**weights)
         except ValueError as error:
             raise refuse(str(error).rstrip(".")) from error
-        for name in ("n_inst", "d_in", "d_sae", "d_out"):
-            if cfg.get(name, getattr(loaded, name)) != getattr(loaded, name):
-                raise refuse(
-                    f"cfg.json says {name} = {cfg[name]}, the weights say {getattr(loaded, name)}"
-                )
+        for name in SIZES:
+            size = getattr(loaded, name)
+            if (said := cfg.get(name, size)) != size or isinstance(said, bool):
+                raise refuse(f"cfg.json says {name} = {said!r}, the weights say {size}")
         return loaded
 
 
-def _check_shapes(
-    tensors: dict[str, Tensor], n_inst: int, d_in: int, d_sae: int, d_out: int
-) -> None:
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose names differ."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name} stands there twice")
+        found[name] = value
+    return found
+
+
+def _tensor(name: str, value: Any) -> Tensor:
+    """An array as a tensor of real numbers.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    try:
+        found = torch.as_tensor(value, device=None if isinstance(value, Tensor) else "cpu")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} is no array of numbers ({error}).") from None
+    if found.is_complex():
+        raise ValueError(f"{name} is complex; a transcoder's weights are real numbers.")
+    return found.detach().clone()
+
+
+def _check_shapes(tensors: dict[str, Tensor]) -> None:
+    n_inst, d_in, d_sae = tensors["W_enc"].shape
+    d_out = tensors["W_dec"].shape[-1]
+    if empty := [name for name, t in tensors.items() if t.numel() == 0]:
+        raise ValueError(
+            f"{empty[0]} of shape {list(tensors[empty[0]].shape)} is empty: every axis must have "
+            "a size of at least 1."
+        )
     expected = {
         "W_enc": (n_inst, d_in, d_sae),
         "b_enc": (n_inst, d_sae),
         "W_dec": (n_inst, d_sae, d_out),
         "b_dec": (n_inst, d_out),
     }
+    hint = ""
+    if tensors["b_enc"].shape[1:] == (d_in,) != (d_sae,):
+        hint = (
+            " As in torch.nn.Linear? Its weights are stored the other way round: give "
+            "W_enc = linear.weight.T."
+        )
     for name, shape in expected.items():
         if tuple(tensors[name].shape) != shape:
             raise ValueError(
                 f"{name} has shape {list(tensors[name].shape)} where {list(shape)} is needed "
-                f"([n_inst] = {n_inst}, d_in = {d_in}, d_sae = {d_sae}, d_out = {d_out})."
+                f"([n_inst] = {n_inst}, d_in = {d_in}, d_sae = {d_sae}, d_out = {d_out}).{hint}"
             )
-        if not torch.isfinite(tensors[name]).all():
-            raise ValueError(f"{name} holds values that are not finite.")

@@ -10,6 +10,8 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
+from faithnb.ambient import settled
+from faithnb.checks import exact
 from faithnb.data import evaluation_sample
 from faithnb.experiment import Experiment
 from faithnb.metrics import CONTRIBUTES, contribution_sizes, fvu
@@ -17,22 +19,25 @@ from faithnb.training import Loop, device_named
 from faithnb.transcoder import Transcoder
 
 
+@exact
 def open_at_zero(transcoder: Transcoder) -> Float[Tensor, "n_inst"]:
     """How many features are on where x is 0, and so also where their coordinates are.
 
     0 for the circuits ReLU(±x_j), whatever their scale.
     """
-    return (transcoder.b_enc > 0).sum(-1).float()
+    return (transcoder.b_enc > 0).sum(-1).double()
 
 
+@exact
 def slope(transcoder: Transcoder, at: float = 0.5) -> Float[Tensor, "n_inst"]:
     """Mean size of ∂y_j/∂x_j at ± ``at`` along each axis; 1 for ``y = |x|``."""
-    axes = at * torch.eye(transcoder.d_in).to(transcoder.W_enc)
+    axes = at * torch.eye(transcoder.d_in, dtype=torch.float64).to(transcoder.W_enc)
     found = transcoder.jacobian(torch.cat([axes, -axes]))
     own = found.unflatten(1, (2, -1)).diagonal(dim1=-2, dim2=-1).diagonal(dim1=-2, dim2=-1)
     return own.abs().mean((1, 2))
 
 
+@exact
 def bias(transcoder: Transcoder, x: Float[Tensor, "B d_in"]) -> Float[Tensor, "n_inst"]:
     """Mean of b_i‖d_i‖ over the features that contribute anywhere on x: their biases, in units of
     the output. 0 for the circuits ReLU(±x_j); NaN if no feature contributes."""
@@ -41,6 +46,7 @@ def bias(transcoder: Transcoder, x: Float[Tensor, "B d_in"]) -> Float[Tensor, "n
     return (used * sizes).sum(-1) / used.sum(-1)
 
 
+@settled()
 def watch(
     base: Experiment, seeds: Sequence[int], at: Sequence[int], device: str | torch.device = "auto"
 ) -> xr.Dataset:

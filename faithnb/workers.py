@@ -9,12 +9,14 @@ import socket
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future, as_completed, wait
+from functools import partial
 from typing import Any, Literal
 
 import torch
 import xarray as xr
 
 from faithnb.experiment import Experiment
+from faithnb.metrics import refuse_other_columns
 from faithnb.store import Store, source_hash
 from faithnb.training import (
     MAX_INSTANCES,
@@ -23,6 +25,7 @@ from faithnb.training import (
     device_named,
     groups,
     packed,
+    refuse_other_weights,
     train,
     unpacked,
 )
@@ -87,14 +90,16 @@ class Workers:
         if store is None:
             return
         wanted = store.holds(self.keys(experiments, "trained")) if weights else None
-        for at, rows in store.find(self.keys(experiments)):
+        fits = partial(refuse_other_columns, experiments)
+        for at, rows in store.find(self.keys(experiments), fits):
             these = [k for k, i in enumerate(at) if wanted is None or wanted[i]]
             if these:
                 yield [at[k] for k in these], rows.isel(inst=these)
 
     def _packs(self, store: Store | None, experiments: Sequence[Experiment]) -> Packs:
         """What is trained already, though not measured."""
-        return store.find(self.keys(experiments, "trained")) if store else []
+        fits = partial(refuse_other_weights, experiments)
+        return store.find(self.keys(experiments, "trained"), fits) if store else []
 
 
 class Here(Workers):

@@ -49,7 +49,7 @@ def test_text_is_utf_8_and_line_ends_stay(tmp_path):
 
 
 def test_only_old_parts_are_cleared(tmp_path):
-    old, young = part_of(tmp_path / "n.ipynb"), part_of(tmp_path / "n.ipynb")
+    old, young = part_of(tmp_path / "n.ipynb", ".ipynb"), part_of(tmp_path / "n.ipynb")
     other = tmp_path / "apart.txt"
     for path in (old, young, other):
         path.touch()

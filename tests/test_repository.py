@@ -14,6 +14,8 @@ FLOORS = [
     {
         "errors",
         "files",
+        "ambient",
+        "checks",
         "targets",
         "streams",
         "data",

@@ -16,9 +16,13 @@ import torch
 import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from platformdirs import user_cache_path
 
+import faithnb.store
+from faithnb import ParameterError, sweep, train
 from faithnb.experiment import Experiment
 from faithnb.store import ROOT, SOURCES, SUFFIX, Store, StoreWarning, _name, default_folder
+from faithnb.training import packed
 
 CPU = torch.device("cpu")
 COLUMNS = xr.Dataset({
@@ -171,7 +175,7 @@ class Evil:
 
 
 @pytest.mark.parametrize("change", [
-    {"format": "faithnb results 9"}, {"columns": {}}, {"columns": {"fvu": 3}}, {"keys": ["a"]},
+    {"format": "other results"}, {"columns": {}}, {"columns": {"fvu": 3}}, {"keys": ["a"]},
     {"columns": {"fvu": {"dims": ["inst", "x"], "units": ""}}},
     {"columns": {"nan": {"dims": ["inst"], "units": ""}}},
 ])  # fmt: skip
@@ -224,8 +228,8 @@ def imported(name, seen, but):
 
 
 def test_the_keys_follow_every_file_that_decides_a_number():
-    """All but what shows progress, keeps results, and gives intervals over rows."""
-    but = {"progress", "store", "intervals"}
+    """All but what shows progress, keeps results, complains, and gives intervals over rows."""
+    but = {"progress", "store", "intervals", "errors", "files"}
     assert set(SOURCES["trained"]) == imported("training", set(), but | {"metrics"})
     assert set(SOURCES["measures"]) == imported("training", set(), but)
 
@@ -325,3 +329,99 @@ def test_a_store_that_cannot_be_written_can_be_read(tmp_path, monkeypatch):
     with pytest.warns(StoreWarning, match="it is ignored"):
         assert rows(Store(tmp_path), "a") == {}
     assert files(tmp_path) == before
+
+
+def test_a_pipe_named_like_a_file_is_not_waited_for(tmp_path):
+    store = Store(tmp_path)
+    store.save(["a", "b"], COLUMNS)
+    os.mkfifo(tmp_path / ("0" * 32 + SUFFIX))
+    (tmp_path / ("1" * 32 + SUFFIX)).mkdir()
+    assert list(rows(Store(tmp_path), "a", "b")) == ["a", "b"]
+
+
+@pytest.mark.parametrize("header", [
+    {"format": "faithnb results 2"}, {"format": "faithnb results 2", "keys": ["a", "b"]},
+    {"format": "faithnb results 10", "keys": 3},
+])  # fmt: skip
+def test_a_newer_file_is_left_alone(tmp_path, header):
+    content = json.dumps(header).encode() + b"\nwhat a newer version writes"
+    newer = tmp_path / ("f" * 32 + SUFFIX)
+    newer.write_bytes(content)
+    with pytest.warns(StoreWarning, match="written by another version.*it is left alone"):
+        assert rows(Store(tmp_path), "a", "b") == {}
+    assert newer.read_bytes() == content
+    assert files(tmp_path) == [newer.name]
+
+
+def test_old_parts_are_cleared(tmp_path):
+    (tmp_path / "x.results.0.part").touch()
+    (tmp_path / "y.results.1.part").touch()
+    os.utime(tmp_path / "x.results.0.part", (0, 0))
+    Store(tmp_path)
+    assert files(tmp_path) == ["y.results.1.part"]
+
+
+@pytest.mark.parametrize("value", ["", "   ", "a\0b"])
+def test_a_store_needs_a_name(value, monkeypatch):
+    with pytest.raises(ParameterError, match="folder = .* is not allowed: it must be a folder"):
+        Store(value)
+    if "\0" not in value:
+        monkeypatch.setenv("FAITHNB_STORE", value)
+        with pytest.raises(ParameterError, match="FAITHNB_STORE = "):
+            Store()
+
+
+def test_a_folder_is_the_same_from_everywhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FAITHNB_STORE", "~/x ")
+    assert default_folder() == tmp_path / "home" / "x"
+    assert Store("rel").folder == tmp_path / "rel"
+    monkeypatch.delenv("FAITHNB_STORE")
+    assert default_folder() == ROOT / "_cache"
+    monkeypatch.setattr(faithnb.store, "ROOT", tmp_path / "site-packages")
+    assert default_folder().parent == user_cache_path()
+
+
+SMALL = Experiment(d_in=4, d_sae=8, steps=5, batch_size=8, repeat_frac=0.1)
+
+
+def spoilt(kept):
+    """Kept rows that are whole, and are not what their keys say."""
+    number = next(name for name in kept if kept[name].dtype.kind == "f")
+    yield kept.drop_vars(number)
+    yield kept.assign(more=kept[number])
+    yield kept.assign({number: kept[number].expand_dims(point=2, axis=-1)})
+    yield kept.assign({number: kept[number].astype(str)})
+    yield kept.assign({number: kept[number].astype("f2")})
+    if "state" in kept:
+        yield kept.assign(state=kept[number].astype("U3"))
+        yield kept.assign(state=kept.state.expand_dims(point=3, axis=-1))
+    else:
+        yield kept.isel(d_in=[0, 1])
+        yield kept.isel(step=[0, 1])
+
+
+@pytest.mark.parametrize("what", ["measures", "trained"])
+@pytest.mark.parametrize("k", range(7))
+def test_rows_that_no_such_experiment_has_are_computed_again(tmp_path, what, k):
+    def results():
+        if what == "trained":
+            trained = train(SMALL, store=store, progress=False, device="cpu")
+            return packed(trained.transcoder, trained.history)
+        return sweep(SMALL, store=store, progress=False, device="cpu", seed=[0])
+
+    store = Store(tmp_path)
+    wanted = results()
+    keys = Store.keys([SMALL], CPU, what)
+    ((_, kept),) = store.find(keys)
+    wrong = list(spoilt(kept))
+    if k >= len(wrong):
+        return
+    for name in files(tmp_path):
+        (tmp_path / name).unlink()
+    store.save(keys, wrong[k])
+    with pytest.warns(StoreWarning, match="other results than its keys say"):
+        found = results()
+    assert found.equals(wanted)
+    assert any(name.endswith(".damaged") for name in files(tmp_path))

@@ -142,9 +142,12 @@ def _truncate(folder):
             "cannot be read",
         ),
         (lambda f: _edit(f, architecture="standard"), "architecture = transcoder"),
-        (lambda f: _edit(f, activation="topk"), "activation is 'topk'"),
-        (lambda f: _edit(f, apply_b_dec_to_input=True), "subtracts b_dec"),
-        (lambda f: _edit(f, normalize_activations="layer_norm"), "rescales its input"),
+        (lambda f: _edit(f, activation="topk"), "says activation = 'topk', only 'relu'"),
+        (lambda f: _edit(f, apply_b_dec_to_input=True), "apply_b_dec_to_input = True, only False"),
+        (
+            lambda f: _edit(f, normalize_activations="layer_norm"),
+            "normalize_activations = 'layer_norm'",
+        ),
         (lambda f: _edit(f, d_sae=8), "cfg.json says d_sae = 8, the weights say 7"),
         (lambda f: _weights(f, lambda t: t.pop("W_dec")), "lacks W_dec"),
         (

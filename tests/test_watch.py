@@ -35,7 +35,7 @@ def test_slopes_and_gates_of_hand_made_transcoders():
         torch.tensor([[1.0, -1.0]]), torch.tensor([0.1, -0.9]), torch.tensor([[2.0], [2.0]])
     )
     assert bias(one_silent, x[3:]).tolist() == pytest.approx([0.2])
-    assert bias(one_silent, x[:0]).isnan().all()
+    assert bias(shut, x[4:5]).isnan().all()
 
 
 def test_what_is_watched_is_the_training_itself():
