@@ -39,7 +39,7 @@ from faithnb.cells import (
 from faithnb.claims import read_ledger, to_json
 from faithnb.errors import ParameterError
 from faithnb.experiment import PROFILES
-from faithnb.files import BusyError, alone, clear_parts, folder_named, part_of, write_whole
+from faithnb.files import BusyError, alone, clear_parts, part_of, write_whole
 from faithnb.notebook import RECORD, default_records, handed_over
 from faithnb.processes import clean_environment, leave, print_anything, remove_folders, this_python
 from faithnb.processes import run as run_command
@@ -201,9 +201,7 @@ def execute(
             return executed
     say(f"{path.stem}: running {dict(parameters)}")
     started = time.monotonic()
-    content = _run(
-        asked, path, beginning.with_name(f"{beginning.name}.ipynb"), failed, cell_timeout
-    )
+    content = _run(asked, path, beginning, failed, cell_timeout)
     say(f"{path.stem}: {time.monotonic() - started:.0f} s")
     if code_key(source, parameters) == key:
         try:
@@ -221,7 +219,7 @@ def cache() -> Path:
     Raises:
         ParameterError: if that is no folder.
     """
-    folder = folder_named("FAITHNB_STORE", default_folder()) / "notebooks"
+    folder = default_folder() / "notebooks"
     if folder not in _opened:
         _opened.add(folder)
         clear_parts(folder)
@@ -297,7 +295,7 @@ def _run(
     """What papermill makes of a notebook. While it runs it stands in the cache."""
     folder = beginning.parent
     folder.mkdir(parents=True, exist_ok=True)
-    running = part_of(folder / f"{beginning.name}.ipynb")
+    running = part_of(beginning, ".ipynb")
     _unfinished.add(running)
     try:
         write_whole(running, nbformat.writes(asked))

@@ -15,7 +15,6 @@ from typing import Any, NoReturn
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 
-from faithnb.files import folder_named
 from faithnb.store import default_folder
 
 DROPPED = ("PYTHONSTARTUP", "PYTHONWARNINGS", "PYTHONIOENCODING", "PYTHONINSPECT", "MPLBACKEND")
@@ -43,7 +42,7 @@ def clean_environment() -> Iterator[dict[str, str]]:
             "PYTHONUTF8": "1",
             "IPYTHONDIR": str(empty / "ipython"),
             "MATPLOTLIBRC": str(empty / "matplotlibrc"),
-            "FAITHNB_STORE": str(folder_named("FAITHNB_STORE", default_folder())),
+            "FAITHNB_STORE": str(default_folder()),
         }
     finally:
         shutil.rmtree(empty, ignore_errors=True)

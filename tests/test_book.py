@@ -295,9 +295,9 @@ def test_one_build_at_a_time(tmp_path, monkeypatch):
         book.build_book("quick", tmp_path / "_build")
 
 
-def test_a_store_that_is_no_folder_is_said(sandbox, monkeypatch, capsys):
+def test_a_store_that_is_no_folder_is_said(sandbox, monkeypatch):
     path = write(sandbox / "n.ipynb", notebook("a = 1"))
-    monkeypatch.setattr(book, "default_folder", lambda: "   ")
+    monkeypatch.setenv("FAITHNB_STORE", "   ")
     with pytest.raises(ParameterError, match="FAITHNB_STORE = '   ' is not allowed"):
         book.execute(path, {}, sandbox / "failed")
 
