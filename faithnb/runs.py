@@ -99,13 +99,10 @@ class _Composer(Composer):
     def compose_node(self, parent: Any, index: Any) -> Any:
         mark = self.parser.peek_event().start_mark
         if self.parser.check_event(AliasEvent):
-            raise _Refused(
-                problem="an alias (*name) is not allowed, write out its value", problem_mark=mark
-            )
+            raise _Refused(problem="it has an alias; write out its value", problem_mark=mark)
         if self.nested > DEEPEST:
-            raise _Refused(
-                problem=f"more than {DEEPEST} lists within lists are not allowed", problem_mark=mark
-            )
+            many = f"it has more than {DEEPEST} lists within lists"
+            raise _Refused(problem=many, problem_mark=mark)
         self.nested += 1
         try:
             return super().compose_node(parent, index)
