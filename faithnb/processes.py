@@ -6,19 +6,24 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import gettempdir, mkdtemp
 from typing import Any, NoReturn
 
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 
+from faithnb.files import DAY
 from faithnb.store import default_folder
 
 DROPPED = ("PYTHONSTARTUP", "PYTHONWARNINGS", "PYTHONIOENCODING", "PYTHONINSPECT", "MPLBACKEND")
 """Variables by which a person's own habits would reach into what we start."""
+
+PREFIX = "faithnb-process-"
+LONGEST_RUN = 7 * DAY
 
 _folders: set[Path] = set()
 
@@ -32,7 +37,8 @@ def clean_environment() -> Iterator[dict[str, str]]:
         ParameterError: if ``$FAITHNB_STORE`` is no folder.
         OSError: if there is no room for an empty folder.
     """
-    empty = Path(mkdtemp(prefix="faithnb-"))
+    _clear_old_folders()
+    empty = Path(mkdtemp(prefix=PREFIX))
     _folders.add(empty)
     try:
         (empty / "ipython").mkdir()
@@ -47,6 +53,14 @@ def clean_environment() -> Iterator[dict[str, str]]:
     finally:
         shutil.rmtree(empty, ignore_errors=True)
         _folders.discard(empty)
+
+
+def _clear_old_folders() -> None:
+    """Remove what processes that were killed left behind, a week ago or earlier."""
+    for folder in Path(gettempdir()).glob(f"{PREFIX}*"):
+        with suppress(OSError):
+            if time.time() - folder.lstat().st_mtime > LONGEST_RUN:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_folders() -> None:

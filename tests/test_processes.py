@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -107,6 +108,18 @@ def test_surroundings_are_the_same_and_leave_nothing(monkeypatch, tmp_path):
     with processes.clean_environment() as found:  # a process that is not waited for
         processes.remove_folders()
         assert not Path(found["IPYTHONDIR"]).exists()
+
+
+def test_what_killed_processes_left_is_cleared_after_a_week(monkeypatch, tmp_path):
+    monkeypatch.setattr(processes, "gettempdir", lambda: str(tmp_path))
+    old, young = (tmp_path / f"{processes.PREFIX}{k}" for k in "ab")
+    other = tmp_path / "faithnb-checkout"
+    for folder in (old, young, other):
+        folder.mkdir()
+    for folder in (old, other):
+        os.utime(folder, (0, time.time() - 2 * processes.LONGEST_RUN))
+    with processes.clean_environment():
+        assert set(tmp_path.iterdir()) == {young, other}
 
 
 def test_any_bytes_are_text():
