@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import hashlib
 import json
 import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
-import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,31 +24,36 @@ from typing import Any
 import nbformat
 import papermill
 import torch
-import yaml
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
+from ruamel.yaml import YAML
 
+from faithnb.cells import (
+    NotebookError,
+    asked_for,
+    code,
+    merge,
+    parameter_names,
+    plain,
+    read_notebook,
+)
 from faithnb.claims import read_ledger, to_json
+from faithnb.errors import ParameterError
 from faithnb.experiment import PROFILES
+from faithnb.files import BusyError, alone, clear_parts, part_of, write_whole
 from faithnb.notebook import RECORD, default_records, handed_over
+from faithnb.processes import clean_environment, leave, print_anything, remove_folders, this_python
+from faithnb.processes import run as run_command
 from faithnb.store import default_folder
 from faithnb.vendor import NoParts, vendor
 from faithnb.workers import cores
 
-ROOT = Path(__file__).parent.parent
-CACHE = default_folder() / "notebooks"
+ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT, CELL_TIMEOUT = 120, 3600
 """Seconds a kernel may take to start and a cell to run, so that no build hangs for ever."""
 
 PICTURES = ("truth.svg", "memorising.svg", "matched.svg", "beyond.svg")
 """Figures that prose pages and the README show; a cell names its file in its metadata."""
-
-
-WIDGET = "application/vnd.jupyter.widget-view+json"
-NO_SCRIPTS = {"text/html": (
-    "<noscript><p><em>Here a widget computes in the page, for which it needs scripts. The figures "
-    "of this page show what was computed when the book was built.</em></p></noscript>"
-)}  # fmt: skip
 
 
 class BuildError(Exception):
@@ -68,14 +73,19 @@ def pages(toc: Path) -> list[str]:
             for value in node:
                 walk(value)
 
-    walk(yaml.safe_load(toc.read_text()))
+    walk(_yaml().load(toc.read_text(encoding="utf-8")))
     return found
+
+
+def _yaml() -> YAML:
+    return YAML(typ="safe", pure=True)
 
 
 def code_key(notebook: NotebookNode, parameters: Mapping[str, Any]) -> str:
     """What an executed notebook depends on: its code and parameters, the package, the pins, and the
     benchmark if it runs that."""
-    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
+    values = {name: plain(value) for name, value in parameters.items()}
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True, default=repr).encode())
     for cell in notebook.cells:
         if cell.cell_type == "code":
             digest.update(cell.source.encode() + b"\0")
@@ -107,9 +117,9 @@ def execute_all(parameters: Mapping[str, Any], build: Path) -> Iterator[tuple[Pa
     """All notebooks of the book with their outputs: as many side by side as there are cores, up to
     four, then one after the other those that measure time or read what the others hand over."""
     paths = [p for page in pages(ROOT / "_toc.yml") if (p := ROOT / f"{page}.ipynb").exists()]
-    code = {path: path.read_text() for path in paths}
-    last = [p for p in paths if _wants_the_machine(code[p]) and not _reads_records(code[p])]
-    last += [p for p in paths if _reads_records(code[p])]
+    text = {path: path.read_text(encoding="utf-8") for path in paths}
+    last = [p for p in paths if _wants_the_machine(text[p]) and not _reads_records(text[p])]
+    last += [p for p in paths if _reads_records(text[p])]
     together = [p for p in paths if p not in last]
     workers = min(4, cores())
 
@@ -154,7 +164,8 @@ def execute(
     say: Callable[[str], None] | None = None,
     cell_timeout: int | None = CELL_TIMEOUT,
 ) -> NotebookNode:
-    """The notebook with its outputs, from the cache if nothing that it depends on changed.
+    """The notebook with its outputs, from the cache if nothing that it depends on changed. Its
+    parameters cell says what ran.
 
     Only code counts: prose and captions may change without running anything again.
 
@@ -166,100 +177,170 @@ def execute(
         cell_timeout: seconds that a cell may take; ``None`` for as long as it takes.
 
     Raises:
-        BuildError: if a parameter does not exist or a cell fails; ``failed`` keeps the report.
+        BuildError: if a parameter does not exist, a cell fails or there is no room to run;
+            ``failed`` keeps the report.
+        OSError: if nothing can be written.
+        ParameterError: if ``$FAITHNB_STORE`` is no folder.
     """
     say = say or _say
-    source = nbformat.read(path, as_version=4)
-    known = papermill.inspect_notebook(str(path))
-    if unknown := sorted(set(parameters) - set(known)):
+    try:
+        source = read_notebook(path)
+    except NotebookError as error:
+        raise BuildError(str(error)) from None
+    known = parameter_names(source)
+    if unknown := sorted(set(parameters) - known):
         raise BuildError(
             f"{path.name} has no parameter {', '.join(unknown)}; it has {', '.join(sorted(known))}."
         )
+    asked = asked_for(source, parameters)
     key = code_key(source, parameters)
-    kept = CACHE / f"{path.stem}-{key}.ipynb"
-    executed = _read_kept(kept)
-    if executed:
-        say(f"{path.stem}: nothing changed, outputs reused")
-    else:
-        say(f"{path.stem}: running {dict(parameters)}")
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        running = kept.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part.ipynb")
-        started = time.monotonic()
+    folder = cache()
+    beginning = folder / f"{_short(path.stem)}-{key}"
+    for kept in sorted(folder.glob(f"{glob.escape(beginning.name)}-*.ipynb")):
+        if executed := read_kept(kept, source, asked, parameters):
+            say(f"{path.stem}: nothing changed, outputs reused")
+            return executed
+    say(f"{path.stem}: running {dict(parameters)}")
+    started = time.monotonic()
+    content = _run(asked, path, beginning, failed, cell_timeout)
+    say(f"{path.stem}: {time.monotonic() - started:.0f} s")
+    if code_key(source, parameters) == key:
         try:
-            papermill.execute_notebook(
-                str(path), str(running), parameters=dict(parameters), cwd=str(path.parent),
+            write_whole(kept_as(beginning, content), content)
+        except OSError as error:
+            _say(f"{path.stem}: not kept, because {folder} cannot be written ({error})")
+    else:
+        say(f"{path.stem}: not kept, because the package changed while it ran")
+    return _verified(content, source, asked, parameters)
+
+
+def cache() -> Path:
+    """The folder of executed notebooks, beside the results that ``$FAITHNB_STORE`` names.
+
+    Raises:
+        ParameterError: if that is no folder.
+    """
+    folder = default_folder() / "notebooks"
+    if folder not in _opened:
+        _opened.add(folder)
+        clear_parts(folder)
+    return folder
+
+
+_opened: set[Path] = set()
+_unfinished: set[Path] = set()
+
+
+def _short(stem: str) -> str:
+    """A notebook's name where a hash follows, for people; as long as names of files may be."""
+    return stem.replace(".", "_").encode(errors="replace")[:80].decode(errors="ignore")
+
+
+def kept_as(beginning: Path, content: bytes) -> Path:
+    """Where an executed notebook is kept: the name tells its content, so that damage shows, and so
+    does a file under another's name.
+
+    Args:
+        beginning: the folder, the notebook's name and the key of what it depends on.
+        content: of the file.
+    """
+    key = beginning.name.rpartition("-")[2]
+    digest = hashlib.sha256(key.encode() + b"\0" + content).hexdigest()[:32]
+    return beginning.with_name(f"{beginning.name}-{digest}.ipynb")
+
+
+def read_kept(
+    kept: Path, source: NotebookNode, asked: NotebookNode, parameters: Mapping[str, Any]
+) -> NotebookNode | None:
+    """The source with the outputs of a kept run; ``None`` if the file is damaged or is another
+    notebook's, and then it is set aside.
+
+    Args:
+        kept: the file.
+        source: the notebook as it is before a run.
+        asked: what would be run.
+        parameters: with which values.
+    """
+    try:
+        content = kept.read_bytes()
+        beginning, _, _ = kept.stem.rpartition("-")
+        if kept_as(kept.with_name(beginning), content) != kept:
+            raise ValueError("its content is not what its name says")
+        return _verified(content, source, asked, parameters)
+    except FileNotFoundError:  # another process was quicker
+        return None
+    except Exception as error:  # whatever a damaged file makes its readers raise
+        aside = kept.with_name(f"{kept.name}.{uuid.uuid4().hex[:8]}.damaged")
+        try:
+            kept.replace(aside)
+            done = f"it was set aside as {aside.name}"
+        except OSError:
+            done = "it is ignored"
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        _say(f"{kept} cannot be used ({why}); {done}, and its notebook runs again.")
+        return None
+
+
+def _verified(
+    content: bytes, source: NotebookNode, asked: NotebookNode, parameters: Mapping[str, Any]
+) -> NotebookNode:
+    executed = nbformat.reads(content.decode(), as_version=4)
+    if code(executed) != code(asked):
+        raise ValueError("its cells are not those asked for")
+    return merge(source, executed, parameters)
+
+
+def _run(
+    asked: NotebookNode, path: Path, beginning: Path, failed: Path, cell_timeout: int | None
+) -> bytes:
+    """What papermill makes of a notebook. While it runs it stands in the cache."""
+    folder = beginning.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    running = part_of(beginning, ".ipynb")
+    _unfinished.add(running)
+    try:
+        write_whole(running, nbformat.writes(asked))
+        name = str(running).replace("{", "{{").replace("}", "}}")  # papermill fills in braces
+        with clean_environment() as environment:
+            executed = papermill.execute_notebook(
+                name, name,
                 kernel_name="python3", progress_bar=False,
+                kernel_manager_class=this_python(environment, path.parent),
                 start_timeout=START_TIMEOUT, execution_timeout=cell_timeout,
                 # it warns of sockets on this very machine and calls being shut down an error
                 extra_arguments=["--log-level=CRITICAL"],
             )  # fmt: skip
-        except (PapermillExecutionError, RuntimeError, TimeoutError) as error:
-            what = str(error)
-            if isinstance(error, PapermillExecutionError):
-                what = f"{error.ename}: {error.evalue}"
+        return nbformat.writes(executed).encode()
+    except (PapermillExecutionError, RuntimeError, TimeoutError) as error:
+        what = f"{error} (its kernel was {sys.executable} -m ipykernel_launcher)"
+        if isinstance(error, PapermillExecutionError):
+            what = f"{error.ename}: {error.evalue}"
+        said = f"{path.name} failed in a cell with {what}"
+        if running.exists():
             failed.mkdir(parents=True, exist_ok=True)
-            report = shutil.move(running, failed / path.name)
-            raise BuildError(
-                f"{path.name} failed in a cell with {what}\n"
-                f"The notebook as far as it ran is kept in {report}."
-            ) from error
-        say(f"{path.stem}: {time.monotonic() - started:.0f} s")
-        executed = nbformat.read(running, as_version=4)
-        if code_key(source, parameters) == key:
-            os.replace(running, kept)
-        else:
-            running.unlink()
-            say(f"{path.stem}: not kept, because the package changed while it ran")
-    return merge(source, executed)
+            write_whole(failed / path.name, running.read_bytes())
+            said += f"\nThe notebook as far as it ran is kept in {failed / path.name}."
+        raise BuildError(said) from error
+    except (OSError, UnicodeError) as error:
+        raise BuildError(
+            f"{path.name} did not run to its end: {error}. It is written to {folder} while it "
+            "runs; is there room? Notebooks that had finished are kept."
+        ) from error
+    finally:
+        running.unlink(missing_ok=True)
+        _unfinished.discard(running)
 
 
 def remove_unfinished() -> None:
     """What notebooks that this process ran have left half done."""
-    for unfinished in CACHE.glob(f"*.{os.getpid()}-*.part.ipynb"):
-        unfinished.unlink(missing_ok=True)
+    while _unfinished:
+        _unfinished.pop().unlink(missing_ok=True)
+    remove_folders()
 
 
 def _say(line: str) -> None:
     """One line at once, whichever notebook of several it comes from."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
-
-
-def _read_kept(kept: Path) -> NotebookNode | None:
-    """An executed notebook from the cache; ``None`` if there is none, or it is damaged."""
-    if not kept.exists():
-        return None
-    try:
-        return nbformat.read(kept, as_version=4)
-    except (ValueError, OSError, nbformat.ValidationError):
-        aside = kept.with_suffix(".damaged")
-        os.replace(kept, aside)
-        _say(f"{kept} cannot be read; set aside as {aside.name} and run again")
-        return None
-
-
-def merge(source: NotebookNode, executed: NotebookNode) -> NotebookNode:
-    """Today's prose and metadata with the executed cells' outputs; papermill's traces removed."""
-    ran = iter(cell for cell in executed.cells if cell.cell_type == "code")
-    cells = []
-    for cell in source.cells:
-        if cell.cell_type == "code":
-            result = next(ran)
-            cell.outputs, cell.execution_count = result.outputs, result.execution_count
-            if any(WIDGET in output.get("data", {}) for output in cell.outputs):
-                cell.outputs.append(nbformat.v4.new_output("display_data", NO_SCRIPTS))
-            if "parameters" in cell.metadata.get("tags", []):
-                cell.metadata.tags.append("hide-input")
-                injected = next(ran)
-                injected.metadata = NotebookNode(tags=["injected-parameters", "remove-cell"])
-                cells += [cell, injected]
-                continue
-        cells.append(cell)
-    source.cells = cells
-    source.metadata["seconds"] = executed.metadata.papermill.duration
-    if "widgets" in executed.metadata:
-        source.metadata["widgets"] = executed.metadata.widgets
-    return source
+    print(line + "\n", end="", flush=True)
 
 
 def stage(profile: str, build: Path) -> Path:
@@ -281,11 +362,11 @@ def stage(profile: str, build: Path) -> Path:
     for path, notebook in execute_all(parameters, build):
         for cell in notebook.cells:
             if file := cell.metadata.get("faithnb", {}).get("file"):
-                (src / "book" / "static" / file).write_text(_svg(cell))
+                write_whole(src / "book" / "static" / file, _svg(cell))
         seconds[path.stem] = notebook.metadata.pop("seconds")
-        nbformat.write(notebook, src / "notebooks" / path.name)
-    (src / "book" / "freeze.txt").write_text(_freeze())
-    (src / "book" / "run.md").write_text(_this_run(profile, seconds))
+        write_whole(src / "notebooks" / path.name, nbformat.writes(notebook))
+    write_whole(src / "book" / "freeze.txt", _freeze())
+    write_whole(src / "book" / "run.md", _this_run(profile, seconds))
     return src
 
 
@@ -297,15 +378,16 @@ def _serve_what_pages_run(src: Path) -> None:
     except (NoParts, OSError) as error:
         _say(f"Pages will need a network for formulas and widgets: {error}.")
         return
-    config = yaml.safe_load((src / "_config.yml").read_text())
+    config = _yaml().load((src / "_config.yml").read_text(encoding="utf-8"))
     config["sphinx"]["config"] |= wanted
-    (src / "_config.yml").write_text(yaml.safe_dump(config, allow_unicode=True, sort_keys=False))
+    # JSON is YAML in which every reader takes "off" for text
+    write_whole(src / "_config.yml", json.dumps(config, indent=1, ensure_ascii=False))
 
 
 def gather(notebook: NotebookNode, into: Path) -> None:
     """Keep what a notebook hands over, and take it out of the outputs, which the page shows."""
     if found := handed_over(notebook):
-        into.write_text(json.dumps(found, sort_keys=True))
+        write_whole(into, json.dumps(found, sort_keys=True))
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if RECORD not in o.get("data", {})]
@@ -320,7 +402,10 @@ def _svg(cell: NotebookNode) -> str:
 
 def _freeze() -> str:
     command = [sys.executable, "-m", "pip", "freeze", "--exclude-editable"]
-    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    done = run_command(command)
+    if done.returncode:
+        raise BuildError(f"pip does not say what is installed: {done.stderr.strip()}")
+    lines = done.stdout.splitlines()
     return "\n".join(line.split(" @ ")[0] for line in lines) + "\n"
 
 
@@ -348,12 +433,12 @@ def render(src: Path, build: Path) -> Path:
         str(Path(sys.executable).parent / "jupyter-book"), "build", str(src),
         "--path-output", str(build.parent), "-W", "--keep-going", "-n",
     ]  # fmt: skip
-    environment = os.environ | {"NO_COLOR": "1"}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    result = run_command(command, NO_COLOR="1")
     if result.returncode:
         log = build / "jupyter-book.log"
-        log.write_text(result.stdout + result.stderr)
-        said = [line for line in log.read_text().splitlines() if re.search("WARNING|ERROR", line)]
+        whole = result.stdout + result.stderr
+        write_whole(log, whole)
+        said = [line for line in whole.splitlines() if re.search("WARNING|ERROR", line)]
         raise BuildError(
             "Jupyter Book reports:\n" + "\n".join(dict.fromkeys(said)) + f"\nThe whole log: {log}"
         )
@@ -380,7 +465,7 @@ def check(html: Path, src: Path) -> None:
         if not built.exists():
             wrong.append(f"{page}: the page is missing")
             continue
-        text = built.read_text()
+        text = built.read_text(encoding="utf-8")
         article = text[text.find("<article") : text.find("</article>")]
         expected, found = _count_pictures(src / page), len(re.findall("<img ", article))
         if found != expected:
@@ -428,7 +513,7 @@ class FromElsewhere(HTMLParser):
 def _count_pictures(page: Path) -> int:
     in_prose = re.compile(r"!\[|^:*`*\{(?:figure|image)\}", re.MULTILINE)
     if (markdown := page.with_suffix(".md")).exists():
-        return len(in_prose.findall(markdown.read_text()))
+        return len(in_prose.findall(markdown.read_text(encoding="utf-8")))
     count = 0
     for cell in nbformat.read(page.with_suffix(".ipynb"), as_version=4).cells:
         if cell.cell_type == "markdown":
@@ -439,27 +524,42 @@ def _count_pictures(page: Path) -> int:
 
 
 def build_book(profile: str = "paper", build: Path = ROOT / "_build") -> Path:
-    """Run, render and check the book; the path of its first page."""
-    build.mkdir(parents=True, exist_ok=True)
+    """Run, render and check the book; the path of its first page.
+
+    Raises:
+        BuildError: if it cannot be built, or another process builds into the same folder.
+        OSError: if something cannot be written.
+        ParameterError: if ``$FAITHNB_STORE`` is no folder.
+    """
+    try:
+        with alone(build, "build"):
+            return _build(profile, build)
+    except BusyError as error:
+        raise BuildError(f"{error}.") from None
+
+
+def _build(profile: str, build: Path) -> Path:
     src = stage(profile, build)
     html = render(src, build)
     check(html, src)
-    (html / "claims.json").write_text(to_json(read_ledger(build / "records")))
+    write_whole(html / "claims.json", to_json(read_ledger(build / "records")))
     if profile == "paper" and build == ROOT / "_build":
         for picture in PICTURES:
-            shutil.copy(src / "book" / "static" / picture, ROOT / "book" / "static" / picture)
+            drawn = (src / "book" / "static" / picture).read_bytes()
+            write_whole(ROOT / "book" / "static" / picture, drawn)
     return html / "index.html"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line: 0 if the book was built, 1 with a message if not."""
+    print_anything()
     parser = argparse.ArgumentParser(prog="python -m faithnb.book", description=__doc__)
     parser.add_argument("--profile", default="paper", choices=PROFILES)
     options = parser.parse_args(arguments)
     try:
         print(build_book(options.profile).relative_to(ROOT))
         return 0
-    except BuildError as error:
+    except (BuildError, ParameterError) as error:
         print(f"The book was not built: {error}", file=sys.stderr)
         return 1
     except OSError as error:
@@ -473,7 +573,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)  # at once: notebooks that still run, after another failed, end with this process
+    leave(main())  # at once: notebooks that still run, after another failed, end with this process

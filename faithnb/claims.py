@@ -339,7 +339,8 @@ class Verdict:
     def _repr_html_(self) -> str:
         items = "".join(f"<li>{html.escape(str(e))}</li>" for e in self.evidence)
         return (
-            f'<div class="verdict"><p><strong>{self.claim.id}: {html.escape(str(self))}.</strong> '
+            f'<div class="verdict"><p><strong>{html.escape(self.claim.id)}: '
+            f"{html.escape(str(self))}.</strong> "
             f"{html.escape(self.claim.statement)}</p><ul>{items}</ul></div>"
         )
 
@@ -449,7 +450,7 @@ def as_html(rows: Sequence[Mapping[str, Any]]) -> str:
         elsewhere = f"<p>Its core does not hold at: {fails}.</p>" if fails else ""
         where = html.escape((row["chapter"] or "").split("/")[-1].split("_")[0])
         body.append(
-            f"<tr><td>{row['id']}</td><td>{row['kind']}<br>{where}</td>"
+            f"<tr><td>{html.escape(row['id'])}</td><td>{html.escape(row['kind'])}<br>{where}</td>"
             f"<td>{html.escape(row['statement'])}<details><summary>rule and evidence</summary>"
             f"<p>{html.escape(row['rule'])}</p><ul>{evidence}</ul>{elsewhere}</details></td>"
             f"<td><strong>{marks[row['verdict']]} {html.escape(said)}</strong></td>"

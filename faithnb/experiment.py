@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import difflib
 import inspect
@@ -189,7 +190,39 @@ def clean(name: str, value: Any, allowed: Allowed) -> Any:
     try:
         return allowed.clean(value)
     except (ValueError, OverflowError):
-        raise ParameterError(f"{name} = {value!r} is not allowed: it must be {allowed}.") from None
+        pass
+    try:
+        shown = repr(value)
+    except ValueError:  # a whole number of thousands of digits
+        shown = f"a number of {value.bit_length()} bits" if isinstance(value, int) else "a value"
+    shown = shown if len(shown) <= 200 else f"{shown[:200]}…"
+    sentence = f"{name} = {shown} is not allowed: it must be {allowed}"
+    if not isinstance(value, str) or isinstance(allowed, (OneOf, Address)):
+        raise ParameterError(f"{sentence}.")
+    if meant := _meant(value, allowed):
+        meant = f" With papermill, write -y '{name}: {meant}'."
+    raise ParameterError(f"{sentence}, and it arrived as text.{meant}")
+
+
+def _meant(text: str, allowed: Allowed) -> str:
+    """How papermill's YAML must be given what a text says; "" if it says nothing allowed."""
+    try:
+        value = ast.literal_eval({"true": "True", "false": "False"}.get(text.strip(), text.strip()))
+        allowed.clean(value)
+    except (ValueError, SyntaxError, TypeError, OverflowError, RecursionError, MemoryError):
+        return ""
+    return _yaml(value, scientific="e" in text.lower())
+
+
+def _yaml(value: Any, scientific: bool) -> str:
+    """A number, True, False or lists of them in YAML 1.1, which takes 1e-3 for text."""
+    if isinstance(value, bool):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_yaml(v, scientific) for v in value)}]"
+    if isinstance(value, float) and (scientific or "e" in repr(value)):
+        return np.format_float_scientific(value, trim="0", exp_digits=1)
+    return repr(value)
 
 
 def parameter(default: Any, allowed: Allowed) -> Any:

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import json
 import os
+import symtable
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +105,7 @@ def read_parameters(
     :class:`Experiment` nor of :class:`Run`, because papermill itself accepts any. ``None`` means
     "as the profile says", or the default where the profile says nothing. Called again in the same
     kernel, when the notebook has variables of its own, it reads the fields and ignores the rest.
+    In a kernel only names that cells have assigned count, not those of a start-up file.
 
     Args:
         variables: the notebook's ``globals()``.
@@ -115,7 +117,11 @@ def read_parameters(
     """
     of_experiment = {f.name: f for f in dataclasses.fields(Experiment)}
     of_run = {f.name: f for f in dataclasses.fields(Run)}
-    given = {name: value for name, value in variables.items() if _is_plain(name, value)}
+    set_here = _set_in_cells(variables)
+    given = {
+        name: value for name, value in variables.items()
+        if _is_plain(name, value) and (set_here is None or name in set_here)
+    }  # fmt: skip
     for name in sorted(set(given) - set(of_experiment) - set(of_run)):
         if "_parameters_read" not in variables:
             raise unknown_name(name, given[name], of_run | of_experiment)
@@ -138,6 +144,29 @@ def _is_plain(name: str, value: Any) -> bool:
     if name.startswith("_") or name in ("In", "Out", "get_ipython", "exit", "quit", "open"):
         return False
     return not (isinstance(value, (ModuleType, FunctionType, type)) or inspect.isroutine(value))
+
+
+def _set_in_cells(variables: Mapping[str, Any]) -> set[str] | None:
+    """The names that the cells run so far assign, in a kernel that lists them; else ``None``."""
+    cells = variables.get("In")
+    if not isinstance(cells, list):
+        return None
+    ran = [cell for cell in cells if isinstance(cell, str)]
+    if not any("read_parameters" in cell for cell in ran):  # not even this one was listed
+        return None
+    return set().union(*map(assigned, ran))
+
+
+def assigned(code: str) -> set[str]:
+    """The names that a piece of code assigns outside of functions; none if it is not Python."""
+    try:
+        table = symtable.symtable(code, "<cell>", "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()
+    return {
+        symbol.get_name() for symbol in table.get_symbols()
+        if symbol.is_assigned() and not symbol.is_namespace()
+    }  # fmt: skip
 
 
 RECORD = "application/vnd.faithnb.record+json"
@@ -198,7 +227,7 @@ def read_records(folder: Path | None = None) -> dict[str, dict[str, dict[str, An
     """What was handed over, by kind, then by notebook; empty if no book was built."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for path in sorted((folder or default_records()).glob("*.json")):
-        for kind, data in json.loads(path.read_text()).items():
+        for kind, data in json.loads(path.read_text(encoding="utf-8")).items():
             found.setdefault(kind, {})[path.stem] = data
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import subprocess
@@ -16,6 +17,9 @@ from pypdf.generic import ArrayObject, NameObject
 
 from faithnb import book
 from faithnb.book import ROOT, pages
+from faithnb.errors import ParameterError
+from faithnb.files import BusyError, alone, write_whole
+from faithnb.processes import print_anything, run
 from faithnb.progress import progress_bar
 
 BROWSERS = (
@@ -55,9 +59,11 @@ def print_page(browser: str, page: Path, into: Path) -> None:
         f"--print-to-pdf={into}", page.as_uri(),
     ]  # fmt: skip
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+        done = run(command, timeout=SECONDS)
     except subprocess.TimeoutExpired:
         raise NoPdf(f"{browser} did not print {page.name} within {SECONDS} s") from None
+    except OSError as error:
+        raise NoPdf(f"{browser} could not be started: {error}") from None
     if done.returncode or not into.exists():
         said = (done.stderr.strip() or "it gave no reason").splitlines()[-1]
         raise NoPdf(f"{browser} did not print {page.name}: {said}")
@@ -73,6 +79,7 @@ def print_book(html: Path, into: Path, progress: bool = True) -> Path:
 
     Raises:
         NoPdf: if the book is not built, or cannot be printed.
+        OSError: if the file cannot be written; what was there before is kept.
     """
     browser = find_browser()
     names = pages(ROOT / "_toc.yml")
@@ -89,9 +96,9 @@ def print_book(html: Path, into: Path, progress: bool = True) -> Path:
             bar.update(1)
         _lead_inside(printed, first)
         printed.add_metadata({"/Title": _title(html / f"{names[0]}.html")})
-        part = into.with_suffix(".part")
-        printed.write(part)
-    part.replace(into)
+        written = io.BytesIO()
+        printed.write(written)
+    write_whole(into, written.getvalue())
     return into
 
 
@@ -112,20 +119,22 @@ def _lead_inside(printed: PdfWriter, first: Mapping[str, int]) -> None:
 
 
 def _title(page: Path) -> str:
-    heading = re.search(r'<h1>([^\n]*?)<a class="headerlink"', page.read_text())
+    heading = re.search(r'<h1>([^\n]*?)<a class="headerlink"', page.read_text(encoding="utf-8"))
     return unescape(re.sub("<[^>]+>", "", heading[1])).strip() if heading else page.stem
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build the book, as ``python -m faithnb.book`` does with the same arguments, and print it."""
+    print_anything()
     build = ROOT / "_build"
     try:
         find_browser()
         if failed := book.main(arguments):
             return failed
-        print(print_book(build / "html", build / "faithnb.pdf"))
-    except NoPdf as error:
-        print(f"No PDF was made: {error}.", file=sys.stderr)
+        with alone(build, "build"):
+            print(print_book(build / "html", build / "faithnb.pdf"))
+    except (NoPdf, BusyError, OSError, ParameterError) as error:
+        print(f"No PDF was made: {str(error).rstrip('.')}.", file=sys.stderr)
         return 1
     return 0
 

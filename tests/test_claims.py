@@ -1,5 +1,6 @@
 """The ledger: evidence against its rules, verdicts from evidence, and what travels to the page."""
 
+import dataclasses
 import json
 import re
 
@@ -198,6 +199,15 @@ def test_what_is_recorded_reaches_the_ledger(tmp_path, monkeypatch):
     assert claims.headline(rows.values())["partly"] == 1
     assert claims.headline(rows.values(), whose="B")["not measured"] == 21
     assert claims.as_html(list(rows.values())).count("<tr>") == len(rows) + 1
+
+
+def test_whatever_a_claim_is_called_it_is_text_on_a_page(tmp_path):
+    bad = "<script>&"
+    row = claims.read_ledger(tmp_path)[0] | {"id": bad, "kind": bad}
+    shown = claims.Verdict(dataclasses.replace(claims.CLAIMS["C1"], id=bad), evidence("yes"))
+    for page in (claims.as_html([row]), shown._repr_html_()):
+        assert "<script" not in page
+        assert "&lt;script&gt;&amp;" in page
 
 
 def test_only_empirical_claims_count_in_the_headline():

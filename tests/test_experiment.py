@@ -121,6 +121,50 @@ def test_a_bad_field_is_refused_in_a_sentence(fields, sentence):
         Experiment(**fields)
 
 
+AS_TEXT = [
+    ("learning_rate", "1e-3", "learning_rate: 1.0e-3", 1e-3),
+    ("learning_rate", "1E3", "learning_rate: 1.0e+3", 1e3),
+    ("density", " .5 ", "density: 0.5", 0.5),
+    ("steps", "100", "steps: 100", 100),
+    ("points", "[[1,1,1]]", "points: [[1, 1, 1]]", [[1, 1, 1]]),
+    ("points", "((1, 1e-3),)", "points: [[1, 1.0e-3]]", [[1, 1e-3]]),
+    ("interactive", "true", "interactive: True", True),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "spelled", "value"), AS_TEXT)
+def test_what_arrived_as_text_is_said_with_the_spelling_that_papermill_takes(
+    name, text, spelled, value
+):
+    import yaml  # papermill's own reader
+
+    with pytest.raises(ParameterError) as refused:
+        read_parameters({name: text})
+    assert str(refused.value).endswith(
+        f", and it arrived as text. With papermill, write -y '{spelled}'."
+    )
+    assert yaml.safe_load(spelled) == {name: value}
+    read_parameters({name: value})
+
+
+def test_text_that_is_no_value_gets_no_advice_and_long_values_are_cut():
+    for name, text in (
+        ("density", "high"),
+        ("steps", "9" * 5000),
+        ("points", "111"),
+        ("steps", ""),
+    ):
+        with pytest.raises(ParameterError, match=r", and it arrived as text\.$") as refused:
+            Experiment(**{name: text})
+        assert len(str(refused.value)) < 500
+    for value in (10**6000, [0.0] * 10**5):
+        with pytest.raises(ParameterError, match=r"points = .* is not allowed") as refused:
+            Experiment(points=value)
+        assert len(str(refused.value)) < 500
+    with pytest.raises(ParameterError, match=r"'l1', 'none'\.$"):
+        Experiment(sparsity_penalty="1")
+
+
 def test_every_field_is_documented():
     import ast
     import inspect

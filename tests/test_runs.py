@@ -2,13 +2,16 @@
 
 import csv
 import os
+import re
 import subprocess
+import sys
 
 import nbformat
 import pytest
 
-from faithnb import book, runs
+from faithnb import book, cells, runs, vendor
 from faithnb.book import ROOT
+from faithnb.files import BusyError, alone
 
 PARAMETERS = """\
 profile = "quick"  # size
@@ -45,7 +48,7 @@ def path(tmp_path, monkeypatch):
         "language": "python",
     }
     nbformat.write(notebook, tmp_path / "small.ipynb")
-    monkeypatch.setattr(book, "CACHE", tmp_path / "cache")
+    monkeypatch.setenv("FAITHNB_STORE", str(tmp_path / "store"))
     return tmp_path / "small.ipynb"
 
 
@@ -98,14 +101,22 @@ BAD = [
     ("density: [!!bool foo]", "is not YAML"),
     ("density: [!!timestamp x]", "is not YAML"),
     ("density: [!!int '']", "is not YAML"),
-    ("a: &a [*a]", "row 1: a = "),
+    ("a: &a [*a]", "is not allowed in line 1: it has an alias"),
+    ("- seed: &a 1\n- {seed: *a}", "is not allowed in line 2: it has an alias"),
+    ("[" * 100_000, "is not allowed in line 1: it has more than 20 lists within lists"),
+    ("- " * 100_000, "is not allowed in line 1: it has more than 20 lists within lists"),
+    ("{a: " * 100_000, "is not allowed in line 1: it has more than 20 lists within lists"),
+    ("density: [0.1, 1.0e-1]", "rows 1 and 2 are the same"),
+    ("steps: [10, 1.0e+1]", "rows 1 and 2 are the same"),
+    ("- {density: 0.1}\n- {density: 0.1, steps: null}", "rows 1 and 2 are the same"),
+    ("steps: [1:30]", "row 1: steps = '1:30' .* it arrived as text"),
+    ("interactive: yes", "row 1: interactive = 'yes' .* it must be True or False"),
+    ("steps: " + "9" * 5000, "is not YAML"),
 ]
 
 
 @pytest.mark.parametrize(("text", "sentence"), BAD)
 def test_a_bad_file_stops_in_a_sentence_before_anything_runs(path, text, sentence, capfd):
-    import re
-
     (path.parent / "params.yaml").write_text(text)
     out = path.parent / "out"
     arguments = [str(path), str(path.parent / "params.yaml"), "--out", str(out)]
@@ -115,7 +126,7 @@ def test_a_bad_file_stops_in_a_sentence_before_anything_runs(path, text, sentenc
     assert said.startswith("Nothing was started: ")
     assert len(said.splitlines()) == 1
     assert not out.exists()
-    assert not book.CACHE.exists()
+    assert not book.cache().exists()
 
 
 def test_a_missing_file_and_a_notebook_that_is_none(path, capfd):
@@ -142,6 +153,8 @@ def test_numbers_as_people_write_them(tmp_path):
     found = rows_of(tmp_path, "learning_rate: [1e-3, 1E3, .5e1, 2.e-2, 3.0e-3]")
     assert [row["learning_rate"] for row in found] == [1e-3, 1e3, 5.0, 0.02, 3e-3]
     assert rows_of(tmp_path, "name: [e3, 1e, x1e3]")[1] == {"name": "1e"}
+    for text in ("steps: [010, 1:30, 0o10]", "%YAML 1.1\n---\nsteps: [010, 1:30, 0o10]"):
+        assert [row["steps"] for row in rows_of(tmp_path, text)] == [10, "1:30", 8]
 
 
 def test_every_row_runs_a_failure_is_kept_and_said_and_nothing_runs_twice(path, capfd):
@@ -158,21 +171,214 @@ def test_every_row_runs_a_failure_is_kept_and_said_and_nothing_runs_twice(path, 
     assert [row["twice"] for row in table] == ["0.2", "", "0.4"]
     assert [row["word"] for row in table] == ["yes", "", "yes"]
     assert [bool(row["error"]) for row in table] == [False, True, False]
-    index = (out / "index.html").read_text()
+    index = (out / "index.html").read_text(encoding="utf-8")
     assert index.count("<tr>") == 4
     assert 'href="row-1.html"' in index
     assert "no luck with 0.3" in index
-    assert "A small one" in (out / "row-1.html").read_text()
+    assert "A small one" in (out / "row-1.html").read_text(encoding="utf-8")
     assert (out / "failed" / "row-2" / "small.ipynb").exists()
-    cells = nbformat.read(out / "row-3.ipynb", as_version=4).cells
-    assert any("density = 0.2" in cell.source for cell in cells)
+    row = nbformat.read(out / "row-3.ipynb", as_version=4)
+    assert [cell.source for cell in row.cells if "density = " in cell.source] == [
+        PARAMETERS.replace("0.1", "0.2").replace("True", "False")
+    ]
 
-    before = {p: p.stat().st_mtime_ns for p in book.CACHE.iterdir()}
+    before = {p: p.stat().st_mtime_ns for p in book.cache().iterdir()}
     (path.parent / "params.yaml").write_text("- {density: 0.2}\n- {density: 0.4}\n")
     assert runs.main(arguments) == 0
-    after = {p: p.stat().st_mtime_ns for p in book.CACHE.iterdir()}
+    after = {p: p.stat().st_mtime_ns for p in book.cache().iterdir()}
     assert before.items() <= after.items()
     assert len(after) == len(before) + 1
+
+
+def stands_in(monkeypatch, *outputs, then=lambda _: None):
+    """The place of running is taken: every row shows these outputs."""
+
+    def execute(path, parameters, *_, **__):
+        then(parameters)
+        done = cells.read_notebook(path)
+        done.metadata["seconds"] = 1.0
+        done.cells[-1].outputs = list(outputs)
+        return done
+
+    monkeypatch.setattr(runs, "execute", execute)
+    monkeypatch.setattr(runs, "vendor", no_parts)
+
+
+def no_parts(*_, **__):
+    raise runs.NoParts("they were not fetched")
+
+
+def test_two_runs_into_one_folder_are_refused_before_anything_is_touched(path, capfd):
+    (path.parent / "p.yaml").write_text("density: [0.1]")
+    out = path.parent / "out"
+    with alone(out, "sweep"):
+        before = sorted(out.iterdir())
+        assert runs.main([str(path), str(path.parent / "p.yaml"), "--out", str(out)]) == 2
+        assert sorted(out.iterdir()) == before
+        with pytest.raises(BusyError):
+            runs.run(path, [{"density": 0.1}], out)
+    said = capfd.readouterr().err
+    assert said.startswith("Nothing was started: another sweep is writing to ")
+    assert len(said.splitlines()) == 1
+
+
+def test_folders_may_begin_at_home(path, monkeypatch, capfd):
+    stands_in(monkeypatch)
+    monkeypatch.setenv("HOME", str(path.parent))
+    (path.parent / "p.yaml").write_text("density: [0.1]")
+    assert runs.main(["~/small.ipynb", "~/p.yaml", "--out", "~/there"]) == 0
+    assert (path.parent / "there" / "index.html").exists()
+    capfd.readouterr()
+    for wrong in ("", "  "):
+        assert runs.main(["~/small.ipynb", "~/p.yaml", "--out", wrong]) == 2
+        assert f"Nothing was started: OUT = {wrong!r}" in capfd.readouterr().err
+
+
+def test_a_full_disk_leaves_no_torn_file_and_the_other_rows_run(path, monkeypatch, capfd):
+    stands_in(monkeypatch)
+    real, full = runs.write_whole, {"row-2.html"}
+
+    def write(file, content):
+        if file.name in full:
+            raise OSError(28, "No space left on device")
+        real(file, content)
+
+    monkeypatch.setattr(runs, "write_whole", write)
+    (path.parent / "p.yaml").write_text("density: [0.1, 0.2, 0.25]")
+    out = path.parent / "out"
+    arguments = [str(path), str(path.parent / "p.yaml"), "--out", str(out)]
+    assert runs.main(arguments) == 1
+    said = capfd.readouterr().err
+    assert f"row-2 failed: {out} cannot be written (No space left on device)" in said
+    table = list(csv.DictReader((out / "table.csv").open()))
+    assert [bool(row["error"]) for row in table] == [False, True, False]
+    full.add("table.csv")
+    before = (out / "table.csv").read_bytes()
+    assert runs.main(arguments) == 1
+    said = capfd.readouterr().err
+    assert f"Stopped: {out} cannot be written (No space left on device). What had" in said
+    assert str(book.cache()) in said
+    assert (out / "table.csv").read_bytes() == before
+
+
+def test_a_row_that_fails_in_whatever_way_leaves_the_others(path, monkeypatch):
+    def fails(parameters):
+        if parameters["density"] == 0.2:
+            raise StopIteration
+
+    stands_in(monkeypatch, then=fails)
+    rows = [{"density": 0.1}, {"density": 0.2}, {"density": 0.3}]
+    found = runs.run(path, rows, path.parent / "out", progress=False)
+    assert [record["error"] for record in found] == ["", "StopIteration: ", ""]
+
+
+FOREIGN = re.compile(r"""<(?:script|link|img|iframe)[^>]*(?:src|href)\s*=\s*["']?(?:https?:)?//""")
+
+
+@pytest.mark.parametrize("fetched", [True, False])
+def test_pages_ask_nothing_of_other_hosts(path, monkeypatch, fetched, capfd):
+    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "a", "version_major": 2}}
+    stands_in(monkeypatch, nbformat.v4.new_output("display_data", view))
+    content = cells.read_notebook(path)
+    content.cells[0].source = "# A $x^2$ one"
+    nbformat.write(content, path)
+    read = cells.read_notebook
+
+    def with_widgets(path):
+        found = read(path)
+        found.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
+        return found
+
+    monkeypatch.setattr(cells, "read_notebook", with_widgets)
+    if fetched:
+        monkeypatch.setattr(runs, "vendor", lambda out, fetch: (out / "vendor").mkdir())
+    runs.run(path, [{"density": 0.1}, {"density": 0.2}], path.parent / "out", progress=False)
+    page = (path.parent / "out" / "row-1.html").read_text(encoding="utf-8")
+    assert "$x^2$" in page
+    assert not FOREIGN.search(page)
+    assert "cdnjs" not in page
+    assert "unpkg" not in page
+    scripts = re.findall(r'<script[^>]* src="([^"]*)"', page)
+    of_page = ["require.js", "widget-paths.js", "embed-amd.js", "mathjax/tex-svg.js"]
+    assert scripts == [f"vendor/{name}" for name in of_page] * fetched
+    said = capfd.readouterr().err.count("Pages show formulas as text, and no widgets: they were")
+    assert said == (not fetched)
+    assert FOREIGN.search('<script src="//x.org">')
+
+
+def test_pages_find_what_was_fetched_beside_them(path, monkeypatch, tmp_path):
+    home = tmp_path / "home"
+    monkeypatch.setattr(vendor.vendor, "__defaults__", (home, True))
+    assert not runs._scripts_of_pages(tmp_path / "out")
+    for name in vendor.PARTS:
+        part = vendor._folder(home) / name
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text("script")
+    assert runs._scripts_of_pages(tmp_path / "out")
+    for script in re.findall(r'src="(vendor/[^"]*)"', runs.PAGE):
+        assert (tmp_path / "out" / script).exists(), script
+
+
+@pytest.mark.book
+def test_a_machine_that_knows_only_ascii_runs_rows(path):
+    """Parameters, what is glued, and names of files in UTF-8."""
+    content = cells.read_notebook(path)
+    content.cells[-1].source = 'glue(word="→ é")'
+    there = path.parent / "ä→"
+    there.mkdir()
+    nbformat.write(content, there / "n.ipynb")
+    (there / "p.yaml").write_text("# → é\ndensity: [0.1, 0.3]\n", encoding="utf-8")
+    ascii_only = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+    command = [sys.executable, "-m", "faithnb.runs", there / "n.ipynb", there / "p.yaml", "--out",
+               there / "out", "--jobs", "2"]  # fmt: skip
+    done = subprocess.run(command, env=os.environ | ascii_only, capture_output=True)
+    assert done.returncode == 1, done.stderr
+    assert b"row-2 failed: n.ipynb failed in a cell with RuntimeError: no luck" in done.stderr
+    assert b"1 of 2 rows ran" in done.stdout
+    assert b"Traceback" not in done.stderr
+    with (there / "out" / "table.csv").open(encoding="utf-8") as table:
+        assert next(csv.DictReader(table))["word"] == "→ é"
+
+
+def test_many_rows_are_checked_with_a_bar_and_few_without(path, monkeypatch, capfd):
+    content = cells.read_notebook(path)
+    rows = [{"steps": k} for k in range(1, 6)]
+    runs.check(content, "n", rows, progress=True)
+    assert capfd.readouterr().err == ""
+    monkeypatch.setattr(runs, "MANY_TO_CHECK", 5)
+    runs.check(content, "n", rows, progress=True)
+    assert "checking: 100%" in capfd.readouterr().err
+
+
+def test_the_slower_the_table_the_seldomer_it_is_written():
+    assert runs.when_next(10.0, 10.01) == 10.01 + runs.SECONDS_BETWEEN_TABLES
+    assert runs.when_next(10.0, 13.0) == pytest.approx(13 + 3 / runs.SHARE_OF_TABLES)
+
+
+@pytest.mark.parametrize(
+    ("cell", "sentence"),
+    [
+        ("import no_such_package", "what n takes cannot be read .* No module named"),
+        ("limit = 1\nread_parameters(globals(), density=limit)", "limits made of imports"),
+        ("1 + 1", "n reads no parameters with"),
+    ],
+)
+def test_a_notebook_whose_parameters_cannot_be_known_is_said(path, cell, sentence):
+    content = cells.read_notebook(path)
+    content.cells[2:] = [nbformat.v4.new_code_cell(cell)]
+    with pytest.raises(runs.RowsError, match=sentence):
+        runs.check(content, "n", [{"density": 0.1}])
+
+
+def test_lines_for_ipython_and_other_ways_to_call_are_read(path):
+    content = cells.read_notebook(path)
+    content.cells[2].source = "%matplotlib inline\nimport faithnb as f"
+    content.cells[
+        3
+    ].source = "!true\nf.read_parameters(globals(), density=f.experiment.Range(0, .2))"
+    runs.check(content, "n", [{"density": 0.1}])
+    with pytest.raises(runs.RowsError, match=r"row 1: density = 0.3 .* \[0, 0.2\]"):
+        runs.check(content, "n", [{"density": 0.3}])
 
 
 @pytest.mark.book
@@ -188,11 +394,11 @@ def test_the_table_is_whole_also_where_nothing_is_shown(path):
 
 def test_what_each_notebook_of_the_book_takes():
     for notebook in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        content = nbformat.read(notebook, as_version=4)
+        content = cells.read_notebook(notebook)
         runs.check(content, notebook.name, [{"profile": "quick"}])
         with pytest.raises(runs.RowsError, match="row 1: profile = 'x'"):
             runs.check(content, notebook.name, [{"profile": "x"}])
-    content = nbformat.read(runs.find_notebook("02"), as_version=4)
+    content = cells.read_notebook(runs.find_notebook("02"))
     with pytest.raises(runs.RowsError, match=r"row 2: density = 0.5 .* \(0, 0.333333\]"):
         runs.check(content, "02", [{"density": 0.3}, {"density": 0.5}])
 

@@ -1,6 +1,8 @@
 """The parts of the page: fetched once, or a sentence why not."""
 
+import os
 import sys
+import time
 
 import pytest
 import yaml
@@ -11,7 +13,7 @@ from faithnb import book, vendor
 @pytest.fixture
 def fetched(monkeypatch, tmp_path):
     """npm's place is taken, and the virtual environment's; how often npm was asked."""
-    monkeypatch.setattr(vendor.vendor, "__defaults__", (tmp_path / "home",))
+    monkeypatch.setattr(vendor.vendor, "__defaults__", (tmp_path / "home", True))
     calls = []
 
     def npm_ci(folder):
@@ -42,6 +44,26 @@ def test_what_was_fetched_in_part_is_not_used(tmp_path, monkeypatch):
     with pytest.raises(vendor.NoParts, match="lack mathjax/es5/tex-svg.js"):
         vendor.parts(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_parts_that_were_lost_are_fetched_again_and_old_halves_are_cleared(tmp_path, fetched):
+    folder = vendor.parts(tmp_path)
+    (folder / "require.js").unlink()
+    old, young = (tmp_path / f"npm-x.{k}.part" for k in "ab")
+    for half in (old, young):
+        half.mkdir()
+    os.utime(old, (0, time.time() - 2 * vendor.DAY))
+    assert vendor.parts(tmp_path) == folder
+    assert vendor.is_whole(folder)
+    assert len(fetched) == 2
+    assert set(tmp_path.iterdir()) == {folder, young}
+
+
+def test_parts_are_not_asked_for_where_only_kept_ones_are_wanted(tmp_path, fetched):
+    with pytest.raises(vendor.NoParts, match="python -m faithnb.vendor fetches them"):
+        vendor.vendor(tmp_path / "out", tmp_path / "home", fetch=False)
+    assert fetched == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_npm_that_fails_or_is_missing_is_said(tmp_path, monkeypatch):
@@ -79,8 +101,10 @@ def test_with_the_parts_only_their_place_is_added_to_the_configuration(
 ):
     (tmp_path / "_config.yml").write_text((book.ROOT / "_config.yml").read_text())
     book._serve_what_pages_run(tmp_path)
-    before = yaml.safe_load((book.ROOT / "_config.yml").read_text())
-    after = yaml.safe_load((tmp_path / "_config.yml").read_text())
+    before, after = (
+        yaml.safe_load((folder / "_config.yml").read_text(encoding="utf-8"))  # as Jupyter Book does
+        for folder in (book.ROOT, tmp_path)
+    )
     assert after["sphinx"]["config"].pop("mathjax_path") == "vendor/mathjax/tex-svg.js"
     assert list(after["sphinx"]["config"].pop("nb_ipywidgets_js")) == [
         "vendor/require.js", "vendor/widget-paths.js", "vendor/embed-amd.js"
