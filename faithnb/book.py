@@ -41,7 +41,7 @@ from faithnb.claims import read_ledger, to_json
 from faithnb.errors import ParameterError
 from faithnb.experiment import PROFILES
 from faithnb.files import BusyError, alone, clear_parts, part_of, write_whole
-from faithnb.notebook import RECORD, default_records, handed_over
+from faithnb.notebook import RECORD, default_records, handed_over, write_records
 from faithnb.processes import clean_environment, leave, print_anything, remove_folders, this_python
 from faithnb.processes import run as run_command
 from faithnb.store import default_folder
@@ -387,7 +387,7 @@ def _serve_what_pages_run(src: Path) -> None:
 def gather(notebook: NotebookNode, into: Path) -> None:
     """Keep what a notebook hands over, and take it out of the outputs, which the page shows."""
     if found := handed_over(notebook):
-        write_whole(into, json.dumps(found, sort_keys=True))
+        write_records(into, found)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if RECORD not in o.get("data", {})]

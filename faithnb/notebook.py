@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import inspect
 import json
 import os
@@ -29,6 +30,7 @@ from faithnb.experiment import (
     parameter,
     unknown_name,
 )
+from faithnb.files import folder_named, write_whole
 from faithnb.store import Store
 
 T = TypeVar("T")
@@ -176,8 +178,9 @@ RECORD = "application/vnd.faithnb.record+json"
 def default_records() -> Path:
     """Where the book gathers what notebooks hand over: ``$FAITHNB_RECORDS``, or
     ``_build/records`` beside the package."""
-    beside = Path(__file__).parent.parent / "_build" / "records"
-    return Path(os.environ.get("FAITHNB_RECORDS") or beside)
+    if (named := os.environ.get("FAITHNB_RECORDS")) is not None:
+        return folder_named("FAITHNB_RECORDS", named)
+    return Path(__file__).parent.parent / "_build" / "records"
 
 
 def hand_over(kind: str, data: Mapping[str, Any]) -> None:
@@ -223,13 +226,34 @@ def handed_over(notebook: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def write_records(path: Path, records: Mapping[str, Any]) -> None:
+    """Keep what one notebook handed over, with its hash, so that damage shows.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    text = json.dumps(records, sort_keys=True)
+    write_whole(path, f"{_digest(text)}\n{text}")
+
+
 def read_records(folder: Path | None = None) -> dict[str, dict[str, dict[str, Any]]]:
-    """What was handed over, by kind, then by notebook; empty if no book was built."""
+    """What was handed over, by kind, then by notebook; empty if no book was built.
+
+    Raises:
+        ValueError: if a file is damaged.
+    """
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for path in sorted((folder or default_records()).glob("*.json")):
-        for kind, data in json.loads(path.read_text(encoding="utf-8")).items():
+        digest, _, text = path.read_text(encoding="utf-8", errors="replace").partition("\n")
+        if digest != _digest(text):
+            raise ValueError(f"{path} is damaged: build the book again.")
+        for kind, data in json.loads(text).items():
             found.setdefault(kind, {})[path.stem] = data
     return found
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()
 
 
 def hand_over_runs(tables: Mapping[str, xr.Dataset]) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import random
 import re
 
 import nbformat
@@ -11,7 +12,7 @@ import pytest
 from faithnb import claims
 from faithnb import evidence as ev
 from faithnb.book import ROOT, gather
-from faithnb.notebook import RECORD, Run, handed_over, read_records
+from faithnb.notebook import RECORD, Run, handed_over, read_records, write_records
 
 YES, NO = [True] * 16, [False] * 16
 RUN = Run()
@@ -179,7 +180,7 @@ def test_what_is_recorded_reaches_the_ledger(tmp_path, monkeypatch):
     assert RECORD not in json.dumps(notebook)
 
     grid = {"C10": {"share": 0.75, "n": 4, "fails": ["d_in = 8"]}}
-    (tmp_path / "grid.json").write_text(json.dumps({"grid": grid}))
+    write_records(tmp_path / "grid.json", {"grid": grid})
     assert "C10" in read_records(tmp_path)["claims"]["02_x"]
     rows = {row["id"]: row for row in claims.read_ledger(tmp_path)}
     assert list(rows) == list(claims.CLAIMS)
@@ -217,3 +218,17 @@ def test_only_empirical_claims_count_in_the_headline():
     ]
     count = claims.headline(rows)
     assert (count["empirical"], count["reproduced"], count["partly"]) == (1, 0, 1)
+
+
+def test_no_flipped_bit_of_a_record_gives_another_number(tmp_path):
+    records = {"claims": {"C10": {"value": 0.25, "interval": [0.125, None], "n": 16, "to": "é"}}}
+    path, lot = tmp_path / "02_x.json", random.Random(0)
+    write_records(path, records)
+    whole = path.read_bytes()
+    assert read_records(tmp_path)["claims"]["02_x"] == records["claims"]
+    for _ in range(1000):
+        content = bytearray(whole)
+        content[lot.randrange(len(content))] ^= 1 << lot.randrange(8)
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="02_x.json is damaged: build the book again"):
+            read_records(tmp_path)

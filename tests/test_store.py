@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -425,3 +426,19 @@ def test_rows_that_no_such_experiment_has_are_computed_again(tmp_path, what, k):
         found = results()
     assert found.equals(wanted)
     assert any(name.endswith(".damaged") for name in files(tmp_path))
+
+
+def test_no_flipped_bit_gives_another_number(tmp_path):
+    store = Store(tmp_path)
+    store.save(["a", "b"], COLUMNS)
+    path, lot = the_file(tmp_path), random.Random(0)
+    whole = path.read_bytes()
+    for _ in range(1000):
+        content = bytearray(whole)
+        content[lot.randrange(len(content))] ^= 1 << lot.randrange(8)
+        path.write_bytes(content)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert rows(Store(tmp_path), "a", "b") == {}
+        for name in files(tmp_path):
+            (tmp_path / name).unlink()
