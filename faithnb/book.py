@@ -455,10 +455,10 @@ def check(html: Path, src: Path) -> None:
     wrong = []
     if (html / "_static" / "vendor").exists():
         for file in sorted(html.rglob("*.html")):
-            for address in FromElsewhere(file.read_text()).found:
+            for address in FromElsewhere(file.read_text(encoding="utf-8")).found:
                 wrong.append(f"{file.relative_to(html)}: it would load {address}")
         for file in sorted(html.rglob("*.css")):
-            for address in FromElsewhere.STYLE.findall(file.read_text()):
+            for address in FromElsewhere.STYLE.findall(file.read_text(encoding="utf-8")):
                 wrong.append(f"{file.relative_to(html)}: it would load {address}")
     for page in pages(src / "_toc.yml"):
         built = html / f"{page}.html"
