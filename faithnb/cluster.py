@@ -50,8 +50,8 @@ def connect(scheduler: str, n_workers: int | None = None) -> Executor:
     Raises:
         ParameterError: if Dask is not installed, or the scheduler or the number of workers is not
             allowed.
-        SweepError: if nobody answers at the address within :data:`SECONDS_TO_ANSWER`, certificates
-            are missing, or no workers can be started here.
+        SweepError: if nobody answers at the address within 20 seconds, certificates are missing,
+            or no workers can be started here.
     """
     scheduler = clean("scheduler", scheduler, _Scheduler())
     if n_workers is not None:

@@ -20,7 +20,7 @@ def overlapping(*errors: Values, below: float = np.inf) -> list[Bool[np.ndarray,
     """
     arms = [np.asarray(e, dtype=float) for e in errors]
     finite = [e[np.isfinite(e)] for e in arms]
-    if not all(len(e) for e in finite):
+    if not arms or not all(len(e) for e in finite):
         return [np.zeros(len(e), dtype=bool) for e in arms]
     low, high = max(e.min() for e in finite), min(e.max() for e in finite)
     return [(e >= low) & (e <= high) & (e < below) for e in arms]

@@ -52,8 +52,11 @@ def finite_mean(values: Sequence[float] | np.ndarray) -> float:
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """Percentile bootstrap interval of a mean over seeds (the value itself where all agree)."""
+    """Percentile bootstrap interval of a mean over seeds: the value itself where all agree, NaN
+    where there is none."""
     sample = np.asarray(values, dtype=float)
+    if not len(sample):
+        return float("nan"), float("nan")
     if np.ptp(sample) == 0:
         return float(sample[0]), float(sample[0])
     interval = scipy.stats.bootstrap(

@@ -84,7 +84,8 @@ class Store:
     the folder can change results.
 
     Args:
-        folder: where; by default ``results`` in :func:`default_folder`.
+        folder: where; by default ``results`` in ``$FAITHNB_STORE``, or in ``_cache`` of a checkout
+            of the project, or in the user's cache where the package was installed.
 
     Raises:
         ParameterError: if that is no folder's name.

@@ -23,6 +23,7 @@ from scipy.optimize import brentq, minimize
 from torch import Tensor
 
 from faithnb.ambient import settled
+from faithnb.checks import checked
 from faithnb.objectives import reconstruction, tanh_l1
 from faithnb.transcoder import Transcoder
 
@@ -79,7 +80,7 @@ class Minimum:
     numbers: np.ndarray
 
 
-@settled()
+@checked
 def generalising(
     repeat_frac: float,
     density: float,
@@ -97,7 +98,7 @@ def generalising(
     return _minimum(_single_features, starts, SINGLE_BOUNDS, loss)
 
 
-@settled()
+@checked
 def memorising(
     repeat_frac: float,
     density: float,
@@ -115,7 +116,7 @@ def memorising(
     return _minimum(_with_p, starts, SINGLE_BOUNDS + [(0, None)] * 2, loss)
 
 
-@settled()
+@checked
 def equilibrium(density: float, sparsity_coefficient: float, tanh_scale: float = 1.0) -> float:
     """The repeat_frac at which both solutions cost the same, to 1 %; NaN if there is none within a
     factor of 10 of :func:`threshold`, or above 0.9.

@@ -16,6 +16,7 @@ def test_arms_are_compared_where_each_reaches():
     ]  # fmt: skip
     assert [v.tolist() for v in overlapping([1, 2], [3, 4])] == [[False] * 2] * 2
     assert [v.tolist() for v in overlapping([1, 2], [])] == [[False] * 2, []]
+    assert overlapping() == []
     assert [v.tolist() for v in overlapping([1, 2], [np.nan])] == [[False] * 2, [False]]
 
 

@@ -171,3 +171,8 @@ def test_logit_slopes_that_do_not_exist_are_nan():
     assert np.isnan(logit_slopes(np.zeros((0, 3), dtype=bool), x[:0])).all()
     some = np.eye(8, 3, dtype=bool)
     assert np.isnan(logit_slopes(some, np.concatenate([x, 0 * x], axis=1))).all()
+
+
+def test_of_nothing_there_is_no_mean():
+    assert np.isnan(mean_interval([])).all()
+    assert np.isnan(finite_mean([np.nan]))

@@ -11,7 +11,7 @@ import nbformat
 import papermill
 import pytest
 
-from faithnb import book, cells, processes
+from faithnb import book, cells, processes, runs
 from faithnb.errors import ParameterError
 from faithnb.experiment import Experiment
 from faithnb.notebook import read_parameters
@@ -134,3 +134,77 @@ def test_every_character_can_be_printed():
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | ascii_only,
                           capture_output=True)  # fmt: skip
     assert (done.stdout, done.returncode) == (b"\\u2192 \\udcff\n", 3), done.stderr
+
+
+TRAIN = """\
+import hashlib, torch
+from dataclasses import replace
+from faithnb import figures, sweep, Store
+small = replace(experiment, d_in=4, d_sae=10, batch_size=32, repeat_frac=0.2, density=0.2)
+grid = sweep(small, store=Store(), device="cpu", progress=False, weights=True, seed=[0, 1])
+digest = hashlib.sha256()
+for name in sorted(grid):
+    digest.update(str(grid[name].values.tolist()).encode())
+digest.update(figures.penalties(0.1)._repr_mimebundle_()["image/svg+xml"].encode())
+"""
+GLUE = "from faithnb.notebook import glue\nglue(digest=digest.hexdigest())"
+ODD_START = """
+import numpy, torch
+torch.set_default_dtype(torch.float64)
+torch.set_grad_enabled(False)
+torch.set_float32_matmul_precision("medium")
+numpy.seterr(all="raise")
+steps, batch_size, digest = 3, 7, None
+"""
+ODD = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "TZ": "Pacific/Apia",
+       "PYTHONHASHSEED": "5", "COLUMNS": "20", "MPLBACKEND": "svg"}  # fmt: skip
+EXECUTE = """
+import sys
+from pathlib import Path
+import nbformat
+from faithnb.book import execute
+nbformat.write(execute(Path(sys.argv[1]), dict(steps=20), Path("failed")), sys.argv[2])
+"""
+WAYS = {
+    "papermill": ["-m", "papermill", "{nb}", "{out}/row-1.ipynb", "-p", "steps", "20"],
+    "sweep": ["-m", "faithnb.runs", "{nb}", "{rows}", "--out", "{out}"],
+    "build": ["-c", EXECUTE, "{nb}", "{out}/row-1.ipynb"],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory):
+    """What a plain process gives."""
+    return glued(tmp_path_factory.mktemp("plain"), "papermill", {})
+
+
+def glued(folder, way, environment):
+    """The number that a small notebook gives, run in one way with variables of its own."""
+    made = [V4.new_code_cell("steps = None", metadata={"tags": ["parameters"]})]
+    made += map(V4.new_code_cell, (READ, TRAIN, GLUE))
+    nbformat.write(cells.pristine(V4.new_notebook(cells=made)), folder / "n.ipynb")
+    (folder / "rows.yaml").write_text("steps: [20]\n", encoding="utf-8")
+    out = folder / "out"
+    out.mkdir()
+    places = {"nb": folder / "n.ipynb", "rows": folder / "rows.yaml", "out": out}
+    done = subprocess.run(
+        [sys.executable, *(part.format(**places) for part in WAYS[way])], cwd=folder,
+        env=os.environ | {"FAITHNB_STORE": str(folder / "store")} | environment,
+        capture_output=True, encoding="utf-8", errors="replace",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    return runs.numbers(nbformat.read(out / "row-1.ipynb", as_version=4))["digest"]
+
+
+@pytest.mark.book
+@pytest.mark.parametrize("way", WAYS)
+def test_everything_odd_at_once_changes_no_number(usual, habits, tmp_path, way):
+    """Whichever way a notebook runs: start-up files, locale, settings of torch, numpy and
+    matplotlib, all odd."""
+    for start in (tmp_path / "start.py", next((tmp_path / "ipython").glob("*/startup/00.py"))):
+        start.write_text(ODD_START, encoding="utf-8")
+    patch, foreign = habits
+    patch.delenv("PYTHONWARNINGS")  # which papermill itself cannot bear
+    if way != "papermill":
+        patch.setenv("JUPYTER_PATH", str(foreign))
+    assert glued(tmp_path, way, ODD) == usual
