@@ -1,8 +1,9 @@
 """What a process, a thread or a start-up file may have set does not decide what is computed.
 
 Defaults of torch and numpy are set to what they are in a fresh process while something is trained,
-measured or drawn, and put back afterwards. The number of threads, deterministic algorithms and the
-random state are left as they are: they do not decide a result, or no result depends on them.
+measured or drawn, and put back afterwards. Deterministic algorithms and the random state are left
+as they are, because no result depends on them, and so is the number of threads, which may change a
+sum in its last bit. A transcoder's own methods compute as torch is set.
 """
 
 from __future__ import annotations

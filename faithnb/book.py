@@ -40,7 +40,7 @@ from faithnb.cells import (
 from faithnb.claims import read_ledger, to_json
 from faithnb.errors import ParameterError
 from faithnb.experiment import PROFILES
-from faithnb.files import BusyError, alone, clear_parts, part_of, write_whole
+from faithnb.files import BusyError, alone, clear_parts, part_of, read_file, write_whole
 from faithnb.notebook import RECORD, default_records, handed_over, write_records
 from faithnb.processes import clean_environment, leave, print_anything, remove_folders, this_python
 from faithnb.processes import run as run_command
@@ -262,7 +262,7 @@ def read_kept(
         parameters: with which values.
     """
     try:
-        content = kept.read_bytes()
+        content = read_file(kept)
         beginning, _, _ = kept.stem.rpartition("-")
         if kept_as(kept.with_name(beginning), content) != kept:
             raise ValueError("its content is not what its name says")

@@ -17,6 +17,7 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 from papermill.translators import PythonTranslator
 
+from faithnb.files import read_file
 from faithnb.notebook import assigned
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -42,7 +43,7 @@ def read_notebook(path: Path) -> NotebookNode:
         NotebookError: if it cannot be read, or is no notebook.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_file(path).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise NotebookError(f"{path} cannot be read: {error}.") from None
     try:

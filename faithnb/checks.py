@@ -7,6 +7,7 @@ what the package calls itself, in loops, is not checked again.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -102,6 +103,19 @@ def _check(function: Callable[..., Any], args: Any, kwargs: Any) -> None:
                 sizes |= _sizes(value, hint)
                 if value.numel() == 0:
                     raise InputError(f"{name} = {_said(value)} is not allowed: it is empty.")
+            if not _finite(value):
+                raise InputError(
+                    f"{name} = {_said(value)} is not allowed: it holds values that are not finite."
+                )
+
+
+def _finite(value: Any) -> bool:
+    """Whether no number in it is NaN or infinite; a comparison with NaN would count as no."""
+    if isinstance(value, (list, tuple)):
+        return all(map(_finite, value))
+    if isinstance(value, Tensor):
+        return not value.is_floating_point() or bool(torch.isfinite(value.double()).all())
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _agree(name: str, value: Any, sizes: dict[str, int]) -> None:

@@ -18,6 +18,7 @@ import torch
 
 from faithnb.data import EVALUATED, pad_points
 from faithnb.errors import ParameterError
+from faithnb.files import read_json
 from faithnb.targets import TARGETS, Target, make_target
 
 MATCHING = ("plain", "smoothed", "finite", "sigmoid_gate", "straight_through", "noise")
@@ -502,13 +503,18 @@ class Experiment:
 
     @classmethod
     def from_json(cls, text: str) -> Experiment:
-        """The experiment that :meth:`to_json` wrote; fields that are absent take their default."""
+        """The experiment that :meth:`to_json` wrote; fields that are absent take their default.
+
+        Raises:
+            ParameterError: if it is not JSON, or holds what no experiment has.
+        """
+        shown = repr(text) if len(repr(text)) < 200 else f"{repr(text)[:200]}…"
         try:
-            fields = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ParameterError(f"{text!r} is not JSON: {error}.") from None
+            fields = read_json(text)
+        except (TypeError, ValueError) as error:
+            raise ParameterError(f"{shown} is not JSON: {error}.") from None
         if not isinstance(fields, dict):
-            raise ParameterError(f"{text!r} is not a JSON object of an Experiment's fields.")
+            raise ParameterError(f"{shown} is not a JSON object of an Experiment's fields.")
         return cls(**fields)
 
     def unusual(self) -> str:

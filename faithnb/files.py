@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -31,13 +33,47 @@ def folder_named(name: str, value: str | os.PathLike[str]) -> Path:
     Raises:
         ParameterError: if it is blank, or holds a character that no path can.
     """
-    text = os.fspath(value).strip()
-    if not text or "\0" in text:
+    text = os.fspath(value).strip() if isinstance(value, (str, os.PathLike)) else ""
+    if not isinstance(text, str) or not text or "\0" in text:
         raise ParameterError(f"{name} = {value!r} is not allowed: it must be a folder.")
     try:
+        os.fsencode(text)
         return Path(text).expanduser().resolve()
-    except RuntimeError as error:  # a ~name that nobody has, or ~ without a home
+    except (RuntimeError, OSError, UnicodeEncodeError) as error:
+        # a ~name that nobody has, ~ without a home, links that lead in a circle, half a character
         raise ParameterError(f"{name} = {value!r} is not allowed: {error}.") from None
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a file. A pipe or a device is none: to open it would wait for its writer.
+
+    Raises:
+        OSError: if it cannot be read, or is no file.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is no file")
+    return path.read_bytes()
+
+
+def read_json(text: str) -> Any:
+    """What JSON says, if no object names anything twice.
+
+    Raises:
+        ValueError: if it is not JSON, or does.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_each_once)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name} stands there twice")
+        found[name] = value
+    return found
 
 
 def part_of(path: Path, suffix: str = "") -> Path:

@@ -30,7 +30,7 @@ from faithnb.experiment import (
     parameter,
     unknown_name,
 )
-from faithnb.files import folder_named, write_whole
+from faithnb.files import folder_named, read_file, write_whole
 from faithnb.store import Store
 
 T = TypeVar("T")
@@ -241,10 +241,11 @@ def read_records(folder: Path | None = None) -> dict[str, dict[str, dict[str, An
 
     Raises:
         ValueError: if a file is damaged.
+        OSError: if one cannot be read, or is no file.
     """
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for path in sorted((folder or default_records()).glob("*.json")):
-        digest, _, text = path.read_text(encoding="utf-8", errors="replace").partition("\n")
+        digest, _, text = read_file(path).decode(errors="replace").partition("\n")
         if digest != _digest(text):
             raise ValueError(f"{path} is damaged: build the book again.")
         for kind, data in json.loads(text).items():

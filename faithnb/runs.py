@@ -38,7 +38,7 @@ from faithnb.cells import NotebookError, defaults, parameter_names, parsed, read
 from faithnb.claims import ledger
 from faithnb.errors import ParameterError
 from faithnb.experiment import Allowed, Experiment, unknown_name
-from faithnb.files import BusyError, alone, clear_parts, folder_named, write_whole
+from faithnb.files import BusyError, alone, clear_parts, folder_named, read_file, write_whole
 from faithnb.notebook import RECORD, Run, handed_over, read_parameters
 from faithnb.processes import leave, print_anything
 from faithnb.progress import progress_bar
@@ -156,7 +156,7 @@ def read_rows(path: Path, many: bool = False) -> list[Row]:
         RowsError: in a sentence, whatever is wrong with the file.
     """
     try:
-        given = _load(path.read_text(encoding="utf-8-sig"))
+        given = _load(read_file(path).decode("utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise RowsError(f"{path} cannot be read: {error}.") from None
     except Exception as error:  # explicit tags make its constructors raise anything

@@ -155,6 +155,8 @@ def train_arms(
         ValueError: if there are no arms or no seeds, or there is no such device.
         KeyboardInterrupt: when interrupted; arms that were done are in the store.
     """
+    if not isinstance(arms, Mapping) or not isinstance(seeds, Iterable):
+        raise ParameterError("train_arms needs a mapping from names to experiments, and seeds.")
     for name, arm in arms.items():
         if not isinstance(arm, Experiment):
             raise ParameterError(

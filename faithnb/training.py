@@ -18,6 +18,7 @@ from tqdm import tqdm
 from faithnb.ambient import settled
 from faithnb.batches import COPIES, Batches
 from faithnb.data import evaluation_sample, pad_points
+from faithnb.errors import ParameterError
 from faithnb.experiment import Experiment
 from faithnb.gradients import LossGradient
 from faithnb.metrics import mse, refuse_unlike, table
@@ -130,9 +131,14 @@ def train(
         store: where trained ensembles are kept and looked for; ``None`` keeps nothing.
 
     Raises:
+        ParameterError: if an argument is not what it must be.
         ValueError: if there is nothing to train, or no such device.
         KeyboardInterrupt: when interrupted; nothing half-trained is returned.
     """
+    if store is not None and not isinstance(store, Store):
+        raise ParameterError(f"store = {store!r} is not allowed: it must be a faithnb.Store.")
+    if not isinstance(experiments, (Experiment, Iterable)):
+        raise ParameterError(f"experiments = {experiments!r} is not allowed: it must be some.")
     experiments = (experiments,) if isinstance(experiments, Experiment) else tuple(experiments)
     if not experiments:
         raise ValueError("experiments is empty: there is nothing to train.")
@@ -221,8 +227,9 @@ def device_named(device: str | torch.device) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        if torch.empty(0, device=device).is_meta or device is None:
+            raise RuntimeError("nothing can be trained there")
+    except (RuntimeError, AssertionError, TypeError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise ValueError(f"device = {device!r} cannot be used here: {reason}.") from None
     return torch.device(device)

@@ -7,7 +7,6 @@ import json
 import numbers
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 
 from faithnb.ambient import settled
 from faithnb.errors import InputError
-from faithnb.files import write_whole
+from faithnb.files import folder_named, read_json, write_whole
 from faithnb.streams import Stream
 from faithnb.targets import Circuit
 
@@ -114,7 +113,13 @@ class Transcoder(nn.Module):
     @classmethod
     @settled()
     def from_circuits(cls, circuits: Sequence[Circuit]) -> Transcoder:
-        """One hand-made instance with one feature a circuit."""
+        """One hand-made instance with one feature a circuit.
+
+        Raises:
+            ValueError: if there is no circuit.
+        """
+        if not circuits:
+            raise ValueError("circuits is empty: a transcoder has at least one feature.")
         return cls.from_arrays(
             W_enc=torch.stack([c.read for c in circuits], dim=1),
             b_enc=torch.tensor([-c.threshold for c in circuits], dtype=torch.float32, device="cpu"),
@@ -132,7 +137,14 @@ class Transcoder(nn.Module):
         dtype: torch.dtype = torch.float32,
     ) -> Transcoder:
         """One untrained instance a seed: W_enc ~ N(0, 1/d_in), decoder rows uniform on the unit
-        sphere, biases 0. It decides which solution training falls into, so it is fixed."""
+        sphere, biases 0. It decides which solution training falls into, so it is fixed.
+
+        Raises:
+            ValueError: if there is no seed, one is not a whole number of at least 0, or a size is
+                not one of at least 1.
+        """
+        _require_whole("seeds", seeds, 0)
+        _require_whole("d_in, d_sae, d_out", (d_in, d_sae, d_out), 1)
         stream, n = Stream(seeds, "init"), len(seeds)
         W_enc = stream.normal(0, (d_in, d_sae), dtype) / d_in**0.5
         W_dec = torch.nn.functional.normalize(stream.normal(1, (d_sae, d_out), dtype), dim=-1)
@@ -158,19 +170,42 @@ class Transcoder(nn.Module):
         return self.n_inst
 
     def __getitem__(self, index: Any) -> Transcoder:
-        """Some of the instances, axis kept: ``t[3]``, ``t[2:5]``, ``t[[0, 7]]``, ``t[mask]``."""
-        if isinstance(index, numbers.Integral) or getattr(index, "ndim", None) == 0:
-            index = int(index)
-            if not -self.n_inst <= index < self.n_inst:
-                raise IndexError(f"instance {index} of an ensemble of {self.n_inst}")
-            index = [index]
-        if not isinstance(index, (slice, Tensor)):
-            index = torch.as_tensor(np.asarray(index), device=self.W_enc.device)
+        """Some of the instances, axis kept: ``t[3]``, ``t[2:5]``, ``t[[0, 7]]``, ``t[mask]``.
+
+        Raises:
+            IndexError: if there is no such instance, or it is not picked in one of these ways.
+        """
+        if not isinstance(index, slice):
+            index = self._places(index)
         return type(self)(*(getattr(self, k).detach()[index].clone() for k in WEIGHTS))
+
+    def _places(self, index: Any) -> Tensor:
+        """Instances as one list of numbers, or one mask."""
+        found = np.asarray(index.cpu() if isinstance(index, Tensor) else index)
+        whole = found.dtype.kind in "iu" or found.size == 0
+        if isinstance(index, tuple) or not (whole or (found.dtype.kind == "b" and found.ndim == 1)):
+            raise IndexError(f"instances are picked by t[3], t[[0, 7]] or a mask, not t[{index!r}]")
+        places = np.arange(self.n_inst)
+        try:
+            picked = places[found if found.size else []]
+        except IndexError as error:
+            raise IndexError(f"of an ensemble of {self.n_inst}: {error}") from None
+        if picked.ndim > 1:
+            raise IndexError(f"instances are picked along one axis, not along {picked.ndim}")
+        return torch.as_tensor(np.atleast_1d(picked), device=self.W_enc.device)
 
     @classmethod
     def cat(cls, transcoders: Sequence[Transcoder]) -> Transcoder:
-        """One ensemble from several whose shapes agree."""
+        """One ensemble from several whose shapes agree.
+
+        Raises:
+            ValueError: if they do not, or there is none.
+        """
+        shapes = {(t.d_in, t.d_sae, t.d_out) for t in transcoders}
+        if len(shapes) != 1:
+            raise ValueError(
+                f"transcoders of one shape are needed, not of {len(shapes)}: {shapes}."
+            )
         return cls(*(torch.cat([getattr(t, k).detach() for t in transcoders]) for k in WEIGHTS))
 
     def hidden_pre(self, x: Float[Tensor, "*inst B d_in"]) -> Float[Tensor, "n_inst B d_sae"]:
@@ -182,6 +217,9 @@ class Transcoder(nn.Module):
         return self._cast(x) @ self.W_enc + self.b_enc[:, None]
 
     def _cast(self, x: Tensor) -> Tensor:
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            kind = f"of type {x.dtype}" if isinstance(x, Tensor) else f"a {type(x).__name__}"
+            raise InputError(f"x is {kind}; it must be a floating-point tensor.")
         if x.ndim not in (2, 3) or (x.ndim == 3 and len(x) not in (1, self.n_inst)):
             raise InputError(
                 f"x of shape {list(x.shape)} is not allowed: it must be [B, d_in], the same for "
@@ -198,7 +236,17 @@ class Transcoder(nn.Module):
     def decode(
         self, feature_acts: Float[Tensor, "n_inst B d_sae"]
     ) -> Float[Tensor, "n_inst B d_out"]:
-        """ŷ = h W_dec + b_dec."""
+        """ŷ = h W_dec + b_dec.
+
+        Raises:
+            InputError: if the activations have another shape.
+        """
+        shape = tuple(feature_acts.shape)
+        if len(shape) != 3 or shape[::2] != (self.n_inst, self.d_sae):
+            raise InputError(
+                f"feature_acts of shape {list(shape)} is not allowed: it must be [n_inst, B, "
+                f"d_sae] with n_inst = {self.n_inst}, d_sae = {self.d_sae}."
+            )
         return feature_acts @ self.W_dec + self.b_dec[:, None]
 
     def forward(self, x: Float[Tensor, "*inst B d_in"]) -> Float[Tensor, "n_inst B d_out"]:
@@ -212,7 +260,13 @@ class Transcoder(nn.Module):
     def jvp(
         self, x: Float[Tensor, "*inst B d_in"], v: Float[Tensor, "*inst B d_in"]
     ) -> Float[Tensor, "n_inst B d_out"]:
-        """J(x) v in closed form: push v through the encoder, keep what is on, decode."""
+        """J(x) v in closed form: push v through the encoder, keep what is on, decode.
+
+        Raises:
+            InputError: if x or v has another shape, or they differ in their rows.
+        """
+        if x.shape[-2:] != v.shape[-2:]:
+            raise InputError(f"v of shape {list(v.shape)} does not fit x, {list(x.shape)}.")
         return ((self._cast(v) @ self.W_enc) * self.gate(x)) @ self.W_dec
 
     def jacobian(self, x: Float[Tensor, "*inst B d_in"]) -> Float[Tensor, "n_inst B d_out d_in"]:
@@ -239,8 +293,12 @@ class Transcoder(nn.Module):
         """Write ``cfg.json`` and ``sae_weights.safetensors``, names and shapes as in SAELens.
 
         An ensemble of one is written without its instance axis.
+
+        Raises:
+            ParameterError: if ``folder`` is no folder's name.
+            OSError: if it cannot be written.
         """
-        folder = Path(folder)
+        folder = folder_named("folder", folder)
         folder.mkdir(parents=True, exist_ok=True)
         weights = {k: getattr(self, k).detach().cpu().contiguous() for k in WEIGHTS}
         if self.n_inst == 1:
@@ -270,7 +328,7 @@ class Transcoder(nn.Module):
         Raises:
             ValueError: with the reason, if the folder holds anything else or is damaged.
         """
-        folder = Path(folder)
+        folder = folder_named("folder", folder)
 
         def refuse(reason: str) -> ValueError:
             return ValueError(f"{folder} does not hold a faithnb transcoder: {reason}.")
@@ -279,11 +337,10 @@ class Transcoder(nn.Module):
             if not (folder / name).is_file():
                 raise refuse(f"{name} is missing")
         try:
-            text = (folder / "cfg.json").read_text(encoding="utf-8")
-            cfg = json.loads(text, object_pairs_hook=_each_once)
+            cfg = read_json((folder / "cfg.json").read_text(encoding="utf-8"))
             content = (folder / "sae_weights.safetensors").read_bytes()
             weights = deserialise(content)
-        except (ValueError, OSError, RecursionError, SafetensorError) as error:
+        except (ValueError, OSError, SafetensorError) as error:
             raise refuse(f"a file cannot be read ({error})") from error
         if not isinstance(cfg, dict) or cfg.get("architecture") != "transcoder":
             raise refuse("cfg.json does not say architecture = transcoder")
@@ -303,7 +360,7 @@ class Transcoder(nn.Module):
             raise refuse(f"sae_weights.safetensors lacks {', '.join(missing)}")
         if unknown := sorted(set(weights) - set(WEIGHTS)):
             raise refuse(f"sae_weights.safetensors holds more than it should: {', '.join(unknown)}")
-        for name, weight in weights.items():
+        for name, weight in sorted(weights.items()):
             kind = str(weight.dtype).removeprefix("torch.")
             if weight.dtype not in FLOATS:
                 raise refuse(f"{name} is of type {kind}, which no transcoder is trained in")
@@ -320,16 +377,6 @@ class Transcoder(nn.Module):
         return loaded
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object whose names differ."""
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found:
-            raise ValueError(f"{name} stands there twice")
-        found[name] = value
-    return found
-
-
 def _tensor(name: str, value: Any) -> Tensor:
     """An array as a tensor of real numbers.
 
@@ -340,9 +387,22 @@ def _tensor(name: str, value: Any) -> Tensor:
         found = torch.as_tensor(value, device=None if isinstance(value, Tensor) else "cpu")
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{name} is no array of numbers ({error}).") from None
+    kind = str(found.dtype).removeprefix("torch.")
     if found.is_complex():
         raise ValueError(f"{name} is complex; a transcoder's weights are real numbers.")
+    if found.is_floating_point() and found.dtype not in FLOATS:
+        raise ValueError(f"{name} is of type {kind}, which no transcoder is trained in.")
+    if found.layout != torch.strided or found.is_meta:
+        raise ValueError(f"{name} is sparse or holds no values; give it as an ordinary tensor.")
+    if not found.is_floating_point() and not torch.equal(found.float().to(found.dtype), found):
+        raise ValueError(f"{name} holds whole numbers that float32 cannot.")
     return found.detach().clone()
+
+
+def _require_whole(name: str, values: Sequence[Any], least: int) -> None:
+    whole = [isinstance(v, numbers.Integral) and int(v) >= least for v in values]
+    if not whole or not all(whole):
+        raise ValueError(f"{name} = {values!r}: whole numbers of at least {least} are needed.")
 
 
 def _check_shapes(tensors: dict[str, Tensor]) -> None:

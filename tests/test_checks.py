@@ -279,3 +279,18 @@ def test_inside_the_package_nothing_is_checked_twice():
     assert seen == ["no number"]
     with pytest.raises(InputError):
         inner("no number")
+
+
+@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_inputs_that_are_not_finite_are_no_zeros(name, value):
+    """A comparison with NaN is false, and would count as silence."""
+    function, t = MEASURES[name], random_transcoder(3, D, 9)
+    given = arguments(function)
+    for parameter, usual in given.items():
+        if torch.is_tensor(usual) or type(usual) is float:
+            wrong = usual * value if type(usual) is float else torch.full_like(usual, value)
+            with pytest.raises(InputError, match=f"^{parameter} = .* not finite"):
+                function(t, **given | {parameter: wrong})
+    with pytest.raises(InputError, match="points = .* not finite"):
+        CircuitMap.of(t, AbsoluteValue(D), X, [P, P * value])

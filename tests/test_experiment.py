@@ -315,3 +315,10 @@ def test_addresses():
     for address, parts in {"tcp://h:1": ("h", 1), "tls://[::1]:65535": ("::1", 65535),
                            "tcp://10.0.0.1:8786": ("10.0.0.1", 8786)}.items():  # fmt: skip
         assert host_and_port(clean("scheduler", address, Address())) == parts
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"seed": 1, "seed": 2}', None, "{", "3", b"\xff"])
+def test_what_is_no_experiment_in_json(text):
+    with pytest.raises(ParameterError, match=r"is not (a )?JSON") as said:
+        Experiment.from_json(text)
+    assert len(str(said.value)) < 400

@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 from faithnb.errors import ParameterError
-from faithnb.files import DAY, BusyError, alone, clear_parts, folder_named, part_of, write_whole
+from faithnb.files import (
+    DAY,
+    BusyError,
+    alone,
+    clear_parts,
+    folder_named,
+    part_of,
+    read_file,
+    read_json,
+    write_whole,
+)
 
 
 def test_a_reader_sees_old_or_new_whatever_writers_do(tmp_path):
@@ -74,6 +84,24 @@ def test_folders_are_absolute(tmp_path, monkeypatch):
     assert folder_named("store", "~/x") == tmp_path / "home" / "x"
     assert folder_named("store", " rel ") == tmp_path / "rel"
     assert folder_named("store", Path("a/../b")) == tmp_path / "b"
-    for wrong in ("", "   ", "a\0b", "~nobody-of-this-name/x"):
+    for wrong in ("", "   ", "a\0b", "~nobody-of-this-name/x", 5, b"x", None, "\ud800"):
         with pytest.raises(ParameterError, match="store = .* is not allowed"):
             folder_named("store", wrong)
+
+
+def test_a_pipe_is_no_file_and_is_not_waited_for(tmp_path):
+    pipe = tmp_path / "x.ipynb"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="x.ipynb is no file"):
+        read_file(pipe)
+    with pytest.raises(FileNotFoundError):
+        read_file(tmp_path / "nowhere")
+    write_whole(tmp_path / "y", b"\0")
+    assert read_file(tmp_path / "y") == b"\0"
+
+
+def test_json_that_says_a_thing_twice_is_none():
+    assert read_json('{"a": [1, {"b": 2}]}') == {"a": [1, {"b": 2}]}
+    for wrong in ('{"a": 1, "a": 2}', "{", "[" * 200_000):
+        with pytest.raises(ValueError, match=r"twice|nested|Expecting"):
+            read_json(wrong)

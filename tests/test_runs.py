@@ -414,3 +414,19 @@ def test_make_sweep(tmp_path):
     table = list(csv.DictReader((tmp_path / "out" / "table.csv").open()))
     assert [row["scan_seeds"] for row in table] == ["1", "2"]
     assert all(row["C9"] for row in table)
+
+
+def test_a_pipe_is_not_waited_for(path, capfd):
+    """In place of the parameters, of the notebook, and of a notebook that was kept."""
+    (path.parent / "p.yaml").write_text("density: [0.1]\n")
+    for name in ("pipe.yaml", "pipe.ipynb"):
+        os.mkfifo(path.parent / name)
+    assert runs.main([str(path), str(path.parent / "pipe.yaml")]) == 2
+    assert "pipe.yaml is no file" in capfd.readouterr().err
+    assert runs.main([str(path.parent / "pipe.ipynb"), str(path.parent / "p.yaml")]) == 2
+    assert "pipe.ipynb is no file" in capfd.readouterr().err
+    source = cells.read_notebook(path)
+    kept = path.parent / "small-0123-0123.ipynb"
+    os.mkfifo(kept)
+    assert book.read_kept(kept, source, source, {}) is None
+    assert "is no file" in capfd.readouterr().out

@@ -351,3 +351,16 @@ def test_divergence_is_judged_by_the_result_too(rate):
     assert trained.diverged == (0, 1, 2)
     assert trained.history.loss.values[:, -1].max() < 1
     assert trained.metrics().fvu.isnull().all()
+
+
+@pytest.mark.parametrize(("given", "sentence"), [
+    ({"device": None}, "device = None cannot be used here"),
+    ({"device": "meta"}, "device = 'meta' cannot be used here"),
+    ({"device": "nowhere"}, "device = 'nowhere' cannot be used here"),
+    ({"store": "/tmp/x"}, "store = '/tmp/x' is not allowed"),
+    ({"experiments": 5}, "experiments = 5 is not allowed"),
+])  # fmt: skip
+def test_bad_arguments_are_refused_before_any_work(given, sentence):
+    with pytest.raises(ValueError, match=sentence) as said:
+        train(**{"experiments": Experiment(), "progress": False} | given)
+    assert len(str(said.value).splitlines()) == 1

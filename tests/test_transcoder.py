@@ -52,7 +52,7 @@ def test_indexing_keeps_the_instance_axis():
     assert torch.equal(Transcoder.cat([t[0], t[1:]]).W_dec, t.W_dec)
     for one in (np.int64(1), torch.tensor(1)):
         assert t[one].W_enc.shape == (1, 4, 7)
-    with pytest.raises(IndexError, match="instance 3 of an ensemble of 3"):
+    with pytest.raises(IndexError, match="of an ensemble of 3: index 3"):
         t[3]
 
 
@@ -190,7 +190,7 @@ LOADED = {
     "unknown key": (lambda f: _edit(f, k=4), "says k = 4, and what that means is not known"),
     "SAELens's name": (lambda f: _edit(f, activation_fn="topk"), "activation_fn = 'topk', only"),
     "hook": (lambda f: _edit(f, hook_z_reshaping=True), "cfg.json says hook_z_reshaping = True"),
-    "another type": (lambda f: _edit(f, dtype="float16"), "says dtype = 'float16', W_enc is of"),
+    "another type": (lambda f: _edit(f, dtype="float16"), "says dtype = 'float16', W_dec is of"),
     "true for a size": (lambda f: _edit(f, n_inst=True), "cfg.json says n_inst = True"),
     "twice": (
         lambda f: (f / "cfg.json").write_text(
@@ -297,3 +297,41 @@ def test_no_flipped_bit_gives_another_transcoder(tmp_path):
             refused += 1
         (tmp_path / name).write_bytes(whole[name])
     assert refused > 1200  # all of the weights, and most of what is said of them
+
+
+@pytest.mark.parametrize(("call", "sentence"), [
+    (lambda t: t(torch.ones(4, 2, dtype=torch.complex64)), "x is of type torch.complex64"),
+    (lambda t: t(np.ones((4, 2))), "x is a ndarray; it must be a floating-point tensor"),
+    (lambda t: t.jvp(torch.ones(4, 2), torch.ones(5, 2)), "does not fit x"),
+    (lambda t: t.decode(torch.ones(1, 2)), r"feature_acts of shape \[1, 2\] is not allowed"),
+    (lambda t: Transcoder.random([], 2, 3, 2), "seeds = .*: whole numbers of at least 0"),
+    (lambda t: Transcoder.random([1.5], 2, 3, 2), "seeds = .*: whole numbers of at least 0"),
+    (lambda t: Transcoder.random([0], 2, 0, 2), "whole numbers of at least 1"),
+    (lambda t: Transcoder.cat([]), "transcoders of one shape are needed"),
+    (lambda t: Transcoder.cat([t, random_transcoder()]), "transcoders of one shape are needed"),
+    (lambda t: Transcoder.from_circuits([]), "circuits is empty"),
+    (lambda t: Transcoder.from_arrays(t.W_enc.to(torch.float8_e4m3fn), t.b_enc, t.W_dec),
+     "W_enc is of type float8_e4m3fn, which"),
+    (lambda t: Transcoder.from_arrays(t.W_enc[0].to_sparse(), t.b_enc[0], t.W_dec[0]), "sparse"),
+    (lambda t: Transcoder.from_arrays(t.W_enc.to("meta"), t.b_enc, t.W_dec), "holds no values"),
+    (lambda t: Transcoder.from_arrays([[2**24 + 1]], [0], [[1]]), "that float32 cannot"),
+])  # fmt: skip
+def test_what_is_no_input_is_refused_in_a_sentence(call, sentence):
+    with pytest.raises(ValueError, match=sentence) as said:
+        call(TWO)
+    assert len(str(said.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("index", [True, (0, 1), [[0, 1]], 3, -4, [5], "a", 1.5, [True, False]])
+def test_instances_are_picked_in_one_way(index):
+    with pytest.raises(IndexError):
+        random_transcoder(3)[index]
+
+
+def test_folders_may_begin_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    TWO.save("~/kept")
+    assert torch.equal(Transcoder.load("~/kept").W_enc, TWO.W_enc)
+    assert (tmp_path / "kept" / "cfg.json").exists()
+    with pytest.raises(ValueError, match="folder = ' ' is not allowed"):
+        TWO.save(" ")
