@@ -50,22 +50,26 @@ def checked(function: F) -> F:
 
 def exact(function: F) -> F:
     """As :func:`checked`; besides, transcoders and tensors are taken to float64, so that a result
-    does not depend on the type of the weights, and no gradient is recorded."""
+    does not depend on the type of the weights, tensors to the transcoder's device, and no gradient
+    is recorded."""
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        given = [in_float64(value) for value in args]
-        named = {name: in_float64(value) for name, value in kwargs.items()}
+        weights = (getattr(value, "W_enc", None) for value in (*args, *kwargs.values()))
+        device = next((w.device for w in weights if w is not None), None)
+        given = [in_float64(value, device) for value in args]
+        named = {name: in_float64(value, device) for name, value in kwargs.items()}
         with torch.no_grad():
             return function(*given, **named)
 
     return checked(call)  # type: ignore[return-value]
 
 
-def in_float64(value: Any) -> Any:
-    """A floating-point tensor or a transcoder in float64; anything else as it is."""
+def in_float64(value: Any, device: torch.device | None) -> Any:
+    """A floating-point tensor, on that device, or a transcoder in float64; anything else as it
+    is."""
     if isinstance(value, Tensor):
-        return value.double() if value.is_floating_point() else value
+        return value.to(device, torch.float64) if value.is_floating_point() else value
     return value.in_float64() if hasattr(value, "in_float64") else value
 
 

@@ -294,3 +294,27 @@ def test_inputs_that_are_not_finite_are_no_zeros(name, value):
                 function(t, **given | {parameter: wrong})
     with pytest.raises(InputError, match="points = .* not finite"):
         CircuitMap.of(t, AbsoluteValue(D), X, [P, P * value])
+
+
+def test_inputs_follow_the_transcoder_to_its_device():
+    """The device ``meta`` stands for a GPU: it has no values, and mixes with no other."""
+    elsewhere, layer = random_transcoder(3, D, 9).to("meta"), AbsoluteValue(D)
+    assert metrics.l0(elsewhere, X).is_meta
+    assert metrics.mse(elsewhere, layer, X).is_meta
+    assert metrics.masking_index(transcoder=elsewhere, x=X).is_meta
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("name", MEASURES)
+def test_measures_on_a_gpu_are_those_on_the_cpu(name):
+    function, t = MEASURES[name], random_transcoder(3, D, 9)
+    given = arguments(function)
+    on_gpu = function(t[:].cuda(), **given)
+    moved = on_gpu.cpu() if torch.is_tensor(on_gpu) else on_gpu
+    if isinstance(moved, tuple):
+        moved = tuple(part.cpu() for part in moved)
+    wanted = numbers(function(t, **given))
+    if wanted.dtype.kind == "f":
+        np.testing.assert_allclose(numbers(moved), wanted, rtol=1e-9, atol=1e-12)
+    else:
+        assert (numbers(moved) == wanted).all()
