@@ -24,6 +24,7 @@ from torch import Tensor
 
 from faithnb.ambient import settled
 from faithnb.checks import checked
+from faithnb.experiment import Experiment, clean
 from faithnb.objectives import reconstruction, tanh_l1
 from faithnb.transcoder import Transcoder
 
@@ -58,6 +59,12 @@ def matching_threshold(sparsity_coefficient: float, tanh_scale: float = 1.0) -> 
     9λ'² − 6λ' + 3, is at least 2.
     """
     return sparsity_coefficient * saving(tanh_scale) / 2
+
+
+def _in_range(**setting: float) -> None:
+    """What no experiment could have is refused, as it refuses it."""
+    for name, value in setting.items():
+        clean(name, value, Experiment.__dataclass_fields__[name].metadata["allowed"])
 
 
 SINGLE = [1.0, 0.0, 0.01, 0.0] * 2
@@ -122,8 +129,12 @@ def equilibrium(density: float, sparsity_coefficient: float, tanh_scale: float =
     factor of 10 of :func:`threshold`, or above 0.9.
 
     Above it memorising is cheaper. Training need not get there: see which solution it finds.
+
+    Raises:
+        ParameterError: if a number is one that no :class:`faithnb.Experiment` takes.
     """
     setting = density, sparsity_coefficient, tanh_scale
+    _in_range(density=density, sparsity_coefficient=sparsity_coefficient, tanh_scale=tanh_scale)
     if not (guess := threshold(density, tanh_scale)) * sparsity_coefficient > 0:
         return math.nan
     guess = min(guess / sparsity_coefficient, 0.5)
@@ -174,6 +185,9 @@ def _minimum(
     bounds: list[tuple[float | None, float | None]],
     loss: tuple[float, float, float, float],
 ) -> Minimum:
+    fields = ("repeat_frac", "density", "sparsity_coefficient", "tanh_scale")
+    _in_range(**dict(zip(fields, loss, strict=True)))
+
     def value_and_gradient(numbers: np.ndarray) -> tuple[float, np.ndarray]:
         n = torch.tensor(numbers, requires_grad=True)
         value = population_loss(make(n), *loss)

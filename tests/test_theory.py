@@ -113,3 +113,17 @@ def test_the_line_between_them():
         )
         assert sign * better > 0
     assert math.isnan(theory.equilibrium(0.1, 0.0))  # without a penalty nothing is saved
+
+
+@pytest.mark.parametrize(("setting", "name"), [
+    ((0.05, 0.0, 0.1), "density"), ((0.05, 1.5, 0.1), "density"), ((1.5, 0.1, 0.1), "repeat_frac"),
+    ((0.05, 0.1, -1.0), "sparsity_coefficient"), ((0.05, 0.1, 0.1, 0.0), "tanh_scale"),
+    ((0.05, 0.1, math.nan), "sparsity_coefficient"), (("a", 0.1, 0.1), "repeat_frac"),
+])  # fmt: skip
+def test_a_setting_that_no_experiment_has_is_refused(setting, name):
+    for solution in (theory.generalising, theory.memorising):
+        with pytest.raises(ValueError, match=f"^{name} = .* is not allowed"):
+            solution(*setting)
+    if name != "repeat_frac":
+        with pytest.raises(ValueError, match=f"^{name} = .* is not allowed"):
+            theory.equilibrium(*setting[1:])
