@@ -537,6 +537,16 @@ def address(request, html, served):
 
 
 @pytest.mark.book
+def test_a_browser_finds_the_book_s_icon(html):
+    """One that does not asks the server for a file that is not there."""
+    for page in book.pages(book.ROOT / "_toc.yml"):
+        (icon,) = re.findall(
+            r'<link rel="icon" href="([^"]+)"', (html / f"{page}.html").read_text()
+        )
+        assert (html / page).parent.joinpath(icon).resolve().is_file()
+
+
+@pytest.mark.book
 def test_a_page_without_kernel_and_network_trains(html, browser, address):
     tab, errors = opened(browser, f"{address}/notebooks/explorer.html")
     widget = tab.locator(".faithnb").first
