@@ -28,6 +28,10 @@ RULES: Any = BeartypeConf(is_pep484_tower=True)
 """Where a float is wanted an int will do."""
 
 
+AXES: dict[str, Any] = {axis: Float[Tensor, axis] for axis in ("d_in", "d_out")}
+"""Sizes that a transcoder and a layer have, as annotations; to make one takes beartype a while."""
+
+
 def checked(function: F) -> F:
     """Check the arguments' types and shapes, then call in a settled state.
 
@@ -124,7 +128,7 @@ def _finite(value: Any) -> bool:
 
 def _agree(name: str, value: Any, sizes: dict[str, int]) -> None:
     """A transcoder and a layer read and write as many coordinates, and so do the tensors."""
-    for axis in ("d_in", "d_out"):
+    for axis, hint in AXES.items():
         size = getattr(value, axis, None)
         if not isinstance(size, int):
             continue
@@ -133,8 +137,7 @@ def _agree(name: str, value: Any, sizes: dict[str, int]) -> None:
                 f"{name} has {axis} = {size}, what comes before it {axis} = {sizes[axis]}: they "
                 "must be equal."
             )
-        told: Any = Float[Tensor, axis]
-        is_bearable(torch.empty(size, device="meta"), told)  # tells jaxtyping
+        is_bearable(torch.empty(size, device="meta"), hint)  # tells jaxtyping
 
 
 def _arrays(hint: Any) -> list[Any]:
