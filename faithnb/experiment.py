@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from faithnb.data import EVALUATED, pad_points
-from faithnb.errors import ParameterError
+from faithnb.errors import ParameterError, shown
 from faithnb.files import read_json
 from faithnb.targets import TARGETS, Target, make_target
 
@@ -192,12 +192,7 @@ def clean(name: str, value: Any, allowed: Allowed) -> Any:
         return allowed.clean(value)
     except (ValueError, OverflowError):
         pass
-    try:
-        shown = repr(value)
-    except ValueError:  # a whole number of thousands of digits
-        shown = f"a number of {value.bit_length()} bits" if isinstance(value, int) else "a value"
-    shown = shown if len(shown) <= 200 else f"{shown[:200]}…"
-    sentence = f"{name} = {shown} is not allowed: it must be {allowed}"
+    sentence = f"{name} = {shown(value)} is not allowed: it must be {allowed}"
     if not isinstance(value, str) or isinstance(allowed, (OneOf, Address)):
         raise ParameterError(f"{sentence}.")
     if meant := _meant(value, allowed):
@@ -508,13 +503,12 @@ class Experiment:
         Raises:
             ParameterError: if it is not JSON, or holds what no experiment has.
         """
-        shown = repr(text) if len(repr(text)) < 200 else f"{repr(text)[:200]}…"
         try:
             fields = read_json(text)
         except (TypeError, ValueError) as error:
-            raise ParameterError(f"{shown} is not JSON: {error}.") from None
+            raise ParameterError(f"{shown(text)} is not JSON: {error}.") from None
         if not isinstance(fields, dict):
-            raise ParameterError(f"{shown} is not a JSON object of an Experiment's fields.")
+            raise ParameterError(f"{shown(text)} is not a JSON object of an Experiment's fields.")
         return cls(**fields)
 
     def unusual(self) -> str:

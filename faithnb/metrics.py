@@ -185,7 +185,9 @@ def memorization(
     """
     y_p = p if y_p is None else y_p
     if len(y_p) != transcoder.d_out:
-        raise InputError(f"y_p = None is not allowed with d_out = {transcoder.d_out}: p has d_in.")
+        raise InputError(
+            f"y_p must be given, with d_out = {transcoder.d_out} coordinates: p has {len(p)}."
+        )
     if not y_p.any():
         raise ValueError("memorization needs a point at which the target's output is not 0.")
     c = transcoder.encode(p[None])[:, 0, :, None] * transcoder.W_dec

@@ -36,7 +36,7 @@ from ruamel.yaml.resolver import VersionedResolver
 from faithnb.book import ROOT, BuildError, cache, environment, execute, remove_unfinished
 from faithnb.cells import NotebookError, defaults, parameter_names, parsed, read_notebook
 from faithnb.claims import ledger
-from faithnb.errors import ParameterError
+from faithnb.errors import ParameterError, shown
 from faithnb.experiment import Allowed, Experiment, unknown_name
 from faithnb.files import BusyError, alone, clear_parts, folder_named, read_file, write_whole
 from faithnb.notebook import RECORD, Run, handed_over, read_parameters
@@ -142,12 +142,6 @@ def _load(text: str) -> Any:
     return yaml.load(text)
 
 
-def _shown(value: Any) -> str:
-    """A value as Python writes it, cut off where it is long."""
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:200]}…"
-
-
 def read_rows(path: Path, many: bool = False) -> list[Row]:
     """The rows of a YAML file: a list with a mapping for each, or one mapping from names to lists
     of values, which stands for every combination of them.
@@ -178,11 +172,11 @@ def read_rows(path: Path, many: bool = False) -> list[Row]:
         return [dict(zip(lists, values, strict=True)) for values in product(*lists.values())]
     if not isinstance(given, list):
         raise RowsError(
-            f"{path} holds {_shown(given)}: it needs rows, or names with lists of values."
+            f"{path} holds {shown(given)}: it needs rows, or names with lists of values."
         )
     for k, row in enumerate(given, start=1):
         if not isinstance(row, Mapping) or not row:
-            raise RowsError(f"{path}: row {k} is {_shown(row)}, not names with values.")
+            raise RowsError(f"{path}: row {k} is {shown(row)}, not names with values.")
     return [{str(k): v for k, v in row.items()} for row in given]
 
 

@@ -207,7 +207,7 @@ class Store:
             try:
                 with (self.folder / name).open("rb") as file:
                     header = json.loads(file.readline(LONGEST_LINE))
-                if _newer(header):
+                if _of_another_version(header):
                     self._leave_alone(name, header["format"])
                     continue
                 rows = {str(key): (name, row) for row, key in enumerate(header["keys"])}
@@ -259,7 +259,7 @@ class Store:
         )
 
 
-def _newer(header: Any) -> bool:
+def _of_another_version(header: Any) -> bool:
     """Whether a first line is that of another version's file."""
     written = header.get("format") if isinstance(header, dict) else None
     return isinstance(written, str) and written.startswith(FAMILY) and written != FORMAT

@@ -138,7 +138,9 @@ def train(
     if store is not None and not isinstance(store, Store):
         raise ParameterError(f"store = {store!r} is not allowed: it must be a faithnb.Store.")
     if not isinstance(experiments, (Experiment, Iterable)):
-        raise ParameterError(f"experiments = {experiments!r} is not allowed: it must be some.")
+        raise ParameterError(
+            f"experiments = {experiments!r} is not allowed: it must be an Experiment, or several."
+        )
     experiments = (experiments,) if isinstance(experiments, Experiment) else tuple(experiments)
     if not experiments:
         raise ValueError("experiments is empty: there is nothing to train.")

@@ -224,7 +224,7 @@ class There(Workers):
         Raises:
             SweepError: if tasks failed, when all others are done; at once if a worker has another
                 version, because it would fail whatever else it is given, or if no task has ended
-                for :data:`SECONDS_WITHOUT_A_RESULT`.
+                for :data:`faithnb.tasks.SECONDS_WITHOUT_A_RESULT`.
         """
         most = MOST_ON_CUDA if self.device.type == "cuda" else MAX_INSTANCES
         most = min(most, max(FEWEST, -(-len(missing) // (4 * _width(self.executor)))))
