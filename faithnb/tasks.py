@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future
 from contextlib import suppress
+from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic
@@ -26,6 +27,9 @@ SECONDS_BETWEEN_LOOKS = 1.0
 
 T = TypeVar("T")
 
+Outcome = tuple[list[int], tuple[Any, Exception | None]]
+"""Which experiments, and their task's result or its error."""
+
 
 class SweepError(RuntimeError):
     """A part of a sweep could not be done; the message says why, and what was kept."""
@@ -33,6 +37,10 @@ class SweepError(RuntimeError):
 
 class Silence(SweepError):
     """Nothing more can be expected."""
+
+
+class WaitedTooLong(TimeoutError):
+    """Of :func:`within`; a call may raise a ``TimeoutError`` of its own."""
 
 
 class Tasks:
@@ -49,26 +57,45 @@ class Tasks:
         self._ended: SimpleQueue[Future[Any]] = SimpleQueue()
 
     def submit(self, at: list[int], call: Callable[..., Any], *given: Any) -> None:
-        """Another task, for these experiments."""
-        future = self.executor.submit(call, *given)
+        """Another task, for these experiments.
+
+        Raises:
+            Silence: if the executor does not take it, and does not refuse it either.
+            Exception: what the executor raises.
+        """
+        try:
+            future = within(SECONDS_WITHOUT_A_RESULT, lambda: self.executor.submit(call, *given))
+        except WaitedTooLong:
+            waited = _duration(SECONDS_WITHOUT_A_RESULT)
+            raise Silence(f"the executor has taken no task for {waited}") from None
         self.pending[future] = at
         future.add_done_callback(self._ended.put)
 
-    def results(self) -> Iterator[tuple[list[int], tuple[Any, Exception | None]]]:
-        """Each task as soon as it has ended: which experiments, and its result or its error.
+    def ended(self) -> Iterator[Outcome]:
+        """Each task that has ended by now."""
+        with suppress(Empty):
+            while True:
+                future = self._ended.get_nowait()
+                if future in self.pending:
+                    yield self._taken(future)
+
+    def results(self) -> Iterator[Outcome]:
+        """Each task as soon as it has ended.
 
         Raises:
             Silence: if nothing more can be expected; what is left is still ``pending``.
         """
         while self.pending:
-            future = self._next()
-            at = self.pending.pop(future)  # a result is not held longer than it is needed
-            yield at, self._outcome(future)
+            yield self._taken(self._next())
 
     def cancel(self) -> None:
         """Those that have not begun."""
         for future in self.pending:
             future.cancel()
+
+    def _taken(self, future: Future[Any]) -> Outcome:
+        at = self.pending.pop(future)  # a result is not held longer than it is needed
+        return at, self._outcome(future)
 
     def _next(self) -> Future[Any]:
         began, said = monotonic(), self.patience
@@ -137,7 +164,7 @@ def within(seconds: float, call: Callable[[], T]) -> T:
     the interpreter from ending.
 
     Raises:
-        TimeoutError: if it takes longer.
+        WaitedTooLong: if it takes longer.
         BaseException: what the call raises.
     """
     ended: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
@@ -148,11 +175,12 @@ def within(seconds: float, call: Callable[[], T]) -> T:
         except BaseException as error:
             ended.put((None, error))
 
-    Thread(target=go, name="faithnb.within", daemon=True).start()
+    here = copy_context()
+    Thread(target=here.run, args=(go,), name="faithnb.within", daemon=True).start()
     try:
         value, error = ended.get(timeout=seconds)
     except Empty:
-        raise TimeoutError(f"no answer within {_duration(seconds)}") from None
+        raise WaitedTooLong(f"no answer within {_duration(seconds)}") from None
     if error is not None:
         raise error
     return value  # type: ignore[return-value]

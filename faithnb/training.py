@@ -161,7 +161,9 @@ def train(
             done.append((group, *trained))
             if store:
                 store.save([keys[i] for i in group], packed(*trained))
-    return assembled(experiments, done)
+    whole = assembled(experiments, done)
+    _warn_of_divergence(experiments, whole.diverged)
+    return whole
 
 
 def assembled(
@@ -175,10 +177,8 @@ def assembled(
         histories.append(history.assign_coords(inst=list(indices)))
         bad = _diverged([experiments[i] for i in indices], transcoder, history)
         diverged += [i for i, is_bad in zip(indices, bad, strict=True) if is_bad]
-    diverged.sort()
-    _warn_of_divergence(experiments, diverged)
     history = xr.concat(histories, dim="inst", join="outer").sortby("inst")
-    return Trained(tuple(experiments), tuple(ensembles), history, tuple(diverged))
+    return Trained(tuple(experiments), tuple(ensembles), history, tuple(sorted(diverged)))
 
 
 def packed(transcoder: Transcoder, history: xr.Dataset) -> xr.Dataset:

@@ -22,6 +22,7 @@ from faithnb.store import Store, source_hash
 from faithnb.tasks import (
     SECONDS_OF_SILENCE,
     SECONDS_OF_WORK,
+    Outcome,
     Silence,
     SweepError,
     Tasks,
@@ -80,9 +81,7 @@ def measure(
             parts.append((indices, transcoder, history))
             if weights:
                 new.append((indices, packed(transcoder, history)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DivergenceWarning)  # said when it was trained
-        table = assembled(experiments, parts).metrics()
+    table = assembled(experiments, parts).metrics()
     return table.drop_vars(list(table.coords)), new
 
 
@@ -232,8 +231,8 @@ class There(Workers):
         done, failures = len(experiments) - len(missing), _Failures()
         tasks = Tasks(self.executor, SECONDS_OF_WORK)
         try:
-            self._submit(tasks, parts, experiments, store, weights, failures)
-            for at, (result, error) in tasks.results():
+            every = self._outcomes(tasks, parts, experiments, store, weights, failures)
+            for at, (result, error) in every:
                 if error is not None:
                     failures.add(error)
                     if isinstance(error, _AnotherVersion):
@@ -249,11 +248,13 @@ class There(Workers):
             tasks.cancel()
         failures.raise_any(len(parts), lambda: self.so_far(experiments, done, store))
 
-    def _submit(
+    def _outcomes(
         self, tasks: Tasks, parts: Sequence[list[int]], experiments: Sequence[Experiment],
         store: Store | None, weights: bool, failures: _Failures,
-    ) -> None:  # fmt: skip
-        """Hand all parts out. When no more are taken, the others are still waited for."""
+    ) -> Iterator[Outcome]:  # fmt: skip
+        """Hand all parts out, and give each result as soon as it is there, because an executor may
+        take a part only when another is done. When no more are taken, the others are still waited
+        for."""
         for k, at in enumerate(parts):
             some = [experiments[i] for i in at]
             given = some, self._packs(store, some), self.on, weights, source_hash(), self.torch
@@ -261,7 +262,9 @@ class There(Workers):
                 tasks.submit(at, _task, *given)
             except Exception as error:
                 failures.add(error, len(parts) - k)
-                return
+                break
+            yield from tasks.ended()
+        yield from tasks.results()
 
 
 def _warn_of_divergence(columns: xr.Dataset) -> None:

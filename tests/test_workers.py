@@ -2,8 +2,10 @@
 
 import threading
 import warnings
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import replace
+from multiprocessing import get_all_start_methods, get_context
 
 import pytest
 import torch
@@ -129,7 +131,7 @@ def test_what_was_handed_out_is_taken_back_when_a_sweep_is_interrupted(tmp_path,
     executor = Recording(2)
     with pytest.raises(KeyboardInterrupt) as held:
         swept(tmp_path, executor)
-    assert [future.cancelled() for future in futures] == [False, False, True, True, True]
+    assert [future.cancelled() for future in futures] == [False, False]
     assert "0 of 8 experiments were done" in str(held.value)
 
 
@@ -235,11 +237,84 @@ def test_a_warning_that_is_an_error_loses_no_result(tmp_path, monkeypatch):
         return table.assign(mse=table.mse * float("nan")), packs
 
     monkeypatch.setattr(workers, "measure", diverged)
-    with ThreadPoolExecutor(1) as pool, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("error", DivergenceWarning)
         with pytest.raises(DivergenceWarning):
-            swept(tmp_path, pool)
+            swept(tmp_path, Silent(5))
     assert kept_in(Store(tmp_path)) == 2
+
+
+def test_a_worker_never_silences_the_warning_of_another_thread(monkeypatch):
+    """Filters are the whole process's: while one thread ignores a warning, all do."""
+    silenced = []
+    simplefilter = warnings.simplefilter
+
+    def recording(action, category=Warning, *given):
+        silenced.append(category)
+        simplefilter(action, category, *given)
+
+    cells = [replace(SMALL, seed=s, learning_rate=1e12) for s in range(2)]
+    with pytest.warns(DivergenceWarning) as said:
+        monkeypatch.setattr(warnings, "simplefilter", recording)
+        table, _ = workers.measure(cells, [], CPU, False)
+        monkeypatch.undo()
+    assert table.mse.isnull().all()
+    assert [w.category for w in said] == [DivergenceWarning]
+    assert DivergenceWarning not in silenced
+
+
+def test_an_executor_that_takes_no_task_is_not_waited_for_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(tasks, "SECONDS_WITHOUT_A_RESULT", 0.2)
+    never = threading.Event()
+
+    class Full(Silent):
+        def submit(self, *given):
+            if not self.left:
+                never.wait()
+            return super().submit(*given)
+
+    sentence = "cannot help: the executor has taken no task for 0 seconds. Nothing was trained."
+    with pytest.raises(SweepError, match=sentence):
+        swept(tmp_path, Full())
+    sentence = rf"2 of 4 groups .* \(the executor has taken no task .*\). 4 of 8 {RUN_AGAIN}"
+    with pytest.raises(SweepError, match=sentence):
+        swept(tmp_path, Full(3))
+    never.set()
+    assert kept_in(Store(tmp_path)) == 4
+
+
+def test_an_executor_that_takes_a_task_when_another_is_done(tmp_path):
+    """What is done is kept before the last task is taken."""
+    kept = []
+
+    class OneAtATime(Silent):
+        def submit(self, *given):
+            kept.append(kept_in(Store(tmp_path)))
+            return super().submit(*given)
+
+    swept(tmp_path, OneAtATime(5))
+    assert kept == [0, 0, 2, 4, 6]
+
+
+def test_an_executor_is_given_its_tasks_in_the_context_of_the_caller(tmp_path):
+    asked = ContextVar("asked", default="nobody")
+
+    class Asking(Silent):
+        def submit(self, *given):
+            assert asked.get() == "me"
+            return super().submit(*given)
+
+    token = asked.set("me")
+    swept(tmp_path, Asking(5))
+    asked.reset(token)
+
+
+@pytest.mark.parametrize("kind", [k for k in get_all_start_methods() if k != "spawn"])
+def test_processes_that_are_forked(kind, tmp_path):
+    """``spawn`` stands in test_cluster."""
+    here = swept(tmp_path / "here")
+    with ProcessPoolExecutor(2, mp_context=get_context(kind)) as pool:
+        assert swept(tmp_path / "there", pool).equals(here)
 
 
 def test_a_call_is_waited_for_within_a_limit():
