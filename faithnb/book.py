@@ -41,6 +41,7 @@ from faithnb.claims import read_ledger, to_json
 from faithnb.errors import ParameterError
 from faithnb.experiment import PROFILES
 from faithnb.files import BusyError, alone, clear_parts, part_of, read_file, write_whole
+from faithnb.meaning import meaning
 from faithnb.notebook import RECORD, default_records, handed_over, write_records
 from faithnb.processes import clean_environment, leave, print_anything, remove_folders, this_python
 from faithnb.processes import run as run_command
@@ -82,8 +83,8 @@ def _yaml() -> YAML:
 
 
 def code_key(notebook: NotebookNode, parameters: Mapping[str, Any]) -> str:
-    """What an executed notebook depends on: its code and parameters, the package, the pins, and the
-    benchmark if it runs that."""
+    """What an executed notebook depends on: its code and parameters, the package without docstrings
+    and comments, the pins, and the benchmark if it runs that."""
     values = {name: plain(value) for name, value in parameters.items()}
     digest = hashlib.sha256(json.dumps(values, sort_keys=True, default=repr).encode())
     for cell in notebook.cells:
@@ -98,7 +99,8 @@ def code_key(notebook: NotebookNode, parameters: Mapping[str, Any]) -> str:
     if any(_reads_records(cell.source) for cell in notebook.cells):
         files += sorted(default_records().glob("*.json"))
     for path in files:
-        digest.update(path.read_bytes() + b"\0")
+        content = path.read_bytes()
+        digest.update(meaning(content).encode() if path.suffix == ".py" else content + b"\0")
     digest.update(f"{torch.__version__} {platform.python_version()}".encode())
     return digest.hexdigest()[:16]
 

@@ -26,6 +26,7 @@ from platformdirs import user_cache_path
 
 from faithnb.experiment import Experiment
 from faithnb.files import clear_parts, folder_named, write_whole
+from faithnb.meaning import meaning
 
 ROOT = Path(__file__).parent.parent
 TRAINED_BY = (
@@ -33,7 +34,8 @@ TRAINED_BY = (
     "targets", "training", "transcoder",
 )  # fmt: skip
 SOURCES = {"trained": TRAINED_BY, "measures": (*TRAINED_BY, "checks", "metrics", "probes")}
-"""The files that decide what a result is; a change in any of them makes kept results unusable."""
+"""The files that decide what a result is; a change in what any of them does makes kept results
+unusable."""
 
 FAMILY = "faithnb results "
 FORMAT = FAMILY + "1"
@@ -59,20 +61,20 @@ def default_folder() -> Path:
     return user_cache_path("faithnb")
 
 
-def _hash_of_source(what: str) -> str:
-    digest = hashlib.sha256(what.encode())
-    for name in SOURCES[what]:
-        digest.update((Path(__file__).parent / f"{name}.py").read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
-
-
-AT_IMPORT = {what: _hash_of_source(what) for what in SOURCES}
+_AT_IMPORT = {
+    name: (Path(__file__).parent / f"{name}.py").read_bytes() for name in SOURCES["measures"]
+}
 """An edit made later is not what this process runs."""
 
 
+@lru_cache
 def source_hash(what: Literal["trained", "measures"] = "measures") -> str:
-    """Of the source that decides what a result is, as it was when the package was imported."""
-    return AT_IMPORT[what]
+    """Of the source that decides what a result is, as it was when the package was imported: of its
+    syntax trees without docstrings and comments, so that a changed word retrains nothing."""
+    digest = hashlib.sha256(what.encode())
+    for name in SOURCES[what]:
+        digest.update(meaning(_AT_IMPORT[name]).encode())
+    return digest.hexdigest()[:16]
 
 
 class Store:

@@ -14,6 +14,7 @@ FLOORS = [
     {
         "errors",
         "files",
+        "meaning",
         "ambient",
         "checks",
         "targets",
