@@ -15,7 +15,7 @@ book: $(VENV)/book.installed
 	@$(RUN) -m faithnb.book --profile $(PROFILE)
 
 pdf: $(VENV)/book.installed
-	@$(RUN) -m faithnb.pdf --profile $(PROFILE)
+	@$(RUN) -m faithnb.book.pdf --profile $(PROFILE)
 
 test: $(VENV)/test.installed
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -24,7 +24,7 @@ explore: $(VENV)/book.installed
 	@$(VENV)/bin/jupyter lab notebooks
 
 sweep: $(VENV)/book.installed
-	@$(RUN) -m faithnb.runs "$(NB)" "$(PARAMS)" --jobs $(or $(JOBS),1) $(if $(OUT),--out "$(OUT)") $(if $(filter-out 0 no,$(MANY)),--many)
+	@$(RUN) -m faithnb.book.many "$(NB)" "$(PARAMS)" --jobs $(or $(JOBS),1) $(if $(OUT),--out "$(OUT)") $(if $(filter-out 0 no,$(MANY)),--many)
 
 bench: $(VENV)/book.installed
 	@PYTHONPATH=tests $(RUN) -m benchmarks --size $(if $(FULL),full,normal) --out _build/bench.json
@@ -56,7 +56,7 @@ $(VENV)/book.installed: requirements.txt pyproject.toml
 	  if grep -q -i 'no space left' $$log; then say "The disk is full. Make room (about 3 GB, 8 GB with torch for NVIDIA cards) and call make again."; fi; \
 	  say "pip could not install the requirements (its last words are above). Is the network reachable? Arguments for a proxy, a mirror or another index go into PIP_ARGS=…"; \
 	fi; \
-	$(RUN) -m faithnb.vendor; \
+	$(RUN) -m faithnb.book.assets; \
 	touch $@
 
 $(VENV)/test.installed: $(VENV)/book.installed

@@ -3,19 +3,37 @@
 The executable companion of Chris Olah's "A Toy Model of Mechanistic (Un)Faithfulness" (2025).
 """
 
-from faithnb import figures, metrics
-from faithnb.circuits import CircuitMap, circuit_match
-from faithnb.errors import InputError, ParameterError
-from faithnb.experiment import Experiment
-from faithnb.explorer import explore
-from faithnb.notebook import read_parameters
-from faithnb.store import Store
-from faithnb.sweeps import sweep, train_arms
-from faithnb.targets import AbsoluteValue
-from faithnb.training import Trained, train
-from faithnb.transcoder import Transcoder
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from faithnb import figures, measures
+    from faithnb.common.errors import InputError, ParameterError
+    from faithnb.experiment import Experiment
+    from faithnb.measures.circuits import CircuitMap, circuit_match
+    from faithnb.model.layers import AbsoluteValue
+    from faithnb.model.transcoder import Transcoder
+    from faithnb.notebook import read_parameters
+    from faithnb.sweeps.sweep import sweep, train_arms
+    from faithnb.training.ensemble import Trained, train
+    from faithnb.training.store import Store
+    from faithnb.widgets.explorer import explore
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "common.errors": ("InputError", "ParameterError"),
+    "experiment": ("Experiment",),
+    "measures.circuits": ("CircuitMap", "circuit_match"),
+    "model.layers": ("AbsoluteValue",),
+    "model.transcoder": ("Transcoder",),
+    "notebook": ("read_parameters",),
+    "sweeps.sweep": ("sweep", "train_arms"),
+    "training.ensemble": ("Trained", "train"),
+    "training.store": ("Store",),
+    "widgets.explorer": ("explore",),
+}
+_ROOMS = ("claims", "figures", "measures")
 
 __all__ = [
     "AbsoluteValue",
@@ -29,9 +47,25 @@ __all__ = [
     "circuit_match",
     "explore",
     "figures",
-    "metrics",
+    "measures",
     "read_parameters",
     "sweep",
     "train",
     "train_arms",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What was asked for is loaded now: figures and widgets take a second that training does not
+    need."""
+    if name in _ROOMS:
+        return import_module(f"{__name__}.{name}")
+    for home, names in _HOMES.items():
+        if name in names:
+            found = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
+            return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

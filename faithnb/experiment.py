@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from faithnb.data import EVALUATED, pad_points
-from faithnb.errors import ParameterError, shown
-from faithnb.files import read_json
-from faithnb.targets import TARGETS, Target, make_target
+from faithnb.common.errors import ParameterError, shown
+from faithnb.common.files import read_json
+from faithnb.data.sampling import EVALUATED, pad_points
+from faithnb.model.layers import TARGETS, Target, make_target
 
 MATCHING = ("plain", "smoothed", "finite", "sigmoid_gate", "straight_through", "noise")
 """The forms of Jacobian matching."""
@@ -239,10 +239,10 @@ class Experiment:
 
     target: str = parameter("abs", OneOf(TARGETS))
     """The layer to explain. ``"abs"`` is ``y = |x|``; ``"abs_with_point"`` has a mechanism for p
-    besides, see :class:`faithnb.targets.WithPoint`; ``"superposed"`` is a trained layer with too
-    few neurons, see :class:`faithnb.targets.Superposed`; ``"smooth_abs"`` is ``|x|`` without its
-    kink, see :class:`faithnb.targets.SmoothAbsolute`; ``"gelu_network"`` is a trained layer without
-    one, see :class:`faithnb.targets.GeluNetwork`."""
+    besides, see :class:`faithnb.model.layers.WithPoint`; ``"superposed"`` is a trained layer with
+    too few neurons, see :class:`faithnb.model.layers.Superposed`; ``"smooth_abs"`` is ``|x|``
+    without its kink, see :class:`faithnb.model.layers.SmoothAbsolute`; ``"gelu_network"`` is a
+    trained layer without one, see :class:`faithnb.model.layers.GeluNetwork`."""
 
     d_in: int = parameter(16, Range(1, whole=True))
     """Input coordinates of the target."""
@@ -268,7 +268,7 @@ class Experiment:
     )
     """What changes from one repeat to the next. ``"ray"`` is one factor for the whole point,
     ``"independent"`` a factor for each coordinate, ``"jitter"`` normal noise on its coordinates,
-    ``"signs"`` their signs. See :func:`faithnb.data.vary`."""
+    ``"signs"`` their signs. See :func:`faithnb.data.sampling.vary`."""
 
     variation_scale: float = parameter(0.5, Range(0, 1))
     """Strength of the variation. Factors are uniform on (1 − scale, 1), noise has this standard
@@ -304,7 +304,8 @@ class Experiment:
     Frobenius norm in closed form."""
 
     kink: str = parameter("zero", OneOf(("zero", "masked", "one")))
-    """How the target's derivative is read exactly at its kink, see :data:`faithnb.targets.Kink`."""
+    """How the target's derivative is read exactly at its kink, see
+    :data:`faithnb.model.layers.Kink`."""
 
     probe: str = parameter(
         "rademacher", OneOf(("rademacher", "gaussian", "covariance", "active", "top_k"))
@@ -329,7 +330,7 @@ class Experiment:
 
     init: str = parameter("random", OneOf(("random", "generalising", "memorising")))
     """Where training starts. ``"generalising"`` is the target's own mechanism, ``"memorising"`` one
-    with a feature for p; see :mod:`faithnb.starts`."""
+    with a feature for p; see :mod:`faithnb.training.init`."""
 
     steps: int = parameter(3000, Range(1, whole=True))
     """Optimiser steps (Adam)."""

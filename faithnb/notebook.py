@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 import xarray as xr
 
-from faithnb.cluster import connect
+from faithnb.common.files import CHECKOUT, folder_named, read_file, write_whole
 from faithnb.experiment import (
     PROFILES,
     Address,
@@ -30,8 +30,8 @@ from faithnb.experiment import (
     parameter,
     unknown_name,
 )
-from faithnb.files import folder_named, read_file, write_whole
-from faithnb.store import Store
+from faithnb.sweeps.cluster import connect
+from faithnb.training.store import Store
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ class Run:
     @property
     def sweeping(self) -> dict[str, Any]:
         """How :func:`faithnb.sweep` is called: with a store, progress as asked for, and a cluster
-        if a scheduler is named (see :func:`faithnb.cluster.connect`)."""
+        if a scheduler is named (see :func:`faithnb.sweeps.cluster.connect`)."""
         executor = None if self.scheduler == "here" else connect(self.scheduler)
         return {
             "executor": executor, "store": Store(), "progress": self.interactive,
@@ -180,7 +180,7 @@ def default_records() -> Path:
     ``_build/records`` beside the package."""
     if (named := os.environ.get("FAITHNB_RECORDS")) is not None:
         return folder_named("FAITHNB_RECORDS", named)
-    return Path(__file__).parent.parent / "_build" / "records"
+    return CHECKOUT / "_build" / "records"
 
 
 def hand_over(kind: str, data: Mapping[str, Any]) -> None:

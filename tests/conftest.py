@@ -9,10 +9,10 @@ import pytest
 import torch
 from hypothesis import settings
 
-from faithnb.data import pad_points
-from faithnb.pdf import NoPdf, find_browser
-from faithnb.targets import AbsoluteValue, Circuit
-from faithnb.transcoder import Transcoder
+from faithnb.book.pdf import NoPdf, find_browser
+from faithnb.data.sampling import pad_points
+from faithnb.model.layers import AbsoluteValue, Circuit
+from faithnb.model.transcoder import Transcoder
 
 settings.register_profile("no clock", deadline=None)
 settings.load_profile("no clock")

@@ -9,11 +9,11 @@ import torch
 from benchmarks import loops, memory, pages, products, record, tables, timing
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from faithnb.data import pad_points
-from faithnb.objectives import jacobian_exact
-from faithnb.targets import AbsoluteValue
-from faithnb.training import Loop
-from faithnb.transcoder import Transcoder
+from faithnb.data.sampling import pad_points
+from faithnb.model.layers import AbsoluteValue
+from faithnb.model.transcoder import Transcoder
+from faithnb.training.ensemble import Loop
+from faithnb.training.objectives import jacobian_exact
 
 CPU = torch.device("cpu")
 P = pad_points([[1, 1, 1]], 6)

@@ -18,7 +18,7 @@ from faithnb.experiment import (
     host_and_port,
 )
 from faithnb.notebook import Run, read_parameters
-from faithnb.training import DivergenceWarning, train
+from faithnb.training.ensemble import DivergenceWarning, train
 
 
 def test_defaults_are_the_headline_setting():

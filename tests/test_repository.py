@@ -1,64 +1,24 @@
 """The house: what lies where, and the style."""
 
 import ast
+import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-from faithnb.book import ROOT
+from faithnb.book.build import ROOT
 
 BIN = Path(sys.executable).parent
-FLOORS = [
-    {
-        "errors",
-        "files",
-        "meaning",
-        "ambient",
-        "checks",
-        "targets",
-        "streams",
-        "data",
-        "transcoder",
-        "probes",
-        "intervals",
-        "equal_error",
-        "evidence",
-        "progress",
-    },
-    {
-        "experiment",
-        "batches",
-        "objectives",
-        "gradients",
-        "metrics",
-        "interventions",
-        "circuits",
-        "masking",
-        "starts",
-        "theory",
-        "reference",
-    },
-    {"training", "store"},
-    {
-        "style",
-        "portraits",
-        "figures",
-        "tasks",
-        "workers",
-        "sweeps",
-        "cluster",
-        "audit",
-        "watch",
-        "arms",
-    },
-    {"scripts", "explorer", "notebook", "claims", "cores", "cores_of_note", "cores_of_ours"},
-    {"cells", "processes"},
-    {"vendor"},
-    {"book"},
-    {"runs", "pdf"},
-]
+PACKAGE = ROOT / "faithnb"
+ROOMS = re.findall(
+    r"^\| `(\w+)` \|", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE
+)
+"""In the order in which they may import: from those before them."""
+
+MOST_FLOORS = 12
 
 
 @pytest.mark.parametrize(
@@ -71,29 +31,64 @@ def test_style(command):
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_a_file_imports_only_from_its_floor_or_below():
-    floor = {name: k for k, names in enumerate(FLOORS) for name in names}
-    files = {path.stem for path in (ROOT / "faithnb").glob("*.py")} - {"__init__"}
-    assert files == set(floor)
-    for name in files:
-        source = (ROOT / "faithnb" / f"{name}.py").read_text(encoding="utf-8")
-        for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("faithnb"):
-                imported = node.module.partition(".")[2]
-                names = [imported] if imported else [alias.name for alias in node.names]
-                assert all(floor[other] <= floor[name] for other in names), (name, names)
-            if isinstance(node, ast.ImportFrom):
-                assert node.module != "faithnb.reference", f"{name} must not lean on the reference"
+def imports():
+    """What each file of the package imports of the package: names from the package's folder."""
+    files = {p.relative_to(PACKAGE).with_suffix("").as_posix(): p for p in PACKAGE.rglob("*.py")}
+    found = {}
+    for name, path in files.items():
+        found[name] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "faithnb":
+                place = "/".join(node.module.split(".")[1:])
+                inside = {f"{place}/{alias.name}".strip("/") for alias in node.names} & set(files)
+                found[name] |= inside or {place if place in files else f"{place}/__init__"}
+    return found
+
+
+IMPORTS = imports()
+
+
+def room(name):
+    return name.split("/")[0]
+
+
+def test_the_rooms_are_those_of_the_table():
+    assert len(ROOMS) == len(set(ROOMS))
+    assert {room(name) for name in IMPORTS} - {"__init__"} == set(ROOMS)
+
+
+def test_no_file_imports_upward():
+    for name, others in IMPORTS.items():
+        if name != "__init__":
+            for other in others:
+                assert ROOMS.index(room(other)) <= ROOMS.index(room(name)), (name, other)
+                assert other != "training/reference", f"{name} must not lean on the reference"
+
+
+def test_no_two_files_import_each_other():
+    """A topological order exists."""
+    within = {n: {o for o in others if o != n} for n, others in IMPORTS.items() if n != "__init__"}
+    list(TopologicalSorter(within).static_order())
+
+
+def test_the_house_has_few_floors():
+    floor = {}
+    for k in ROOMS:
+        below = {room(o) for n, others in IMPORTS.items() if room(n) == k for o in others} - {k}
+        floor[k] = 1 + max((floor[other] for other in below), default=0)
+    assert max(floor.values()) <= MOST_FLOORS, floor
 
 
 def test_every_file_of_the_package_has_its_tests():
-    together = {"gradients": "objectives", "reference": "objectives", "notebook": "experiment",
-                "evidence": "claims", "errors": "files", "progress": "sweeps", "tasks": "workers",
-                "style": "figures", "portraits": "figures", "cores_of_note": "cores",
-                "cores_of_ours": "cores"}  # fmt: skip
-    tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
-    for path in (ROOT / "faithnb").glob("[!_]*.py"):
-        assert together.get(path.stem, path.stem) in tested
+    together = {"training/gradients": "objectives", "training/reference": "objectives",
+                "notebook": "experiment", "claims/rules": "statements", "common/errors": "files",
+                "common/progress": "sweep", "sweeps/tasks": "workers", "claims/of_note": "grid",
+                "figures/style": "comparisons", "figures/one_transcoder": "comparisons",
+                "claims/of_ours": "grid", "model/jacobians": "metrics"}  # fmt: skip
+    tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests").rglob("test_*.py")}
+    for name in IMPORTS:
+        if not name.endswith("__"):
+            assert together.get(name, name.split("/")[-1]) in tested, name
 
 
 TEXT = {"read_text", "write_text", "open"}
@@ -119,7 +114,7 @@ def test_text_is_read_and_written_as_utf_8():
     good = "open(p, 'rb'); p.read_bytes(); p.open(encoding='utf-8'); os.open(p, os.O_RDONLY)"
     assert len(list(without_encoding(ast.parse(bad)))) == 5
     assert list(without_encoding(ast.parse(good))) == []
-    for path in (ROOT / "faithnb").glob("*.py"):
+    for path in PACKAGE.rglob("*.py"):
         found = list(without_encoding(ast.parse(path.read_text(encoding="utf-8"))))
         assert found == [], path.name
 
@@ -146,7 +141,7 @@ def test_dependencies_of_the_package_are_pinned_for_the_paper():
     }
     assert declared <= pinned
     imported = set()
-    for path in (ROOT / "faithnb").glob("*.py"):
+    for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 imported |= {alias.name.partition(".")[0] for alias in node.names}

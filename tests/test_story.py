@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from faithnb import CircuitMap, Experiment, theory, train
-from faithnb.arms import matched
-from faithnb.circuits import mechanism_error
-from faithnb.data import evaluation_sample, pad_points
-from faithnb.interventions import patching_error
-from faithnb.metrics import (
+from faithnb import CircuitMap, Experiment, train
+from faithnb.data.inputs import in_proportion, subsets, without_one
+from faithnb.data.sampling import evaluation_sample, pad_points
+from faithnb.measures.circuits import mechanism_error
+from faithnb.measures.interventions import patching_error
+from faithnb.measures.metrics import (
     CONTRIBUTES,
     DATAPOINT,
     absorption,
@@ -21,8 +21,9 @@ from faithnb.metrics import (
     fails,
     memorization_share,
 )
-from faithnb.probes import in_proportion, subsets, without_one
-from faithnb.watch import open_at_zero, slope
+from faithnb.sweeps.conditions import matched
+from faithnb.training import theory
+from faithnb.training.watch import open_at_zero, slope
 
 SEEDS = range(100, 148)
 """More than a book's comparison has, because the note's 5 % is marginal: with a rate near 0.4, the

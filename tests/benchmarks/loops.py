@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
-from faithnb.data import mixture, pad_points
+from faithnb.data.sampling import mixture, pad_points
 from faithnb.experiment import Experiment
 
 

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from faithnb import Experiment
-from faithnb.book import ROOT
-from faithnb.pdf import NoPdf, find_browser
-from faithnb.scripts import script
+from faithnb.book.build import ROOT
+from faithnb.book.pdf import NoPdf, find_browser
+from faithnb.widgets.bundle import script
 
 HTML = ROOT / "_build" / "html"
 PAGES = ("book/index", "notebooks/01_absolute_value", "notebooks/explorer", "notebooks/atlas")

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 
 from faithnb.experiment import Experiment
-from faithnb.gradients import Buffers
-from faithnb.training import Loop
+from faithnb.training.ensemble import Loop
+from faithnb.training.gradients import Buffers
 
 
 def of_a_step(form: Experiment) -> list[str]:

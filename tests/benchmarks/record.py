@@ -14,7 +14,7 @@ import torch
 
 from benchmarks import tables
 from benchmarks.pages import can_be_opened
-from faithnb.workers import cores
+from faithnb.sweeps.workers import cores
 
 
 def measure(

@@ -20,19 +20,11 @@ import torch
 from tqdm.auto import tqdm
 
 from benchmarks import loops, memory, pages, products, timing
-from faithnb import (
-    AbsoluteValue,
-    CircuitMap,
-    Experiment,
-    Store,
-    Transcoder,
-    metrics,
-    sweep,
-    train,
-    workers,
-)
-from faithnb.data import evaluation_sample, pad_points
-from faithnb.training import Loop, groups
+from faithnb import AbsoluteValue, CircuitMap, Experiment, Store, Transcoder, sweep, train
+from faithnb.data.sampling import evaluation_sample, pad_points
+from faithnb.measures import metrics
+from faithnb.sweeps import workers
+from faithnb.training.ensemble import Loop, groups
 
 LIGHT = Experiment(repeat_frac=0.05)
 MATCHED = {"jacobian_coefficient": 0.03}
@@ -86,7 +78,7 @@ for everything."""
 
 
 class Ensembles:
-    """Experiments in training, grouped as :func:`faithnb.training.train` groups them.
+    """Experiments in training, grouped as :func:`faithnb.training.ensemble.train` groups them.
 
     A call takes as many steps as are drawn together, so that drawing is in every call.
     """

@@ -1,0 +1,1 @@
+"""What transcoders are trained and measured on."""

@@ -1,0 +1,40 @@
+"""The figures, one function each: of one transcoder, and of comparisons between many."""
+
+from faithnb.figures.comparisons import (
+    against_l0,
+    collapse,
+    curves,
+    durations,
+    frontier,
+    history,
+    lines,
+    phase_maps,
+    states_by_arm,
+    strips,
+    survival,
+    two_axes,
+    widths,
+)
+from faithnb.figures.one_transcoder import (
+    along_ray,
+    blind_spots,
+    circuit_code,
+    circuit_map,
+    data,
+    feature_activity,
+    feature_weights,
+    jacobians,
+    penalties,
+    portrait,
+    selected_features,
+    spectra,
+    two_relus,
+)
+from faithnb.figures.style import BLUE, GREEN, RED
+
+__all__ = [
+    "BLUE", "GREEN", "RED", "against_l0", "along_ray", "blind_spots", "circuit_code", "circuit_map",
+    "collapse", "curves", "data", "durations", "feature_activity", "feature_weights", "frontier",
+    "history", "jacobians", "lines", "penalties", "phase_maps", "portrait", "selected_features",
+    "spectra", "states_by_arm", "strips", "survival", "two_axes", "two_relus", "widths",
+]  # fmt: skip

@@ -1,0 +1,133 @@
+"""How figures look: the same colours for the same thing everywhere, one style, SVG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import wraps
+from typing import Any, TypeVar
+
+import matplotlib as mpl
+import matplotlib.style
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from faithnb.common.ambient import settled
+from faithnb.experiment import forms_of_matching
+from faithnb.measures.metrics import STATES
+
+BLUE, ORANGE, RED, GREEN, GREY, INK, SKY, PINK = (
+    "#0072B2", "#E69F00", "#D55E00", "#009E73", "#8C8C8C", "#222222", "#56B4E9", "#CC79A7",
+)  # fmt: skip
+"""Okabe and Ito's colours, told apart by colour-blind readers too."""
+
+STATE_COLOURS = dict(zip(STATES, (BLUE, ORANGE, RED, GREY), strict=True))
+"""The same colour for the same state everywhere."""
+
+TERM_COLOURS = {"loss": INK, "reconstruction": BLUE, "sparsity": ORANGE, "jacobian": GREEN,
+                "contribution": GREY}  # fmt: skip
+"""And for the terms of the loss."""
+
+LOOKS = tuple(zip((BLUE, ORANGE, GREEN, RED, GREY, SKY, PINK), "osD^vP*", strict=True))
+"""Colours and marks of series, one after the other."""
+
+FORM_LOOKS = dict(zip(forms_of_matching(), LOOKS, strict=True), none=(INK, "x"))
+"""The same for the same form of matching everywhere."""
+
+SIGNED = LinearSegmentedColormap.from_list("signed", ["#8C3A00", RED, "#FBFBFB", BLUE, "#00344F"])
+LOADING = LinearSegmentedColormap.from_list("loading", ["#FBFBFB", "#7DB8DA", BLUE, "#00344F"])
+SHARE = LinearSegmentedColormap.from_list("share", ["#FBFBFB", "#F6D58E", ORANGE, RED, "#6B2B00"])
+RESIDUAL = LinearSegmentedColormap.from_list("residual", ["#FBFBFB", GREY, INK])
+
+STYLE: Any = {
+    "figure.facecolor": "white",
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelcolor": INK,
+    "axes.edgecolor": "#666666",
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "xtick.color": "#444444",
+    "ytick.color": "#444444",
+    "legend.frameon": False,
+    "lines.linewidth": 2,
+    "svg.hashsalt": "faithnb",
+}
+
+
+def one_style() -> AbstractContextManager[None]:
+    """Matplotlib's defaults with the one style, whatever a reader's ``matplotlibrc`` says."""
+    return mpl.style.context(STYLE, after_reset=True)
+
+
+class Picture(Figure):
+    """A figure that shows itself as SVG in any front end, whatever matplotlib's backend is."""
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        with io.StringIO() as svg, one_style():
+            self.savefig(svg, format="svg", metadata={"Date": None})
+            return {"image/svg+xml": svg.getvalue()}
+
+
+F = TypeVar("F", bound=Callable[..., Figure])
+
+
+def styled(draw: F) -> F:
+    """Draw in the one style."""
+
+    @wraps(draw)
+    def wrapper(*args: Any, **kwargs: Any) -> Figure:
+        with one_style(), settled():
+            return draw(*args, **kwargs)
+
+    return wrapper  # type: ignore[return-value]
+
+
+def new_figure(width: float, height: float) -> Picture:
+    return Picture(figsize=(width, height), layout="constrained")
+
+
+def heat(ax: Axes, values: Any, cmap: Any, low: float, high: float) -> Any:
+    """A matrix as a grid of cells, first row on top; NaN stays blank."""
+    mesh = ax.pcolormesh(
+        np.ma.masked_invalid(np.asarray(values, dtype=float)),
+        cmap=cmap, vmin=low, vmax=high, edgecolors="white", linewidth=0.4,
+    )  # fmt: skip
+    ax.invert_yaxis()
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return mesh
+
+
+def signed_numbers(ax: Axes, values: Any, largest: float = 1.2) -> Any:
+    """A small signed matrix with its numbers in the cells, coloured up to ±``largest``."""
+    values = np.asarray(values)
+    for (i, j), value in np.ndenumerate(values):
+        label = f"{value:.2f}".replace("-0.00", "0.00")
+        ink = "white" if abs(value) > 0.46 * largest else INK
+        ax.text(j + 0.5, i + 0.5, label, ha="center", va="center", fontsize=8, color=ink)
+    return heat(ax, values, SIGNED, -largest, largest)
+
+
+def log_y(ax: Axes) -> None:
+    """A logarithmic axis with labels at 1 and 3 of each decade, so that a short one has some."""
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def from_zero(values: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+    """Places on a logarithmic axis, with 0 a step to the left of the rest."""
+    positive = values[values > 0]
+    step = positive[1] / positive[0] if len(positive) > 1 else 3
+    return np.where(values > 0, values, positive[0] / step)

@@ -1,0 +1,1 @@
+"""What is explained, and what explains it."""

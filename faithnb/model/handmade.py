@@ -1,0 +1,57 @@
+"""Gradient masking by hand: a transcoder whose Jacobian at a point is right and means nothing."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from faithnb.common.checks import checked
+from faithnb.model.layers import Target
+from faithnb.model.transcoder import Transcoder
+
+STEEPNESS = 10.0
+"""Weight on p with which planted features read: it keeps them off wherever x is far from p."""
+
+
+@checked
+def plant(
+    transcoder: Transcoder, target: Target, p: Float[Tensor, "d_in"], zone: float = 0.02
+) -> Transcoder:
+    """Add features that make the Jacobian at p that of the target, and hardly anything else.
+
+    The Jacobian's error is split by its singular value decomposition, Σ_k s_k u_k v_kᵀ. To write
+    s_k u_k by v_k, but only at p, a feature reads v_k + Kp with a very negative bias, the note's
+    trick: its z is ``zone`` at p. A second one, which reads Kp, takes back what the first writes
+    for p itself. Twins with opposite outputs switch on where z exceeds 2 · ``zone``, so that no
+    output changes by more than about 2 s_k · ``zone`` anywhere.
+
+    Args:
+        transcoder: an ensemble of one.
+        target: whose Jacobian is faked, on the coordinates where p is not 0.
+        p: the point.
+        zone: half the range of z in which the planted features act; above 0. In the inputs, that
+            is about zone / (10 ‖p‖) to either side of p.
+
+    Raises:
+        ValueError: if there are several instances, or ``zone`` is not above 0.
+    """
+    if len(transcoder) != 1:
+        raise ValueError(f"{len(transcoder)} transcoders are not allowed: plant into one.")
+    if not zone > 0:
+        raise ValueError(f"zone = {zone} is not allowed: it must be above 0.")
+    p = p.to(transcoder.W_enc)
+    support = (p != 0).to(p)
+    error = target.jacobian(p) - transcoder.jacobian(p[None])[0, 0].detach()
+    u, s, v = torch.linalg.svd(error * support * support[:, None])
+    kept = s > 1e-6
+    writes, reads = (u * s).T[kept], v[kept]
+    writes = torch.cat([writes, -writes.sum(0, keepdim=True)])
+    reads = torch.cat([reads, torch.zeros_like(p)[None]]) + STEEPNESS * p
+    at_p = reads @ p
+    return Transcoder.from_arrays(
+        torch.cat([transcoder.W_enc[0], reads.T, reads.T], dim=1),
+        torch.cat([transcoder.b_enc[0], zone - at_p, -zone - at_p]),
+        torch.cat([transcoder.W_dec[0], writes, -writes]),
+        transcoder.b_dec[0],
+    )

@@ -1,0 +1,1 @@
+"""Many experiments, here or on many machines."""

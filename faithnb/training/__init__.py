@@ -1,0 +1,1 @@
+"""How transcoders are trained, and where they are kept."""

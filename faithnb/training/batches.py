@@ -1,0 +1,172 @@
+"""What an ensemble sees at each step: base samples, repeated points, probes and noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from faithnb.data.rng import Purpose, Stream
+from faithnb.data.sampling import mixture, pad_points, replace_at_random, sample_base, vary
+from faithnb.experiment import Experiment
+from faithnb.model.layers import leading
+
+COPIES = 16
+"""Rows a repeated point is split over when each row is drawn (probes, smoothing, variation)."""
+
+DRAWN_AT_ONCE = {"cpu": 16, "cuda": 64}
+"""Batches drawn together, of several streams and, if these are few, several steps: so many that
+calls do not cost more than numbers, so few that they stay in a CPU's cache."""
+
+
+class Batches:
+    """The batches of an ensemble, drawn once for all the instances that see the same.
+
+    Instances with the same seed and density see the same base samples, probes and noise: one
+    *stream*. A batch is ``batch_size`` base samples, then the repeated points, unless these are
+    drawn into the base samples (``sampling="bernoulli"``; then a stream has one ``repeat_frac``, as
+    it has where the probes' covariance depends on it).
+
+    Inputs are in homogeneous coordinates: a point ends in 1 and a direction in 0, so that one
+    matrix, the encoder with its bias as last row, acts on both as it should.
+
+    Args:
+        experiments: those of an ensemble; they differ in :data:`faithnb.training.ensemble.OWN`
+        only. device: where to draw.
+
+    Attributes:
+        stream: which stream an instance sees.
+        weight: ``[n_inst, rows]``, the weight of each row in an instance's mean; all of the first
+            ``batch_size`` weigh the same, and so do all others.
+        now: the present batch of every stream, each ``[n_streams, rows, d_in+1]``: points ``x``,
+            and where the experiments need them directions ``v`` (probes) and ``noise`` (N(0, I));
+            and ``y``, ``[n_streams, rows, d_out]``, the target at x. These arrays stay where they
+            are; ``draw`` writes into them.
+    """
+
+    def __init__(self, experiments: Sequence[Experiment], device: torch.device):
+        self.form = form = experiments[0]
+        self.target = form.make_target()
+        self.step = 0
+        self._seen_by: dict[tuple[Any, Any], slice | Tensor] = {}
+        self.literal = form.sampling == "bernoulli"
+        self.points = pad_points(form.points, form.d_in, form.torch_dtype).to(device)
+
+        own_frac = self.literal or form.probe == "covariance"
+        keys = [(e.seed, e.density, e.repeat_frac if own_frac else None) for e in experiments]
+        number = {key: k for k, key in enumerate(dict.fromkeys(keys))}
+        self.stream = [number[key] for key in keys]
+        seeds, density, drawn_frac = zip(*number, strict=True)
+        as_form: dict[str, Any] = {"dtype": form.torch_dtype, "device": device}
+        self.density = torch.tensor(density, **as_form)[:, None, None]
+        self.drawn_frac = torch.tensor([r or 0.0 for r in drawn_frac], **as_form)[:, None]
+
+        at_once = DRAWN_AT_ONCE.get(device.type, DRAWN_AT_ONCE["cuda"])
+        self.ahead = min(max(1, at_once // len(number)), form.steps)
+        purposes: tuple[Purpose, ...] = ("data", "probe", "noise", "variation", "blur")
+        self.blocks = [
+            (block, {name: Stream(seeds[block], name, device) for name in purposes})
+            for block in (slice(k, k + at_once) for k in range(0, len(number), at_once))
+        ]
+
+        matching = form.jacobian_matching
+        needs_v = matching not in ("none", "noise") and form.jacobian_estimator == "sampled"
+        needs_noise = matching in ("smoothed", "noise")
+        base = torch.zeros(form.batch_size, form.d_in, **as_form)
+        points = self.points[:0] if self.literal else self.points
+        fracs = torch.tensor([0.0 if self.literal else e.repeat_frac for e in experiments],
+                             dtype=torch.float64)  # fmt: skip
+        self.varied = form.point_variation != "none" and len(points) > 0
+        copies = COPIES if needs_v or needs_noise or self.varied else 1
+        rows, weight = mixture(base, points, fracs, copies)
+        self.weight: Float[Tensor, "n_inst rows"] = weight
+        ones = torch.nn.functional.pad(rows, (0, 1), value=1.0)
+        x = ones.repeat(self.ahead, len(number), 1, 1)
+        self.drawn = {"x": x, "y": self.target(x[..., :-1])}
+        if needs_v:
+            self.drawn["v"] = torch.zeros_like(x)
+        if needs_noise:
+            self.drawn["noise"] = torch.zeros_like(x)
+        self.now = {name: part[0] for name, part in self.drawn.items()}
+        if self.ahead > 1:
+            self.now = {name: part.clone() for name, part in self.now.items()}
+
+    def draw(self) -> None:
+        """Go on to the next batch. Batches of several steps are drawn together."""
+        k = self.step % self.ahead
+        if k == 0:
+            steps = range(self.step, self.step + self.ahead)
+            for block, streams in self.blocks:
+                self._draw_block(steps, block, streams)
+        if self.ahead > 1:
+            for name, part in self.drawn.items():
+                self.now[name].copy_(part[k])
+        self.step += 1
+
+    def _draw_block(self, steps: range, block: slice, streams: dict[Purpose, Stream]) -> None:
+        B, d, dtype = self.form.batch_size, self.form.d_in, self.form.torch_dtype
+        u = streams["data"].uniform(steps, (B, d + self.literal), dtype)
+        base = sample_base(u[..., :d], self.density[block])
+        if self.form.blur > 0:
+            base += self.form.blur * streams["blur"].normal(steps, (B, d), dtype)
+        if self.literal:
+            base = replace_at_random(base, self.points, self.drawn_frac[block], u[..., -1])
+        x, y = self.drawn["x"][:, block, :, :-1], self.drawn["y"][:, block]
+        x[..., :B, :] = base
+        y[..., :B, :] = self.target(base)
+        if self.varied:
+            kind, scale = self.form.point_variation, self.form.variation_scale
+            repeated = self.points.repeat(COPIES, 1)
+            x[..., B:, :] = vary(repeated, kind, scale, streams["variation"], steps)
+            y[..., B:, :] = self.target(x[..., B:, :])
+        shape = self.weight.shape[1], d
+        if "v" in self.drawn:
+            self.drawn["v"][:, block, :, :-1] = self._probes(steps, block, streams["probe"], shape)
+        if "noise" in self.drawn:
+            self.drawn["noise"][:, block, :, :-1] = streams["noise"].normal(steps, shape, dtype)
+
+    def _probes(
+        self, steps: range, block: slice, stream: Stream, shape: tuple[int, int]
+    ) -> Float[Tensor, "n_steps n_streams rows d_in"]:
+        kind, (rows, d), dtype = self.form.probe, shape, self.form.torch_dtype
+        if kind == "gaussian":
+            return stream.normal(steps, shape, dtype)
+        if kind == "covariance":
+            # E x xᵀ = (1 − r) q/3 I + r/n Σ p pᵀ: one normal number a coordinate and one a point
+            r = self.drawn_frac[block, None]
+            drawn = stream.normal(steps, (rows, d + len(self.points)), dtype)
+            of_base = ((1 - r) * self.density[block] / 3).sqrt() * drawn[..., :d]
+            return of_base + (r / len(self.points)).sqrt() * drawn[..., d:] @ self.points
+        v = stream.signs(steps, shape, dtype)
+        x = self.drawn["x"][:, block, :, :-1]
+        if kind == "active":
+            return v * (x != 0)
+        return leading(self.target, x, v) if kind == "top_k" else v
+
+    def inputs(self, chunk: slice) -> dict[str, Tensor]:
+        """The present batch of a chunk, as :func:`faithnb.training.objectives.loss_terms` takes
+        it."""
+        streams = self.seen_by(chunk)
+        names = [name for name in self.now if name != "y"]
+        seen = {name: self.now[name][streams][..., :-1] for name in names}
+        return {"weight": self.weight[chunk], **seen}
+
+    def seen_by(self, chunk: slice) -> slice | Tensor:
+        """Which streams the instances of a chunk see: one stream for all, or one for each.
+
+        A slice where possible, which copies nothing, otherwise indices.
+        """
+        if (chunk.start, chunk.stop) not in self._seen_by:
+            self._seen_by[chunk.start, chunk.stop] = self._streams(self.stream[chunk])
+        return self._seen_by[chunk.start, chunk.stop]
+
+    def _streams(self, streams: list[int]) -> slice | Tensor:
+        first = streams[0]
+        if streams == [first] * len(streams):
+            return slice(first, first + 1)
+        if streams == list(range(first, first + len(streams))):
+            return slice(first, first + len(streams))
+        return torch.tensor(streams, device=self.weight.device)

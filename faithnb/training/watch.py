@@ -1,0 +1,82 @@
+"""A training watched on its way: what gates and slopes do while the loss is followed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+import xarray as xr
+from jaxtyping import Float
+from torch import Tensor
+
+from faithnb.common.ambient import settled
+from faithnb.common.checks import exact
+from faithnb.data.sampling import evaluation_sample
+from faithnb.experiment import Experiment
+from faithnb.measures.metrics import CONTRIBUTES, contribution_sizes, fvu
+from faithnb.model.transcoder import Transcoder
+from faithnb.training.ensemble import Loop, device_named
+
+
+@exact
+def open_at_zero(transcoder: Transcoder) -> Float[Tensor, "n_inst"]:
+    """How many features are on where x is 0, and so also where their coordinates are.
+
+    0 for the circuits ReLU(±x_j), whatever their scale.
+    """
+    return (transcoder.b_enc > 0).sum(-1).double()
+
+
+@exact
+def slope(transcoder: Transcoder, at: float = 0.5) -> Float[Tensor, "n_inst"]:
+    """Mean size of ∂y_j/∂x_j at ± ``at`` along each axis; 1 for ``y = |x|``."""
+    axes = at * torch.eye(transcoder.d_in, dtype=torch.float64).to(transcoder.W_enc)
+    found = transcoder.jacobian(torch.cat([axes, -axes]))
+    own = found.unflatten(1, (2, -1)).diagonal(dim1=-2, dim2=-1).diagonal(dim1=-2, dim2=-1)
+    return own.abs().mean((1, 2))
+
+
+@exact
+def bias(transcoder: Transcoder, x: Float[Tensor, "B d_in"]) -> Float[Tensor, "n_inst"]:
+    """Mean of b_i‖d_i‖ over the features that contribute anywhere on x: their biases, in units of
+    the output. 0 for the circuits ReLU(±x_j); NaN if no feature contributes."""
+    used = (contribution_sizes(transcoder, x) > CONTRIBUTES).any(1)
+    sizes = transcoder.b_enc * transcoder.decoder_norms()
+    return (used * sizes).sum(-1) / used.sum(-1)
+
+
+@settled()
+def watch(
+    base: Experiment, seeds: Sequence[int], at: Sequence[int], device: str | torch.device = "auto"
+) -> xr.Dataset:
+    """Train and look: measures on base data over (``step``, ``seed``).
+
+    Args:
+        base: what to train, once for each seed.
+        seeds: in place of ``base.seed``.
+        at: steps after which to look, increasing, from 1 to ``base.steps``.
+        device: as in :func:`faithnb.train`.
+
+    Returns:
+        ``fvu``, ``open_at_zero``, ``bias`` and ``slope``.
+
+    Raises:
+        ValueError: if a step to look at is not one of the training, or there is none.
+    """
+    if list(at) != sorted(set(at)) or not at or not 1 <= at[0] <= at[-1] <= base.steps:
+        raise ValueError(f"at = {list(at)} is not allowed: steps increase, from 1 to {base.steps}.")
+    loop = Loop([replace(base, seed=seed) for seed in seeds], device_named(device))
+    x = evaluation_sample(base.d_in, base.density, blur=base.blur)
+    found = []
+    for step in range(1, at[-1] + 1):
+        loop.draw()
+        loop.update()
+        if step in at:
+            now = loop.transcoder[:].cpu()
+            looks = {"fvu": fvu(now, loop.target, x), "open_at_zero": open_at_zero(now),
+                     "bias": bias(now, x), "slope": slope(now)}  # fmt: skip
+            found.append(
+                xr.Dataset({name: ("seed", v.double().numpy()) for name, v in looks.items()})
+            )
+    return xr.concat(found, dim="step").assign_coords(step=list(at), seed=list(seeds))

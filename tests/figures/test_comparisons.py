@@ -1,0 +1,121 @@
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+import xarray as xr
+from conftest import MADE, P
+
+from faithnb import CircuitMap, Experiment, figures, train
+from faithnb.data.sampling import evaluation_sample
+from faithnb.model.layers import AbsoluteValue
+from faithnb.model.transcoder import Transcoder
+
+X = evaluation_sample(6, 0.3)
+M = Transcoder.from_circuits(MADE["datapoint"])
+
+
+def frontier():
+    table = xr.Dataset({"fvu": ("inst", [0.1, 0.2, 0.1, 0.3]), "n": ("inst", [1.0, 1.1, 2.0, 2.2])})
+    return table.assign_coords(
+        sparsity_penalty=("inst", ["tanh", "tanh", "l1", "l1"]),
+        sparsity_coefficient=("inst", [0.1, 0.2, 0.1, 0.2]),
+    )
+
+
+SCAN = xr.DataArray(
+    np.eye(3),
+    coords={"repeat_frac": [0, 0.01, 0.1], "sparsity_coefficient": [0, 0.1, 1]},
+    dims=("repeat_frac", "sparsity_coefficient"),
+)
+CURVE = xr.Dataset(
+    {name: (("repeat_frac", "seed"), [[0, 1], [1, 1], [1, 1]]) for name in ("m", "fvu")},
+    coords={"repeat_frac": [0, 0.1, 0.3], "seed": [0, 1]},
+)
+LADDER = xr.Dataset(
+    {name: (("sparsity_coefficient", "seed"), values) for name, values in (
+        ("l0", [[3, 4], [1, 2]]), ("fvu", [[0.1, 0.2], [0.3, 0.4]]), ("fails", [[0, 0], [1, 0]])
+    )},
+    coords={"sparsity_coefficient": [0.01, 0.1]},
+)  # fmt: skip
+DRAWN = {
+    "two_relus": lambda: figures.two_relus(),
+    "data": lambda: figures.data(X[:9], P, [2]),
+    "penalties": lambda: figures.penalties(4.0),
+    "circuit_map": lambda: figures.circuit_map(CircuitMap.of(M, AbsoluteValue(6), X, [P])),
+    "feature_weights": lambda: figures.feature_weights(M, {"one": 0, "two": 12}, n_coordinates=6),
+    "feature_activity": lambda: figures.feature_activity(M, 12, P, X),
+    "states_by_arm": lambda: figures.states_by_arm({"a": ["pair", "other"], "b": ["datapoint"]}),
+    "history": lambda: figures.history(
+        train(Experiment(d_in=4, d_sae=8, steps=3, batch_size=4), progress=False).history
+    ),
+    "frontier": lambda: figures.frontier(
+        frontier(), "sparsity_penalty", "n", "n", {"tanh": "t", "l1": "l"}
+    ),
+    "widths": lambda: figures.widths([1, 2], np.ones((2, 3)), np.ones((2, 3))),
+    "phase_maps": lambda: figures.phase_maps({"a": SCAN, "b": SCAN}, (10.0, 1.0, 1.5)),
+    "collapse": lambda: figures.collapse({"a": SCAN}),
+    "collapse without zeros": lambda: figures.collapse({"a": SCAN[1:, 1:], "b": SCAN[1:2, 1:2]}),
+    "blind_spots": lambda: figures.blind_spots(),
+    "jacobians": lambda: figures.jacobians({"a": np.eye(3), "b": -np.ones((3, 3))}),
+    "changes": lambda: figures.jacobians({k: 2 * np.eye(3) for k in "abcde"}, "∂y"),
+    "curves": lambda: figures.curves(
+        {"a": CURVE}, "repeat_frac", {"m": "m", "fvu": "f (log)"}, "r"
+    ),
+    "against_l0": lambda: figures.against_l0(
+        {"none": LADDER, "smoothed": LADDER}, "sparsity_coefficient", {"fvu": "FVU (log)"}
+    ),
+    "spectra": lambda: figures.spectra({"a": np.linspace(1, 0, 12).reshape(3, 4)}),
+    "circuit_code": lambda: figures.circuit_code(M, AbsoluteValue(6), 10, X, P),
+    "strips": lambda: figures.strips(
+        {"a": [0.1, np.nan], "b": []}, "v", {"a": ["pair", ""], "b": []}
+    ),
+    "two_axes": lambda: figures.two_axes([1, 2], [0.1, 1], ["pair", "datapoint"], [0.01, 0.5]),
+    "nothing on two axes": lambda: figures.two_axes([], [], [], []),
+    "lines": lambda: figures.lines([0.1, 1], {"a": [1, 2], "b": [2, 1]}, "x", "y"),
+    "durations": lambda: figures.durations({"loops": {"a": 1500.0}, "ours": {"b": 90.0, "c": 9}}),
+    "portrait": lambda: figures.portrait(M, P, "memorising"),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_every_figure_shows_itself_as_svg_whatever_the_backend(name, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    figure = DRAWN[name]()
+    svg = figure._repr_mimebundle_()["image/svg+xml"]
+    assert ET.fromstring(svg.encode()).tag.endswith("svg")
+    assert len(svg) < 1_000_000
+    labels = [t for ax in figure.axes for t in (ax.get_xlabel(), ax.get_ylabel()) if t]
+    assert labels
+
+
+def test_a_figure_is_the_same_twice():
+    once, twice = (DRAWN["two_relus"]()._repr_mimebundle_() for _ in range(2))
+    assert once == twice
+
+
+def test_selected_features_are_the_ones_one_would_choose():
+    chosen = figures.selected_features(M, P)
+    assert chosen == {
+        "datapoint feature": 12,
+        "writes $y_{1}$": 9,
+        "writes $y_{2}$": 10,
+        "writes $y_{3}$": 11,
+    }
+    assert "datapoint feature" not in figures.selected_features(
+        Transcoder.from_circuits(MADE["generalising"]), P
+    )
+
+
+def test_marks_are_open_where_half_fail_and_stand_at_the_means():
+    (ax,) = DRAWN["against_l0"]().axes
+    for line, marks in zip(ax.lines, ax.collections, strict=True):
+        np.testing.assert_allclose(line.get_xydata(), [[3.5, 0.15], [1.5, 0.35]])
+        np.testing.assert_allclose(marks.get_offsets(), line.get_xydata())
+        assert [tuple(face) == (1, 1, 1, 1) for face in marks.get_facecolors()] == [False, True]
+
+
+def test_every_cell_with_repeats_and_a_penalty_is_in_the_collapse():
+    fig = figures.collapse({"with zeros": SCAN, "without": SCAN[1:, 1:]})
+    for ax in fig.axes:
+        drawn = [line.get_xdata() for line in ax.lines]
+        np.testing.assert_allclose(drawn, [[0.001, 0.01], [0.01, 0.1]])

@@ -1,0 +1,131 @@
+import pytest
+import torch
+
+from faithnb.data.sampling import evaluation_sample, pad_points
+from faithnb.experiment import Experiment
+from faithnb.model.layers import (
+    AbsoluteValue,
+    GeluNetwork,
+    SmoothAbsolute,
+    Superposed,
+    WithPoint,
+    leading,
+    make_target,
+)
+
+X = torch.tensor([[0.5, -2.0, 0.0], [0.0, 0.0, 1.0]])
+V = torch.tensor([[3.0, 5.0, 7.0], [1.0, 2.0, 4.0]])
+
+
+def test_absolute_value_is_the_sum_of_its_circuits():
+    target = AbsoluteValue(3)
+    x = torch.randn(1000, 3, dtype=torch.float64)
+    summed = sum(circuit.contribution(x) for circuit in target.circuits())
+    assert (summed - target(x)).abs().max() < 1e-7
+    assert [c.name for c in target.circuits()][::3] == ["ReLU(+x1)", "ReLU(−x1)"]
+
+
+@pytest.mark.parametrize(
+    ("kink", "at_zero", "ignored"), [("zero", 0, False), ("masked", 0, True), ("one", 1, False)]
+)
+def test_kink_decides_the_derivative_at_zero_and_only_there(kink, at_zero, ignored):
+    target = AbsoluteValue(3, kink=kink)
+    expected = torch.tensor([[1.0, -1.0, at_zero], [at_zero, at_zero, 1.0]])
+    assert torch.equal(target.slope(X), expected)
+    assert torch.equal(target.jacobian(X), torch.diag_embed(expected))
+    assert torch.equal(target.jvp(X, V), expected * V)
+    assert torch.equal(target.ignored(X), (X == 0) & ignored)
+
+
+def test_kink_zero_is_what_autograd_says():
+    x = X.clone().requires_grad_()
+    x.abs().sum().backward()
+    assert torch.equal(AbsoluteValue(3).slope(X), x.grad)
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(ValueError, match="d_in = 0"):
+        AbsoluteValue(0)
+    with pytest.raises(ValueError, match="kink = 'left'"):
+        AbsoluteValue(3, kink="left")
+
+
+P = pad_points([[1, 1, 1]], 6)[0]
+OTHERS = [WithPoint(6, P), WithPoint(6, P, "one"), Superposed(6)]
+DIFFERENT = [*OTHERS, SmoothAbsolute(6), GeluNetwork(6)]
+
+
+@pytest.mark.parametrize("target", DIFFERENT, ids=lambda t: f"{t.name} {t.kink}")
+def test_derivatives_of_other_layers_are_what_autograd_says(target):
+    x = torch.cat([torch.randn(40, 6), P[None]]).double()
+    v = torch.randn(41, 6).double()
+    J = torch.stack([torch.autograd.functional.jacobian(target, row) for row in x])
+    smooth = (x != 0).all(-1) if target.kink == "one" else torch.ones(len(x), dtype=torch.bool)
+    assert torch.allclose(target.jacobian(x)[smooth], J[smooth], atol=1e-6)
+    expected = (target.jacobian(x) @ v[..., None])[..., 0]
+    assert torch.allclose(target.jvp(x, v), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("target", OTHERS, ids=lambda t: f"{t.name} {t.kink}")
+def test_other_layers_are_the_sum_of_their_circuits(target):
+    x = torch.cat([torch.randn(100, 6), P[None], 2 * P[None]])
+    summed = sum(circuit.contribution(x) for circuit in target.circuits())
+    assert (summed - target(x)).abs().max() < 1e-5
+
+
+def test_the_smooth_layer_is_near_the_kinked_one_and_flat_at_zero():
+    target, x = SmoothAbsolute(3), torch.linspace(-1, 1, 201)[:, None].expand(-1, 3)
+    gelu = torch.nn.functional.gelu
+    assert torch.allclose(target(x), (gelu(4 * x) + gelu(-4 * x)) / 4, atol=1e-6)
+    assert (target(x) - x.abs()).abs().max() < 0.1
+    assert target.slope(torch.zeros(3)).abs().max() == 0
+    assert not SmoothAbsolute(3, kink="masked").ignored(X).any()
+
+
+def test_a_layer_that_knows_p():
+    target = WithPoint(6, P)
+    assert torch.equal(target(P), 2 * P)
+    expected = torch.diag(P) + torch.outer(P, P)
+    assert torch.allclose(target.jacobian(P), expected)
+    x = evaluation_sample(6, 0.1)
+    assert ((target(x) - x.abs()).abs().amax(-1) > 0).float().mean() < 1e-3
+    assert torch.equal(WithPoint(6, P, "masked").ignored(P), P == 0)
+
+
+def test_the_superposed_layer_shares_its_neurons():
+    target = Superposed(16)
+    x = evaluation_sample(16, 0.05)
+    error = (target(x) - x.abs()).square().sum(-1).mean()
+    computing_some_exactly = (1 - 24 / 32) * x.square().sum(-1).mean()
+    assert len(target.circuits()) == 24
+    assert error < 0.6 * computing_some_exactly
+    assert torch.equal(Superposed(16)(x), target(x))
+
+
+def test_the_gelu_network_is_near_the_absolute_value_without_being_flat_at_zero():
+    target = GeluNetwork(8)
+    x = evaluation_sample(8, 0.05)
+    error = (target(x) - x.abs()).square().sum(-1).mean() / x.square().sum(-1).mean()
+    slope = target.jacobian(torch.zeros(8)).diagonal()
+    assert target.units[0].shape == (32, 8)
+    assert error < 0.03
+    assert (slope.abs() > 1e-4).all()
+    assert (slope.abs() < 0.7).all()
+
+
+def test_targets_by_name():
+    for name in ("abs", "abs_with_point", "superposed", "smooth_abs", "gelu_network"):
+        assert make_target(name, 6, P[None], "zero").name == name
+        assert Experiment(target=name, d_in=6).make_target().name == name
+    with pytest.raises(ValueError, match="exactly one point, not 2"):
+        make_target("abs_with_point", 6, torch.eye(6)[:2], "zero")
+
+
+def test_leading_directions_are_those_of_the_singular_value_decomposition():
+    layer, x = Superposed(6), torch.tensor([[1.0, 0, 0, 0.5, 0, 0], [0.0, 0, -1, 0, 0, 0]])
+    v = torch.randn(2, 6)
+    found = leading(layer, x, v)
+    for row, k in ((0, 2), (1, 1)):
+        right = torch.linalg.svd(layer.jacobian(x[row])).Vh[:k]
+        assert torch.allclose(found[row], v[row] @ right.T @ right, atol=1e-4)
+    assert torch.equal(leading(AbsoluteValue(6), x, v), v * (x != 0))
