@@ -85,7 +85,8 @@ def jacobian_exact(
 ) -> PerInstance:
     """Σ_b ω_b ‖J_T(x_b) − J_M(x_b)‖_F², without sampling and without building a Jacobian.
 
-    ‖J_T − J_M‖² = Dᵀ(G_d ∘ G_e)D − 2 Σ_i D_i d_iᵀ J_M e_i + ‖J_M‖², G_d ∘ G_e as in :func:`gram`.
+    ‖J_T − J_M‖² = Dᵀ(G_d ∘ G_e)D − 2 Σ_i D_i d_iᵀ J_M e_i + ‖J_M‖², G_d ∘ G_e as in
+    :func:`faithnb.model.jacobians.gram`.
     ``slope`` is that of the target's units. In float32 the three parts cancel when the Jacobians
     agree: a loss, not a metric.
     """
