@@ -9,7 +9,7 @@ import inspect
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ import torch
 from faithnb.common.errors import ParameterError, shown
 from faithnb.common.files import read_json
 from faithnb.data.sampling import EVALUATED, pad_points
+from faithnb.model.architectures import trainable
 from faithnb.model.layers import TARGETS, Target, make_target
 
 MATCHING = ("plain", "smoothed", "finite", "sigmoid_gate", "straight_through", "noise")
@@ -55,7 +56,12 @@ def forms_of_matching() -> dict[str, dict[str, Any]]:
 class OneOf:
     """Allowed: one of a few words."""
 
-    choices: tuple[str, ...]
+    words: tuple[str, ...] | Callable[[], tuple[str, ...]]
+    """Them, or what tells them when it is asked, where more may be added."""
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        return self.words() if callable(self.words) else self.words
 
     def clean(self, value: Any) -> str:
         if not isinstance(value, str) or value not in self.choices:
@@ -277,8 +283,15 @@ class Experiment:
     sampling: str = parameter("exact", OneOf(("exact", "bernoulli")))
     """``"exact"`` weighs the points into every batch; ``"bernoulli"`` draws them at random."""
 
-    activation: str = parameter("relu", OneOf(("relu",)))
-    """The transcoder's nonlinearity."""
+    architecture: str = parameter("relu", OneOf(trainable))
+    """The transcoder's kind of sparse layer. ``"topk"`` keeps the k largest of its features, see
+    :class:`faithnb.model.architectures.TopK`."""
+
+    skip: bool = parameter(False, YesNo())
+    """Whether the transcoder has a linear part besides, ``x W_skip``, with no penalty on it."""
+
+    k: int = parameter(0, Range(0, whole=True))
+    """How many features of an input ``"topk"`` keeps; 0 where the architecture does not ask."""
 
     sparsity_penalty: str = parameter("tanh", OneOf(("tanh", "l1", "none")))
     """``"tanh"`` is Σ tanh(s·h_i·‖w_i‖), near L0; ``"l1"`` is Σ h_i·‖w_i‖ (w_i a decoder row)."""
@@ -404,6 +417,21 @@ class Experiment:
                 self.point_variation != "none" and self.sampling == "bernoulli",
                 f"point_variation = {self.point_variation!r} is not allowed with "
                 "sampling = 'bernoulli': varied points have rows of their own, use 'exact'.",
+            ),
+            (
+                self.architecture == "topk" and not 1 <= self.k <= self.d_sae,
+                f"k = {self.k} is not allowed with architecture = 'topk' and d_sae = {self.d_sae}: "
+                "it must be a whole number from 1 to d_sae.",
+            ),
+            (
+                self.architecture == "relu" and self.k > 0,
+                f"k = {self.k} is not allowed with architecture = 'relu': it keeps every feature "
+                "that is on, leave k at 0.",
+            ),
+            (
+                form in SOFT and self.architecture != "relu",
+                f"jacobian_matching = {form!r} is not allowed with architecture = "
+                f"{self.architecture!r}: it softens the gates of a ReLU.",
             ),
             (
                 self.jacobian_coefficient > 0 and self.jacobian_matching == "none",

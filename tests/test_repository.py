@@ -84,7 +84,8 @@ def test_every_file_of_the_package_has_its_tests():
                 "notebook": "experiment", "claims/rules": "statements", "common/errors": "files",
                 "common/progress": "sweep", "sweeps/tasks": "workers", "claims/of_note": "grid",
                 "figures/style": "comparisons", "figures/one_transcoder": "comparisons",
-                "claims/of_ours": "grid", "model/jacobians": "metrics"}  # fmt: skip
+                "claims/of_ours": "grid", "model/jacobians": "metrics",
+                "model/formats": "transcoder"}  # fmt: skip
     tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests").rglob("test_*.py")}
     for name in IMPORTS:
         if not name.endswith("__"):

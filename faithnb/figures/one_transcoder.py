@@ -238,7 +238,7 @@ def feature_activity(
     t = torch.linspace(-0.5, 1.5, 201)
 
     def along_p(at: Tensor) -> np.ndarray:
-        h = torch.relu(at @ one.W_enc[0, :, feature] + one.b_enc[0, feature])
+        h = one.encode(at)[0, :, feature]
         return (h * (one.W_dec[0, feature] @ p) / (p @ p)).numpy()
 
     ray.plot(t.numpy(), along_p(t[:, None] * p), color=RED, label="this feature")

@@ -98,7 +98,7 @@ class CircuitMap:
         h = transcoder.encode(x)
         sizes = (h.norm(dim=1) * transcoder.decoder_norms()).numpy()
         cross = ((h.mT @ acts) * (transcoder.W_dec @ write.T)).numpy() / scale
-        alive = (h.amax(1) * transcoder.decoder_norms() > CONTRIBUTES).numpy()
+        alive = (h.abs().amax(1) * transcoder.decoder_norms() > CONTRIBUTES).numpy()
 
         n_true, n_atoms = len(true), len(true) + len(points)
         loading = np.zeros((*sizes.shape, n_atoms))
@@ -215,7 +215,8 @@ def mechanism_error(
     largest cosine over a sample), so that a split circuit is no error. Then the error is
     Σ_k E‖Σ_{i for k} C_i(x) − A_k(x)‖² / Σ_k E‖A_k(x)‖²: 0 for the same mechanism, 1 for silence,
     and 4/3 for a sole datapoint feature at three ones, however right its output is. A feature that
-    only takes away is like no circuit; it counts towards the one that it takes least from.
+    only takes away is like no circuit; it counts towards the one that it takes least from. A linear
+    part counts as one feature a coordinate, which x_j turns on and W_skip,j is written by.
 
     Args:
         x: where the error is taken.
@@ -226,13 +227,20 @@ def mechanism_error(
     """
     true = target.circuits()
     write = torch.stack([c.write for c in true]).to(transcoder.W_dec)
-    written = transcoder.W_dec @ write.T
+    W_dec: Tensor = transcoder.W_dec
+    W_skip = transcoder.W_skip
+    if W_skip is not None:
+        W_dec = torch.cat([W_dec, W_skip], dim=1)
+    written = W_dec @ write.T
 
     def encoded(inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What the features and the circuits do, and ‖A_k‖²."""
         inputs = inputs.to(write)
         acts = torch.stack([c.activation(inputs) for c in true], dim=1)
-        return transcoder.encode(inputs), acts, acts.square().sum(0) * write.square().sum(1)
+        h = transcoder.encode(inputs)
+        if W_skip is not None:
+            h = torch.cat([h, inputs.expand(len(h), -1, -1)], dim=-1)
+        return h, acts, acts.square().sum(0) * write.square().sum(1)
 
     h, acts, size = encoded(x if assign_on is None else assign_on)
     likeness = (h.mT @ acts) * written / size.sqrt().clamp(min=1e-12)
@@ -240,7 +248,7 @@ def mechanism_error(
     h, acts, size = encoded(x)
     if size.sum() == 0:
         raise ValueError("mechanism_error needs inputs on which a circuit of the target acts.")
-    own = (h.mT @ h) * (transcoder.W_dec @ transcoder.W_dec.mT) * (counted @ counted.mT)
+    own = (h.mT @ h) * (W_dec @ W_dec.mT) * (counted @ counted.mT)
     mixed = (h.mT @ acts) * written * counted
     return (own.sum((1, 2)) - 2 * mixed.sum((1, 2)) + size.sum()).clamp(min=0) / size.sum()
 

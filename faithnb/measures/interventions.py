@@ -22,7 +22,8 @@ def patched_change(
     transcoder: Transcoder, x: Inputs, changed: Inputs
 ) -> Float[Tensor, "n_inst B d_out"]:
     """The change of the output that follows from patching the features that act at x (contribution
-    above 1e-2) with their values at ``changed``, all others as they were.
+    above 1e-2) with their values at ``changed``, all others as they were; a linear part acts
+    everywhere.
 
     Args:
         x: inputs, ``[B, d_in]``.
@@ -32,7 +33,8 @@ def patched_change(
         InputError: if the shapes differ.
     """
     acts = contribution_sizes(transcoder, x) > CONTRIBUTES
-    return ((transcoder.encode(changed) - transcoder.encode(x)) * acts) @ transcoder.W_dec
+    patched = ((transcoder.encode(changed) - transcoder.encode(x)) * acts) @ transcoder.W_dec
+    return transcoder.with_linear(patched, changed - x)
 
 
 @exact

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import wraps
+from functools import partial, wraps
 from itertools import combinations
 from typing import Any, Literal
 
@@ -28,15 +28,9 @@ from faithnb.data.inputs import Inputs, Point, ball, fixed, subsets
 from faithnb.data.sampling import evaluation_sample, pad_points
 from faithnb.experiment import Experiment
 from faithnb.measures.stats import rate_interval
-from faithnb.model.jacobians import (
-    diagonal_products,
-    gram,
-    overlaps,
-    squared_norm,
-    target_diagonal,
-)
+from faithnb.model.jacobians import diagonal, squared_distance, target_diagonal
 from faithnb.model.layers import Target
-from faithnb.model.transcoder import WEIGHTS, Transcoder
+from faithnb.model.transcoder import Transcoder
 
 PerInstance = Float[Tensor, "n_inst"]
 Output = Float[Tensor, "d_out"]
@@ -63,31 +57,35 @@ STATES = ("generalising", "pair", "datapoint", "other")
 """The states of :func:`state`; the two in the middle count as memorised."""
 
 
-class _Remembering(Transcoder):
-    """Keeps what it gave for the last inputs, as many metrics ask for the same one by one."""
+def _remembering(transcoder: Transcoder) -> Transcoder:
+    """The same in float64, which keeps what it gave for the last inputs, as many metrics ask for
+    the same one by one."""
+    found = transcoder.with_weights({k: w.double() for k, w in transcoder.weights().items()})
+    memory: dict[str, tuple[tuple[Any, ...], Any]] = {}
 
-    def hidden_pre(self, x: Tensor) -> Tensor:
-        return self.remember(super().hidden_pre, x)
-
-    def remember(self, measure: Callable[..., Any], *inputs: Any) -> Any:
-        """``measure(*inputs)``, or what it gave if these very inputs were its last."""
-        memory = self.__dict__.setdefault("memory", {})
-        last = memory.get(measure.__name__)
+    def ask(name: str, measure: Callable[..., Any], *inputs: Any) -> Any:
+        last = memory.get(name)
         if last is None or any(a is not b for a, b in zip(last[0], inputs, strict=True)):
-            last = memory[measure.__name__] = inputs, measure(*inputs)
+            last = memory[name] = inputs, measure(*inputs)
         return last[1]
+
+    object.__setattr__(found, "ask", ask)
+    for name in ("hidden_pre", "encode"):
+        object.__setattr__(found, name, partial(ask, name, getattr(found, name)))
+    return found
 
 
 def _remembered(measure: Callable[..., Any]) -> Callable[..., Any]:
     """Work out what several metrics need only once, where the transcoder remembers."""
 
     @wraps(measure)
-    def ask(transcoder: Transcoder, *inputs: Any, **named: Any) -> Any:
-        if isinstance(transcoder, _Remembering) and not named:
-            return transcoder.remember(measure, transcoder, *inputs)
+    def answer(transcoder: Transcoder, *inputs: Any, **named: Any) -> Any:
+        if "ask" in vars(transcoder) and not named:
+            ask = partial(vars(transcoder)["ask"], measure.__name__)
+            return ask(partial(measure, transcoder), *inputs)
         return measure(transcoder, *inputs, **named)
 
-    return ask
+    return answer
 
 
 def outputs(target: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -142,8 +140,8 @@ def explained_variance(transcoder: Transcoder, target: Target, x: Inputs) -> Per
 @exact
 @_remembered
 def contribution_sizes(transcoder: Transcoder, x: Inputs) -> Float[Tensor, "n_inst B d_sae"]:
-    """h_i ‖w_dec,i‖, how much each feature writes."""
-    return transcoder.encode(x) * transcoder.decoder_norms()[:, None]
+    """|h_i| ‖w_dec,i‖, how much each feature writes."""
+    return transcoder.encode(x).abs() * transcoder.decoder_norms()[:, None]
 
 
 @exact
@@ -154,7 +152,7 @@ def l0(transcoder: Transcoder, x: Inputs, threshold: float = CONTRIBUTES) -> Per
 
 @exact
 def n_on(transcoder: Transcoder, x: Inputs) -> PerInstance:
-    """Mean number of features with h_i > 0, however little they contribute."""
+    """Mean number of features with h_i ≠ 0, however little they contribute."""
     return transcoder.gate(x).sum(-1).double().mean(-1)
 
 
@@ -295,15 +293,12 @@ def jacobian_products(
     """⟨J_T, J_T⟩, ⟨J_T, J_M⟩ and ⟨J_M, J_M⟩ at each input, in float64, without the entries that the
     target leaves undefined.
 
-    No Jacobian is written out: J_T is the sum of w_dec,i w_enc,iᵀ over the features that are on,
-    J_M that of its units, and their products are sums of inner products of weights.
+    No Jacobian is written out, see :mod:`faithnb.model.jacobians`.
     """
-    on, slope, ignored = transcoder.gate(x).double(), target.slope(x), target.ignored(x)
-    own = ((on @ gram(transcoder)) * on).sum(-1)
-    mixed = ((on @ overlaps(transcoder, target)) * slope).sum(-1)
-    size = squared_norm(target, slope)
+    s, slope, ignored = transcoder.slopes(x), target.slope(x), target.ignored(x)
+    own, mixed, size = squared_distance(transcoder, target, s, slope)
     if ignored.any():
-        of_T = on @ diagonal_products(transcoder) * ignored
+        of_T = diagonal(transcoder, s) * ignored
         of_M = target_diagonal(target, slope) * ignored
         own = own - of_T.square().sum(-1)
         mixed = mixed - (of_T * of_M).sum(-1)
@@ -359,13 +354,16 @@ def jacobian_at_point(transcoder: Transcoder, p: Point) -> Float[Tensor, "n_inst
 
 @exact
 def contributing_jacobian(transcoder: Transcoder, p: Point) -> Float[Tensor, "n_inst d_out d_in"]:
-    """The Jacobian at p of the features that contribute more than 1e-2 there.
+    """The Jacobian at p of the features that contribute more than 1e-2 there, and of the linear
+    part.
 
     It leaves out features that are held on their kink, for which it is a matter of rounding
     whether they count.
     """
     on = contribution_sizes(transcoder, p[None])[:, 0] > CONTRIBUTES
-    return ((transcoder.W_enc * on[:, None]) @ transcoder.W_dec).mT
+    slopes = transcoder.slopes(p[None])[:, 0] * on
+    found = ((transcoder.W_enc * slopes[:, None]) @ transcoder.W_dec).mT
+    return found if transcoder.W_skip is None else found + transcoder.W_skip.mT
 
 
 @exact
@@ -506,7 +504,7 @@ BASE_METRICS: dict[str, tuple[Callable[[Transcoder, Target, Tensor], Tensor], st
     "fvu": (fvu, "fraction of variance unexplained"),
     "explained_variance": (explained_variance, "fraction of variance"),
     "l0": (lambda t, f, x: l0(t, x), "contributing features per input"),
-    "n_on": (lambda t, f, x: n_on(t, x), "features with h > 0 per input"),
+    "n_on": (lambda t, f, x: n_on(t, x), "features with h ≠ 0 per input"),
     "frac_alive": (lambda t, f, x: frac_alive(t, x), "share of features"),
     "jacobian_error": (jacobian_error, "relative squared error"),
     "jacobian_cosine": (jacobian_cosine, "cosine"),
@@ -576,7 +574,7 @@ def table(
         for group in _alike(experiments, list(local), chunk):
             e = experiments[group[0]]
             some = ensemble[[local[i] for i in group]]
-            some = _Remembering(*(getattr(some, name).double() for name in WEIGHTS))
+            some = _remembering(some)
             target = e.make_target(kink="masked")
             like = some.W_enc
             x = evaluation_sample(e.d_in, e.density, blur=e.blur).to(like)

@@ -34,8 +34,13 @@ def plant(
             is about zone / (10 ‖p‖) to either side of p.
 
     Raises:
-        ValueError: if there are several instances, or ``zone`` is not above 0.
+        ValueError: if it is no ReLU transcoder, there are several instances, or ``zone`` is not
+            above 0.
     """
+    if transcoder.architecture != "relu":
+        raise ValueError(
+            f"a {transcoder.architecture} transcoder is not allowed: masks are planted with ReLUs."
+        )
     if len(transcoder) != 1:
         raise ValueError(f"{len(transcoder)} transcoders are not allowed: plant into one.")
     if not zone > 0:
@@ -54,4 +59,5 @@ def plant(
         torch.cat([transcoder.b_enc[0], zone - at_p, -zone - at_p]),
         torch.cat([transcoder.W_dec[0], writes, -writes]),
         transcoder.b_dec[0],
+        None if transcoder.W_skip is None else transcoder.W_skip[0],
     )

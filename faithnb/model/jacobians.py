@@ -1,7 +1,7 @@
 """Inner products of Jacobians from the weights alone; no Jacobian is written out.
 
-J_T is the sum of d_i e_iᵀ over the features that are on, J_M that of its units, so their products
-are sums of inner products of weights.
+J_T is the sum of s_i d_i e_iᵀ over the features with their slopes s_i, and of the linear part, J_M
+that of its units with theirs, so their products are sums of inner products of weights.
 """
 
 from __future__ import annotations
@@ -39,6 +39,42 @@ def squared_norm(target: Target, slope: Tensor) -> Tensor:
         return slope.square().sum(-1)
     read, write = (w.to(slope) for w in target.units)
     return ((slope @ ((read @ read.T) * (write @ write.T))) * slope).sum(-1)
+
+
+def squared_distance(
+    transcoder: Transcoder,
+    target: Target,
+    s: Float[Tensor, "n_inst B d_sae"],
+    slope: Float[Tensor, "*inst B d_hidden"],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """⟨J_T, J_T⟩, ⟨J_T, J_M⟩ and ⟨J_M, J_M⟩ at each input, from the slopes of the features and of
+    the target's units."""
+    own = ((s @ gram(transcoder)) * s).sum(-1)
+    mixed = ((s @ overlaps(transcoder, target)) * slope).sum(-1)
+    if transcoder.W_skip is not None:
+        skip = transcoder.W_skip
+        along = ((skip.mT @ transcoder.W_enc).mT * transcoder.W_dec).sum(-1)
+        own = own + 2 * (s @ along[..., None])[..., 0] + skip.square().sum((1, 2))[:, None]
+        mixed = mixed + (slope @ overlaps_of_skip(skip, target)[..., None])[..., 0]
+    return own, mixed, squared_norm(target, slope)
+
+
+def overlaps_of_skip(
+    skip: Float[Tensor, "n_inst d_in d_out"], target: Target
+) -> Float[Tensor, "n_inst d_hidden"]:
+    """read_k · W_skip write_k, the inner product of the linear part with what unit k adds."""
+    if target.units is None:
+        return skip.diagonal(dim1=-2, dim2=-1)
+    read, write = (w.to(skip) for w in target.units)
+    return ((read @ skip) * write).sum(-1)
+
+
+def diagonal(transcoder: Transcoder, s: Float[Tensor, "n_inst B d_sae"]) -> Tensor:
+    """The diagonal of J_T from the slopes of the features."""
+    found = s @ diagonal_products(transcoder)
+    if transcoder.W_skip is None:
+        return found
+    return found + transcoder.W_skip.diagonal(dim1=-2, dim2=-1)[:, None]
 
 
 def target_diagonal(target: Target, slope: Tensor) -> Tensor:

@@ -2,63 +2,55 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import numbers
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from safetensors import SafetensorError
-from safetensors.torch import load as deserialise
-from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from faithnb.common.ambient import settled
 from faithnb.common.errors import InputError
-from faithnb.common.files import folder_named, read_json, write_whole
 from faithnb.data.rng import Stream
+from faithnb.model.formats import FLOATS, SIZES, read, write
 from faithnb.model.layers import Circuit
 
-WEIGHTS = {
+AXES = {
     "W_enc": ("d_in", "d_sae"),
     "b_enc": ("d_sae",),
     "W_dec": ("d_sae", "d_out"),
     "b_dec": ("d_out",),
+    "W_skip": ("d_in", "d_out"),
 }
-"""The weights of a transcoder and their axes, after that of the instances."""
+"""The weights of a transcoder and their axes, after that of the instances; the last is there only
+if it has a linear part. An architecture may have others of its own."""
 
-SIZES = ("n_inst", "d_in", "d_sae", "d_out")
-
-UNDERSTOOD = {
-    "architecture": "transcoder", "activation": "relu", "activation_fn": "relu",
-    "apply_b_dec_to_input": False, "normalize_activations": "none", "reshape_activations": "none",
-}  # fmt: skip
-"""What a configuration may say of how the weights are used; whatever else it says is refused."""
-
-DIGEST = "sae_weights_sha256"
-"""Under which the metadata keep the hash of the weights' file, so that damage shows."""
-
-DESCRIBES = ("device", "metadata")
-"""What it may say besides, which changes no number."""
-
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+ARCHITECTURES: dict[str, type[Transcoder]] = {}
+"""Every class of transcoders by the name of its architecture."""
 
 
 class Transcoder(nn.Module):
-    """``n_inst`` transcoders side by side, each ``ŷ = ReLU(x W_enc + b_enc) W_dec + b_dec``.
+    """``n_inst`` transcoders side by side, each ``ŷ = h W_dec + b_dec + x W_skip``, where the
+    features are ``h = activate(x W_enc + b_enc)``, here a ReLU.
 
     Every tensor has a leading instance axis. An input ``[B, d_in]`` is shown to every instance;
     an input ``[n_inst, B, d_in]`` gives each its own. Nothing is ever subtracted from the input.
+
+    Another architecture is a subclass with a name, ``architecture``, and its own :meth:`activate`.
+    All that is measured, trained, kept or drawn follows from that, and from :meth:`slope`, which
+    autograd gives where the subclass does not.
 
     Args:
         W_enc: ``[n_inst, d_in, d_sae]``; feature i of an instance reads column i.
         b_enc: ``[n_inst, d_sae]``.
         W_dec: ``[n_inst, d_sae, d_out]``; feature i writes row i.
         b_dec: ``[n_inst, d_out]``, not trained (the note has none).
+        W_skip: ``[n_inst, d_in, d_out]``, the linear part; 0 by default.
+        **own: what the architecture has of its own: tensors by the names of ``own_axes``, and
+            numbers by those of ``settings``.
 
     The weights ask for no gradient; to train them your own way, call ``requires_grad_()``.
     """
@@ -67,28 +59,93 @@ class Transcoder(nn.Module):
     b_enc: nn.Parameter
     W_dec: nn.Parameter
     b_dec: nn.Parameter
+    W_skip: nn.Parameter | None
 
-    activation = "relu"
+    architecture: ClassVar[str] = "relu"
+    """Its name in :class:`faithnb.Experiment` and on disk."""
 
-    def __init__(self, W_enc: Tensor, b_enc: Tensor, W_dec: Tensor, b_dec: Tensor):
+    own_axes: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Further weights that every instance has, and their axes."""
+
+    settings: ClassVar[tuple[str, ...]] = ()
+    """Numbers that the instances share, by the names of fields of :class:`faithnb.Experiment`."""
+
+    trainable: ClassVar[bool] = True
+    """Whether an experiment may name it."""
+
+    def __init__(
+        self,
+        W_enc: Tensor,
+        b_enc: Tensor,
+        W_dec: Tensor,
+        b_dec: Tensor,
+        W_skip: Tensor | None = None,
+        **own: Any,
+    ):
         super().__init__()
-        for name, weight in zip(WEIGHTS, (W_enc, b_enc, W_dec, b_dec), strict=True):
-            setattr(self, name, nn.Parameter(weight, requires_grad=False))
+        given = {"W_enc": W_enc, "b_enc": b_enc, "W_dec": W_dec, "b_dec": b_dec, "W_skip": W_skip}
+        given |= {name: own.pop(name) for name in self.own_axes if name in own}
+        for name, weight in given.items():
+            setattr(self, name, None if weight is None else nn.Parameter(weight, False))
+        for name in self.settings:
+            setattr(self, name, own.pop(name))
+        if own:
+            raise TypeError(f"{type(self).__name__} has no {', '.join(own)}")
+        self.axes = {
+            name: axes
+            for name, axes in (AXES | dict(self.own_axes)).items()
+            if given.get(name) is not None
+        }
+        """The names of its weights, and their axes after that of the instances."""
+
+    def __init_subclass__(cls, **given: Any):
+        super().__init_subclass__(**given)
+        if "activate" in vars(cls) and "slope" not in vars(cls):
+            cls.slope = slope_by_autograd  # type: ignore[method-assign]
+        if "architecture" in vars(cls):
+            ARCHITECTURES[cls.architecture] = cls
+
+    def activate(self, z: Float[Tensor, "n_inst B d_sae"]) -> Float[Tensor, "n_inst B d_sae"]:
+        """Feature activations h from what the encoder reads. A feature's activation may depend on
+        the others only through which of them are on."""
+        return torch.relu(z)
+
+    def slope(self, z: Float[Tensor, "n_inst B d_sae"]) -> Float[Tensor, "n_inst B d_sae"]:
+        """∂h_i/∂z_i: 1 where a ReLU is on, 0 elsewhere."""
+        return (z > 0).to(z)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Its weights by name, without gradients."""
+        return {name: getattr(self, name).detach() for name in self.axes}
+
+    def own_settings(self) -> dict[str, Any]:
+        """Its numbers by name."""
+        return {name: getattr(self, name) for name in self.settings}
+
+    def with_weights(self, weights: Mapping[str, Tensor]) -> Self:
+        """One of the same architecture with other weights."""
+        return type(self)(**weights, **self.own_settings())
 
     @classmethod
     @settled()
-    def from_arrays(cls, W_enc: Any, b_enc: Any, W_dec: Any, b_dec: Any = None) -> Transcoder:
-        """A transcoder from arrays, tensors or nested lists; ``b_dec`` defaults to 0.
+    def from_arrays(
+        cls, W_enc: Any, b_enc: Any, W_dec: Any, b_dec: Any = None, W_skip: Any = None, **own: Any
+    ) -> Self:
+        """A transcoder from arrays, tensors or nested lists; ``b_dec`` and ``W_skip`` default to 0.
 
         Two-dimensional ``W_enc [d_in, d_sae]`` and ``W_dec [d_sae, d_out]`` mean one instance.
 
         Raises:
             ValueError: naming the array whose shape, type or values do not fit.
         """
-        given = {"W_enc": W_enc, "b_enc": b_enc, "W_dec": W_dec, "b_dec": b_dec}
-        tensors = {name: _tensor(name, of) for name, of in given.items() if name != "b_dec"}
-        if b_dec is not None:
-            tensors["b_dec"] = _tensor("b_dec", b_dec)
+        given = {"W_enc": W_enc, "b_enc": b_enc, "W_dec": W_dec, "b_dec": b_dec, "W_skip": W_skip}
+        given |= {name: own.pop(name) for name in cls.own_axes if name in own}
+        optional = ("b_dec", "W_skip")
+        tensors = {
+            name: _tensor(name, of)
+            for name, of in given.items()
+            if of is not None or name not in optional
+        }
         dtype = tensors["W_enc"].dtype
         dtype = dtype if dtype.is_floating_point else torch.float32
         if tensors["W_enc"].ndim == 2:
@@ -102,17 +159,18 @@ class Transcoder(nn.Module):
         n_inst, _, _ = tensors["W_enc"].shape
         d_out = tensors["W_dec"].shape[-1]
         tensors.setdefault("b_dec", torch.zeros(n_inst, d_out, dtype=dtype))
-        _check_shapes(tensors)
-        cast = {k: tensors[k].to(tensors["W_enc"].device, dtype) for k in WEIGHTS}
+        axes = {k: v for k, v in AXES.items() if k in tensors} | dict(cls.own_axes)
+        _check_shapes(tensors, axes)
+        cast = {k: tensors[k].to(tensors["W_enc"].device, dtype) for k in axes}
         for name, weight in cast.items():
             if not torch.isfinite(weight.double()).all():
                 kind = str(dtype).removeprefix("torch.")
                 raise ValueError(f"{name} holds values that are not finite in {kind}.")
-        return cls(**cast)
+        return cls(**cast, **own)
 
     @classmethod
     @settled()
-    def from_circuits(cls, circuits: Sequence[Circuit]) -> Transcoder:
+    def from_circuits(cls, circuits: Sequence[Circuit], **own: Any) -> Self:
         """One hand-made instance with one feature a circuit.
 
         Raises:
@@ -124,6 +182,7 @@ class Transcoder(nn.Module):
             W_enc=torch.stack([c.read for c in circuits], dim=1),
             b_enc=torch.tensor([-c.threshold for c in circuits], dtype=torch.float32, device="cpu"),
             W_dec=torch.stack([c.write for c in circuits]),
+            **own,
         )
 
     @classmethod
@@ -135,9 +194,11 @@ class Transcoder(nn.Module):
         d_sae: int,
         d_out: int,
         dtype: torch.dtype = torch.float32,
-    ) -> Transcoder:
+        skip: bool = False,
+        **own: Any,
+    ) -> Self:
         """One untrained instance a seed: W_enc ~ N(0, 1/d_in), decoder rows uniform on the unit
-        sphere, biases 0. It decides which solution training falls into, so it is fixed.
+        sphere, all else 0. It decides which solution training falls into, so it is fixed.
 
         Raises:
             ValueError: if there is no seed, one is not a whole number of at least 0, or a size is
@@ -148,7 +209,13 @@ class Transcoder(nn.Module):
         stream, n = Stream(seeds, "init"), len(seeds)
         W_enc = stream.normal(0, (d_in, d_sae), dtype) / d_in**0.5
         W_dec = torch.nn.functional.normalize(stream.normal(1, (d_sae, d_out), dtype), dim=-1)
-        return cls(W_enc, W_enc.new_zeros(n, d_sae), W_dec, W_enc.new_zeros(n, d_out))
+        size = {"d_in": d_in, "d_sae": d_sae, "d_out": d_out}
+        zero = {
+            name: W_enc.new_zeros(n, *(size[axis] for axis in axes))
+            for name, axes in (AXES | dict(cls.own_axes)).items()
+            if name not in ("W_enc", "W_dec") and (skip or name != "W_skip")
+        }
+        return cls(W_enc=W_enc, W_dec=W_dec, **zero, **own)
 
     @property
     def n_inst(self) -> int:
@@ -169,7 +236,7 @@ class Transcoder(nn.Module):
     def __len__(self) -> int:
         return self.n_inst
 
-    def __getitem__(self, index: Any) -> Transcoder:
+    def __getitem__(self, index: Any) -> Self:
         """Some of the instances, axis kept: ``t[3]``, ``t[2:5]``, ``t[[0, 7]]``, ``t[mask]``.
 
         Raises:
@@ -177,7 +244,7 @@ class Transcoder(nn.Module):
         """
         if not isinstance(index, slice):
             index = self._places(index)
-        return type(self)(*(getattr(self, k).detach()[index].clone() for k in WEIGHTS))
+        return self.with_weights({k: weight[index].clone() for k, weight in self.weights().items()})
 
     def _places(self, index: Any) -> Tensor:
         """Instances as one list of numbers, or one mask."""
@@ -195,18 +262,24 @@ class Transcoder(nn.Module):
         return torch.as_tensor(np.atleast_1d(picked), device=self.W_enc.device)
 
     @classmethod
-    def cat(cls, transcoders: Sequence[Transcoder]) -> Transcoder:
-        """One ensemble from several whose shapes agree.
+    def cat(cls, transcoders: Sequence[Transcoder]) -> Any:
+        """One ensemble from several of one architecture whose shapes agree.
 
         Raises:
             ValueError: if they do not, or there is none.
         """
-        shapes = {(t.d_in, t.d_sae, t.d_out) for t in transcoders}
-        if len(shapes) != 1:
+        kinds = {
+            (type(t), tuple(t.own_settings().items()), tuple(t.axes), t.d_in, t.d_sae, t.d_out)
+            for t in transcoders
+        }
+        if len(kinds) != 1:
+            kinds_named = sorted({(t.architecture, t.d_in, t.d_sae, t.d_out) for t in transcoders})
             raise ValueError(
-                f"transcoders of one shape are needed, not of {len(shapes)}: {shapes}."
+                f"transcoders of one architecture and one shape are needed, not of {len(kinds)}: "
+                f"{kinds_named}."
             )
-        return cls(*(torch.cat([getattr(t, k).detach() for t in transcoders]) for k in WEIGHTS))
+        each = [t.weights() for t in transcoders]
+        return transcoders[0].with_weights({k: torch.cat([w[k] for w in each]) for k in each[0]})
 
     def hidden_pre(self, x: Float[Tensor, "*inst B d_in"]) -> Float[Tensor, "n_inst B d_sae"]:
         """z = x W_enc + b_enc, before the activation. x is cast to the weights' type and device.
@@ -230,13 +303,13 @@ class Transcoder(nn.Module):
         return x.to(self.W_enc)
 
     def encode(self, x: Float[Tensor, "*inst B d_in"]) -> Float[Tensor, "n_inst B d_sae"]:
-        """Feature activations h = ReLU(z)."""
-        return torch.relu(self.hidden_pre(x))
+        """Feature activations h."""
+        return self.activate(self.hidden_pre(x))
 
     def decode(
         self, feature_acts: Float[Tensor, "n_inst B d_sae"]
     ) -> Float[Tensor, "n_inst B d_out"]:
-        """ŷ = h W_dec + b_dec.
+        """h W_dec + b_dec, all of the output but the linear part.
 
         Raises:
             InputError: if the activations have another shape.
@@ -251,39 +324,56 @@ class Transcoder(nn.Module):
 
     def forward(self, x: Float[Tensor, "*inst B d_in"]) -> Float[Tensor, "n_inst B d_out"]:
         """ŷ, what the transcoders put in place of the layer's output."""
-        return self.decode(self.encode(x))
+        return self.with_linear(self.decode(self.encode(x)), x)
+
+    def with_linear(
+        self, y: Float[Tensor, "n_inst B d_out"], x: Float[Tensor, "*inst B d_in"]
+    ) -> Float[Tensor, "n_inst B d_out"]:
+        """y with what the linear part makes of x; y itself, if there is none."""
+        return y if self.W_skip is None else y + self._cast(x) @ self.W_skip
 
     def gate(self, x: Float[Tensor, "*inst B d_in"]) -> Bool[Tensor, "n_inst B d_sae"]:
-        """Which features are on: 1[z > 0], the derivative of the ReLU."""
-        return self.hidden_pre(x) > 0
+        """Which features are on, h ≠ 0."""
+        return self.encode(x) != 0
+
+    def slopes(self, x: Float[Tensor, "*inst B d_in"]) -> Float[Tensor, "n_inst B d_sae"]:
+        """∂h_i/∂z_i at x."""
+        return self.slope(self.hidden_pre(x))
+
+    def push(
+        self, v: Float[Tensor, "*inst B d_in"], slopes: Float[Tensor, "n_inst B d_sae"]
+    ) -> Float[Tensor, "n_inst B d_out"]:
+        """J v from the slopes of the features: push v through the encoder, scale, decode."""
+        return self.with_linear(((self._cast(v) @ self.W_enc) * slopes) @ self.W_dec, v)
 
     def jvp(
         self, x: Float[Tensor, "*inst B d_in"], v: Float[Tensor, "*inst B d_in"]
     ) -> Float[Tensor, "n_inst B d_out"]:
-        """J(x) v in closed form: push v through the encoder, keep what is on, decode.
+        """J(x) v in closed form.
 
         Raises:
             InputError: if x or v has another shape, or they differ in their rows.
         """
         if x.shape[-2:] != v.shape[-2:]:
             raise InputError(f"v of shape {list(v.shape)} does not fit x, {list(x.shape)}.")
-        return ((self._cast(v) @ self.W_enc) * self.gate(x)) @ self.W_dec
+        return self.push(v, self.slopes(x))
 
     def jacobian(self, x: Float[Tensor, "*inst B d_in"]) -> Float[Tensor, "n_inst B d_out d_in"]:
-        """J(x) = Σ_{i on} W_dec,i W_enc,iᵀ in closed form; rows are outputs, columns inputs.
+        """J(x) = Σ_i s_i W_dec,i W_enc,iᵀ + W_skipᵀ in closed form; rows are outputs, columns
+        inputs.
 
-        One outer product a feature, summed over the features that are on: the note's canonical
-        form of the weights.
+        One outer product a feature, weighted by its slope s_i: the note's canonical form of the
+        weights.
         """
         outer = torch.einsum("nho,nih->nhoi", self.W_dec, self.W_enc)
-        gate = self.gate(x).to(outer.dtype)
-        return (gate @ outer.flatten(2)).unflatten(-1, (self.d_out, self.d_in))
+        J = (self.slopes(x) @ outer.flatten(2)).unflatten(-1, (self.d_out, self.d_in))
+        return J if self.W_skip is None else J + self.W_skip.mT[:, None]
 
-    def in_float64(self) -> Transcoder:
+    def in_float64(self) -> Self:
         """The same with weights in float64; itself, if they are."""
         if self.W_enc.dtype == torch.float64:
             return self
-        return type(self)(*(getattr(self, name).detach().double() for name in WEIGHTS))
+        return self.with_weights({name: weight.double() for name, weight in self.weights().items()})
 
     def decoder_norms(self) -> Float[Tensor, "n_inst d_sae"]:
         """‖W_dec,i‖, what one unit of activation writes."""
@@ -298,82 +388,37 @@ class Transcoder(nn.Module):
             ParameterError: if ``folder`` is no folder's name.
             OSError: if it cannot be written.
         """
-        folder = folder_named("folder", folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = {k: getattr(self, k).detach().cpu().contiguous() for k in WEIGHTS}
-        if self.n_inst == 1:
-            weights = {k: v[0].contiguous() for k, v in weights.items()}
-        content = serialise(weights)
-        cfg = {
-            "architecture": "transcoder",
-            "d_in": self.d_in,
-            "d_sae": self.d_sae,
-            "d_out": self.d_out,
-            "n_inst": self.n_inst,
-            "activation": self.activation,
-            "dtype": str(self.W_enc.dtype).removeprefix("torch."),
-            "device": "cpu",
-            "apply_b_dec_to_input": False,
-            "normalize_activations": "none",
-            "metadata": {DIGEST: hashlib.sha256(content).hexdigest()},
-        }
-        write_whole(folder / "sae_weights.safetensors", content)
-        write_whole(folder / "cfg.json", json.dumps(cfg, indent=2) + "\n")
+        weights = {k: weight.cpu() for k, weight in self.weights().items()}
+        sizes = {name: getattr(self, name) for name in SIZES}
+        write(folder, self.architecture, weights, sizes | self.own_settings())
 
-    @classmethod
+    @staticmethod
     @settled()
-    def load(cls, folder: str | os.PathLike[str]) -> Transcoder:
-        """Read what :meth:`save` wrote. Nothing in the folder can execute code.
+    def load(folder: str | os.PathLike[str]) -> Transcoder:
+        """Read what :meth:`save` or SAELens wrote: ReLU, TopK and JumpReLU transcoders, with a
+        linear part or without, and autoencoders of these kinds; others by the name of their class,
+        once it is imported. What is subtracted from the input goes into the biases, exactly.
+        Nothing in the folder can execute code.
 
         Raises:
             ValueError: with the reason, if the folder holds anything else or is damaged.
         """
-        folder = folder_named("folder", folder)
-
-        def refuse(reason: str) -> ValueError:
-            return ValueError(f"{folder} does not hold a faithnb transcoder: {reason}.")
-
-        for name in ("cfg.json", "sae_weights.safetensors"):
-            if not (folder / name).is_file():
-                raise refuse(f"{name} is missing")
-        try:
-            cfg = read_json((folder / "cfg.json").read_text(encoding="utf-8"))
-            content = (folder / "sae_weights.safetensors").read_bytes()
-            weights = deserialise(content)
-        except (ValueError, OSError, SafetensorError) as error:
-            raise refuse(f"a file cannot be read ({error})") from error
-        if not isinstance(cfg, dict) or cfg.get("architecture") != "transcoder":
-            raise refuse("cfg.json does not say architecture = transcoder")
-        for name, known in UNDERSTOOD.items():
-            if cfg.get(name, known) != known:
-                raise refuse(f"cfg.json says {name} = {cfg[name]!r}, only {known!r} is understood")
-        if unknown := sorted(set(cfg) - {*UNDERSTOOD, *SIZES, *DESCRIBES, "dtype"}):
-            raise refuse(
-                f"cfg.json says {unknown[0]} = {cfg[unknown[0]]!r}, and what that means is not "
-                "known here"
+        found = read(folder)
+        if found.architecture not in ARCHITECTURES:
+            raise found.refuse(
+                f"its architecture is {found.architecture!r}, known are {', '.join(ARCHITECTURES)}"
             )
-        about = cfg.get("metadata")
-        digest = about.get(DIGEST) if isinstance(about, dict) else None
-        if digest not in (None, hashlib.sha256(content).hexdigest()):
-            raise refuse("sae_weights.safetensors is not the file that cfg.json was written with")
-        if missing := [k for k in WEIGHTS if k not in weights]:
-            raise refuse(f"sae_weights.safetensors lacks {', '.join(missing)}")
-        if unknown := sorted(set(weights) - set(WEIGHTS)):
-            raise refuse(f"sae_weights.safetensors holds more than it should: {', '.join(unknown)}")
-        for name, weight in sorted(weights.items()):
-            kind = str(weight.dtype).removeprefix("torch.")
-            if weight.dtype not in FLOATS:
-                raise refuse(f"{name} is of type {kind}, which no transcoder is trained in")
-            if str(cfg.get("dtype", kind)).removeprefix("torch.") != kind:
-                raise refuse(f"cfg.json says dtype = {cfg['dtype']!r}, {name} is of type {kind}")
+        of = ARCHITECTURES[found.architecture]
+        settings = {name: found.cfg.get(name) for name in of.settings}
+        if unset := [name for name, value in settings.items() if value is None]:
+            raise found.refuse(f"cfg.json does not say {unset[0]}")
+        found.require_fields(of.settings)
+        found.require_weights(AXES, of.own_axes)
         try:
-            loaded = cls.from_arrays(**weights)
+            loaded = of.from_arrays(**found.weights, **settings)
         except ValueError as error:
-            raise refuse(str(error).rstrip(".")) from error
-        for name in SIZES:
-            size = getattr(loaded, name)
-            if (said := cfg.get(name, size)) != size or isinstance(said, bool):
-                raise refuse(f"cfg.json says {name} = {said!r}, the weights say {size}")
+            raise found.refuse(str(error).rstrip(".")) from error
+        found.require_sizes({name: getattr(loaded, name) for name in SIZES})
         return loaded
 
 
@@ -405,29 +450,40 @@ def _require_whole(name: str, values: Sequence[Any], least: int) -> None:
         raise ValueError(f"{name} = {values!r}: whole numbers of at least {least} are needed.")
 
 
-def _check_shapes(tensors: dict[str, Tensor]) -> None:
+def _check_shapes(tensors: dict[str, Tensor], axes: Mapping[str, tuple[str, ...]]) -> None:
     n_inst, d_in, d_sae = tensors["W_enc"].shape
-    d_out = tensors["W_dec"].shape[-1]
+    size = {"d_in": d_in, "d_sae": d_sae, "d_out": tensors["W_dec"].shape[-1]}
+    if missing := [name for name in axes if name not in tensors]:
+        raise ValueError(f"{missing[0]} is missing.")
     if empty := [name for name, t in tensors.items() if t.numel() == 0]:
         raise ValueError(
             f"{empty[0]} of shape {list(tensors[empty[0]].shape)} is empty: every axis must have "
             "a size of at least 1."
         )
-    expected = {
-        "W_enc": (n_inst, d_in, d_sae),
-        "b_enc": (n_inst, d_sae),
-        "W_dec": (n_inst, d_sae, d_out),
-        "b_dec": (n_inst, d_out),
-    }
     hint = ""
     if tensors["b_enc"].shape[1:] == (d_in,) != (d_sae,):
         hint = (
             " As in torch.nn.Linear? Its weights are stored the other way round: give "
             "W_enc = linear.weight.T."
         )
-    for name, shape in expected.items():
+    for name, of in axes.items():
+        shape = (n_inst, *(size[axis] for axis in of))
         if tuple(tensors[name].shape) != shape:
             raise ValueError(
                 f"{name} has shape {list(tensors[name].shape)} where {list(shape)} is needed "
-                f"([n_inst] = {n_inst}, d_in = {d_in}, d_sae = {d_sae}, d_out = {d_out}).{hint}"
+                f"([n_inst] = {n_inst}, d_in = {d_in}, d_sae = {d_sae}, d_out = {size['d_out']})."
+                + hint
             )
+
+
+def slope_by_autograd(
+    self: Transcoder, z: Float[Tensor, "n_inst B d_sae"]
+) -> Float[Tensor, "n_inst B d_sae"]:
+    """∂h_i/∂z_i, whatever the activation; exact where which features are on does not change."""
+    with torch.inference_mode(False), torch.enable_grad():
+        z = z.detach().clone().requires_grad_()
+        (found,) = torch.autograd.grad(self.activate(z).sum(), z)
+    return found
+
+
+ARCHITECTURES[Transcoder.architecture] = Transcoder

@@ -70,7 +70,7 @@ def measure(
 ) -> tuple[xr.Dataset, Packs]:
     """Train what is not trained, and measure everything: what a worker does."""
     there = {i for at, _ in packs for i in at}
-    parts = [(at, *unpacked(kept)) for at, kept in packs]
+    parts = [(at, *unpacked(experiments[at[0]], kept)) for at, kept in packs]
     rest = [i for i in range(len(experiments)) if i not in there]
     new: Packs = []
     if rest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from typing import Any
@@ -21,10 +21,10 @@ from faithnb.common.progress import progress_bar
 from faithnb.data.sampling import evaluation_sample, pad_points
 from faithnb.experiment import Experiment
 from faithnb.measures.metrics import mse, refuse_unlike, table
-from faithnb.model.transcoder import WEIGHTS, Transcoder
+from faithnb.model.transcoder import ARCHITECTURES, AXES, Transcoder
 from faithnb.training.batches import COPIES, Batches
-from faithnb.training.gradients import LossGradient
-from faithnb.training.init import start
+from faithnb.training.gradients import Autograd, ClosedForm
+from faithnb.training.init import settings, start
 from faithnb.training.objectives import TERMS, loss_terms
 from faithnb.training.store import Store
 
@@ -151,7 +151,7 @@ def train(
 
     keys = store.keys(experiments, device, "trained") if store else []
     kept = store.find(keys, partial(refuse_other_weights, experiments)) if store else []
-    done = [(at, *unpacked(rows)) for at, rows in kept]
+    done = [(at, *unpacked(experiments[at[0]], rows)) for at, rows in kept]
     found = {i for at, _, _ in done for i in at}
     missing = [i for i in range(len(experiments)) if i not in found]
     alike = list(groups(experiments, device, missing))
@@ -185,8 +185,8 @@ def assembled(
 def packed(transcoder: Transcoder, history: xr.Dataset) -> xr.Dataset:
     """Weights and history as one dataset, for the store."""
     weights = {
-        name: (("inst", *axes), getattr(transcoder, name).detach().numpy())
-        for name, axes in WEIGHTS.items()
+        name: (("inst", *transcoder.axes[name]), weight.numpy())
+        for name, weight in transcoder.weights().items()
     }
     steps = ("step", history.step.values)
     return history.drop_vars(["step", "inst"], errors="ignore").assign(
@@ -208,17 +208,24 @@ def refuse_other_weights(
     steps = {"step": len(recorded_steps(e.steps))}
     wanted = {
         name: ({axis: sizes[axis] for axis in ("inst", *axes)}, weight)
-        for name, axes in WEIGHTS.items()
+        for name, axes in _axes(e).items()
     }
     wanted |= {name: ({"inst": len(at), **steps}, "f4") for name in (*TERMS, "loss")}
     refuse_unlike(wanted | {"recorded": (steps, "i")}, rows)
 
 
-def unpacked(kept: xr.Dataset) -> tuple[Transcoder, xr.Dataset]:
-    """What :func:`packed` packed."""
-    transcoder = Transcoder(*(torch.from_numpy(kept[name].values) for name in WEIGHTS))
-    history = kept.drop_vars([*WEIGHTS, "recorded"]).assign_coords(step=kept.recorded.values)
+def unpacked(form: Experiment, kept: xr.Dataset) -> tuple[Transcoder, xr.Dataset]:
+    """What :func:`packed` packed of experiments of that form."""
+    weights = {name: torch.from_numpy(kept[name].values) for name in _axes(form)}
+    transcoder = ARCHITECTURES[form.architecture](**weights, **settings(form))
+    history = kept.drop_vars([*weights, "recorded"]).assign_coords(step=kept.recorded.values)
     return transcoder, history
+
+
+def _axes(form: Experiment) -> dict[str, tuple[str, ...]]:
+    """The weights of a form's transcoders, and their axes after that of the instances."""
+    own = ARCHITECTURES[form.architecture].own_axes
+    return {k: axes for k, axes in AXES.items() if form.skip or k != "W_skip"} | dict(own)
 
 
 def device_named(device: str | torch.device) -> torch.device:
@@ -279,12 +286,17 @@ class Loop:
         self.target = form.make_target()
         self.batches = Batches(experiments, device)
         first = start(experiments, self.target).to(device)
-        encoder = torch.cat([first.W_enc, first.b_enc[:, None]], dim=1).detach()
-        decoder = first.W_dec.detach()
-        self.weights = encoder, decoder
-        self.gradients = torch.zeros_like(encoder), torch.zeros_like(decoder)
-        encoder.grad, decoder.grad = self.gradients
-        self.transcoder = Transcoder(encoder[:, :-1], encoder[:, -1], decoder, first.b_dec)
+        if ClosedForm.holds_for(form):
+            encoder = torch.cat([first.W_enc, first.b_enc[:, None]], dim=1).detach()
+            decoder = first.W_dec.detach()
+            self.weights: tuple[Tensor, ...] = encoder, decoder
+            self.transcoder = Transcoder(encoder[:, :-1], encoder[:, -1], decoder, first.b_dec)
+        else:
+            self.transcoder = first
+            self.weights = tuple(w for name, w in first.weights().items() if name != "b_dec")
+        self.gradients = tuple(torch.zeros_like(weight) for weight in self.weights)
+        for weight, gradient in zip(self.weights, self.gradients, strict=True):
+            weight.grad = gradient
         as_form: dict[str, Any] = {"dtype": form.torch_dtype, "device": device}
         self.scalars = {
             name: torch.tensor([getattr(e, name) for e in experiments], **as_form)
@@ -303,13 +315,13 @@ class Loop:
             self.stages.insert(0, (0, unmatched, self._gradient(unmatched)))
         self.optimiser = torch.optim.Adam(self.weights, lr=form.learning_rate, fused=True)
 
-    def _gradient(self, form: Experiment) -> LossGradient:
-        return LossGradient(
-            form, self.target, self.scalars, self.batches, self.chunks, self.weights,
-            self.gradients,
-        )  # fmt: skip
+    def _gradient(self, form: Experiment) -> Callable[[], None]:
+        given = form, self.target, self.scalars, self.batches, self.chunks
+        if ClosedForm.holds_for(form):
+            return ClosedForm(*given, self.weights, self.gradients)
+        return Autograd(*given, self.transcoder, self.gradients)
 
-    def _stage(self) -> tuple[Experiment, LossGradient]:
+    def _stage(self) -> tuple[Experiment, Callable[[], None]]:
         """The form that the present batch is trained on, and its gradient."""
         step = max(0, self.batches.step - 1)
         return [(form, gradient) for first, form, gradient in self.stages if first <= step][-1]

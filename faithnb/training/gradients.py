@@ -1,4 +1,5 @@
-"""The gradient of the loss in closed form: what :func:`faithnb.training.ensemble.train` follows.
+"""The gradient of the loss, which :func:`faithnb.training.ensemble.train` follows: by autograd
+(:class:`Autograd`), or for ReLU transcoders in closed form (:class:`ClosedForm`).
 
 :mod:`faithnb.training.objectives` says what each term is; here is its derivative, a method a term,
 with the same names. Three devices keep the work near its matrix products:
@@ -28,7 +29,9 @@ from torch import Tensor
 from faithnb.experiment import SOFT, Experiment
 from faithnb.model.jacobians import target_diagonal
 from faithnb.model.layers import Target
+from faithnb.model.transcoder import Transcoder
 from faithnb.training.batches import Batches
+from faithnb.training.objectives import loss_terms
 
 mask_where_off = torch.ops.aten.threshold_backward.grad_input
 """mask_where_off(u, h, 0, grad_input=out): u where h > 0, else 0, in one pass."""
@@ -59,8 +62,9 @@ class Buffers(dict[tuple[str, tuple[int, ...]], Tensor]):
         return self[key]
 
 
-class LossGradient:
-    """The gradient of the loss for the instances of an ensemble, chunk by chunk.
+class ClosedForm:
+    """The gradient of the loss of ReLU transcoders without a linear part, for the instances of an
+    ensemble, chunk by chunk.
 
     Args:
         form: says which penalty, matching form, estimator and kink.
@@ -80,8 +84,8 @@ class LossGradient:
         scalars: Mapping[str, Tensor],
         batches: Batches,
         chunks: Sequence[slice],
-        weights: tuple[Tensor, Tensor],
-        gradients: tuple[Tensor, Tensor],
+        weights: Sequence[Tensor],
+        gradients: Sequence[Tensor],
     ):
         self.do, buffers = Tape(), Buffers()
         scaled = weights
@@ -97,6 +101,11 @@ class LossGradient:
             ChunkGradient(form, target, own, batches, chunk, arrays, buffers, self.do)
         if is_scaled:
             self.scale_back(c, n, scaled, gradients)
+
+    @staticmethod
+    def holds_for(form: Experiment) -> bool:
+        """Whether it is the gradient of this form's loss."""
+        return form.architecture == "relu" and not form.skip
 
     @torch.no_grad()
     def __call__(self) -> None:
@@ -129,6 +138,48 @@ class LossGradient:
         do(grad_D.addcmul_, D, through_E[..., None])
         do(grad_D.div_, n[..., None])
         do(grad_E.mul_, n[:, None])
+
+
+class Autograd:
+    """The gradient of the loss of any architecture: that of the formulas of
+    :mod:`faithnb.training.objectives`, by autograd.
+
+    Args:
+        form: as for :class:`ClosedForm`, and so target, scalars, batches and chunks.
+        transcoder: the ensemble; its weights are read at every call.
+        gradients: where to write those of its weights, all but ``b_dec``, in their order.
+    """
+
+    def __init__(
+        self,
+        form: Experiment,
+        target: Target,
+        scalars: Mapping[str, Tensor],
+        batches: Batches,
+        chunks: Sequence[slice],
+        transcoder: Transcoder,
+        gradients: Sequence[Tensor],
+    ):
+        self.form, self.target, self.batches, self.gradients = form, target, batches, gradients
+        names = [name for name in transcoder.axes if name != "b_dec"]
+        self.chunks = []
+        for chunk in chunks:
+            part = transcoder.with_weights({k: w[chunk] for k, w in transcoder.weights().items()})
+            learned = [getattr(part, name).requires_grad_() for name in names]
+            for weight, gradient in zip(learned, gradients, strict=True):
+                weight.grad = gradient[chunk]
+            own = {name: scalar[chunk] for name, scalar in scalars.items()}
+            self.chunks.append((chunk, part, own))
+
+    def __call__(self) -> None:
+        """Write the gradient of the loss on the present batch."""
+        for gradient in self.gradients:
+            gradient.zero_()
+        with torch.enable_grad():
+            for chunk, part, own in self.chunks:
+                inputs = self.batches.inputs(chunk)
+                terms = loss_terms(self.form, part, self.target, **inputs, **own)
+                sum(terms.values(), torch.zeros(())).sum().backward()
 
 
 class ChunkGradient:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from faithnb.data.sampling import pad_points
 from faithnb.experiment import Experiment
 from faithnb.model.layers import Circuit, Target
-from faithnb.model.transcoder import Transcoder
+from faithnb.model.transcoder import ARCHITECTURES, Transcoder
 
 SPARE = 0.1
 """Encoder weights of the features that a made start leaves over, relative to a random start's:
@@ -22,7 +23,10 @@ def start(experiments: Sequence[Experiment], target: Target) -> Transcoder:
     """The transcoders before their first step, one an experiment; they may differ in ``init``."""
     form = experiments[0]
     seeds = [e.seed for e in experiments]
-    random = Transcoder.random(seeds, form.d_in, form.d_sae, target.d_out, form.torch_dtype)
+    of = ARCHITECTURES[form.architecture]
+    random = of.random(
+        seeds, form.d_in, form.d_sae, target.d_out, form.torch_dtype, form.skip, **settings(form)
+    )
     for i, experiment in enumerate(experiments):
         if experiment.init == "random":
             continue
@@ -36,6 +40,11 @@ def start(experiments: Sequence[Experiment], target: Target) -> Transcoder:
         random.b_enc[i, :n] = made.b_enc[0]
         random.W_dec[i, :n] = made.W_dec[0]
     return random
+
+
+def settings(form: Experiment) -> dict[str, Any]:
+    """What an experiment says of its architecture's numbers."""
+    return {name: getattr(form, name) for name in ARCHITECTURES[form.architecture].settings}
 
 
 def memorising_circuits(target: Target, p: Float[Tensor, "d_in"]) -> list[Circuit]:

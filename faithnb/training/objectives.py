@@ -1,9 +1,10 @@
 """The loss, term by term. Each term is a small function beside its formula.
 
 Notation: instance n, row b of the batch with weight ω_b (the weights of a batch sum to 1), feature
-i, gate D_bi = 1[z_bi > 0], decoder row d_i = W_dec,i, encoder column e_i = W_enc,i. Every function
-returns one number an instance, ``[n_inst]``. Sums run over coordinates and features, never means:
-with means the meaning of λ and μ would change with d_in and d_sae.
+i, its slope D_bi = ∂h_bi/∂z_bi (for a ReLU its gate, 1[z_bi > 0]), decoder row d_i = W_dec,i,
+encoder column e_i = W_enc,i. Every function returns one number an instance, ``[n_inst]``. Sums run
+over coordinates and features, never means: with means the meaning of λ and μ would change with d_in
+and d_sae.
 """
 
 from __future__ import annotations
@@ -13,13 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from faithnb.experiment import SOFT, Experiment
-from faithnb.model.jacobians import (
-    diagonal_products,
-    gram,
-    overlaps,
-    squared_norm,
-    target_diagonal,
-)
+from faithnb.model.jacobians import diagonal, squared_distance, target_diagonal
 from faithnb.model.layers import Target
 from faithnb.model.transcoder import Transcoder
 
@@ -68,10 +63,9 @@ def jacobian_sampled(
     (j, j) marked there are left out: E_jj v_j is subtracted from coordinate j of the residual,
     for which the diagonal of J_M is needed.
     """
-    residual = ((v @ transcoder.W_enc) * gate) @ transcoder.W_dec - target_jvp
+    residual = transcoder.push(v, gate) - target_jvp
     if ignored is not None and diagonal_M is not None:
-        diagonal = gate @ diagonal_products(transcoder) - diagonal_M
-        residual = residual - ignored * diagonal * v
+        residual = residual - ignored * (diagonal(transcoder, gate) - diagonal_M) * v
     return (weight * residual.square().sum(-1)).sum(-1)
 
 
@@ -86,18 +80,15 @@ def jacobian_exact(
     """Σ_b ω_b ‖J_T(x_b) − J_M(x_b)‖_F², without sampling and without building a Jacobian.
 
     ‖J_T − J_M‖² = Dᵀ(G_d ∘ G_e)D − 2 Σ_i D_i d_iᵀ J_M e_i + ‖J_M‖², G_d ∘ G_e as in
-    :func:`faithnb.model.jacobians.gram`.
+    :func:`faithnb.model.jacobians.gram`; a linear part adds its products with each.
     ``slope`` is that of the target's units. In float32 the three parts cancel when the Jacobians
     agree: a loss, not a metric.
     """
-    distance = (
-        ((gate @ gram(transcoder)) * gate).sum(-1)
-        - 2 * ((gate @ overlaps(transcoder, target)) * slope).sum(-1)
-        + squared_norm(target, slope)
-    )
+    own, mixed, size = squared_distance(transcoder, target, gate, slope)
+    distance = own - 2 * mixed + size
     if ignored is not None:
-        diagonal = gate @ diagonal_products(transcoder) - target_diagonal(target, slope)
-        distance = distance - (ignored * diagonal.square()).sum(-1)
+        off = diagonal(transcoder, gate) - target_diagonal(target, slope)
+        distance = distance - (ignored * off.square()).sum(-1)
     return (weight * distance).sum(-1)
 
 
@@ -175,8 +166,8 @@ def loss_terms(
             ``perturbation_scale``, ``contribution_coefficient``, each ``[n_inst]``.
     """
     z = transcoder.hidden_pre(x)
-    h = torch.relu(z)
-    y, y_hat = target(x), transcoder.decode(h)
+    h = transcoder.activate(z)
+    y, y_hat = target(x), transcoder.with_linear(transcoder.decode(h), x)
     terms = {"reconstruction": reconstruction(y_hat, y, weight)}
 
     if form.sparsity_penalty == "tanh":
@@ -186,7 +177,7 @@ def loss_terms(
         penalty = l1(h, transcoder.W_dec, weight)
         terms["sparsity"] = scalars["sparsity_coefficient"] * penalty
 
-    gate = (z > 0).to(x.dtype)
+    gate = transcoder.slope(z).detach()
     matched = weight * rows_matched(form, weight.shape[-1]).to(weight)
     if form.jacobian_matching == "finite":
         assert v is not None
@@ -210,7 +201,7 @@ def loss_terms(
         if form.jacobian_matching == "smoothed":
             assert noise is not None
             x = x + scalars["perturbation_scale"][:, None, None] * noise
-            read_gate = transcoder.gate(x).to(x.dtype)
+            read_gate = transcoder.slopes(x).detach()
         else:
             read_gate = gate
         slope = target.slope(x)

@@ -25,7 +25,7 @@ def open_at_zero(transcoder: Transcoder) -> Float[Tensor, "n_inst"]:
 
     0 for the circuits ReLU(±x_j), whatever their scale.
     """
-    return (transcoder.b_enc > 0).sum(-1).double()
+    return transcoder.gate(transcoder.W_enc.new_zeros(1, transcoder.d_in)).sum((1, 2)).double()
 
 
 @exact

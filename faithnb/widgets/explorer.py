@@ -126,7 +126,8 @@ LEARNED = ("W_enc", "b_enc", "W_dec")
 """What a page needs of a transcoder, in this order."""
 
 ONLY_HERE: dict[str, Any] = {
-    "target": "abs", "sampling": "exact", "activation": "relu", "point_variation": "none",
+    "target": "abs", "sampling": "exact", "architecture": "relu", "skip": False, "k": 0,
+    "point_variation": "none",
     "jacobian_estimator": "sampled", "probe": "rademacher", "matching_at": "all",
     "contribution_coefficient": 0.0, "init": "random", "jacobian_start": 0.0,
     "blur": 0.0,

@@ -13,7 +13,7 @@ from faithnb.experiment import MATCHING as EVERY_FORM
 from faithnb.experiment import Experiment, ParameterError
 from faithnb.model.layers import TARGETS, AbsoluteValue
 from faithnb.training import reference
-from faithnb.training.gradients import LossGradient
+from faithnb.training.gradients import ClosedForm
 from faithnb.training.objectives import TERMS, jacobian_exact, jacobian_sampled, loss_terms
 
 D, ROWS, N_BASE, N_INST = 4, 8, 6, 2
@@ -138,7 +138,7 @@ def fast_gradient(transcoder, form, seen=slice(0, N_INST)):
     gradients = torch.empty_like(weights[0]), torch.empty_like(weights[1])
     everyone = [slice(0, N_INST)]
     target = form.make_target()
-    gradient = LossGradient(
+    gradient = ClosedForm(
         form, target, scalars(), GivenBatches(target, seen), everyone, weights, gradients
     )
     for _ in range(2):  # buffers are used again: a second call must not see the first
