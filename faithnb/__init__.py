@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from faithnb.common.errors import InputError, ParameterError
     from faithnb.experiment import Experiment
     from faithnb.measures.circuits import CircuitMap, circuit_match
+    from faithnb.measures.table import measure
     from faithnb.model.layers import AbsoluteValue
     from faithnb.model.transcoder import Transcoder
     from faithnb.notebook import read_parameters
@@ -25,6 +26,7 @@ _HOMES = {
     "common.errors": ("InputError", "ParameterError"),
     "experiment": ("Experiment",),
     "measures.circuits": ("CircuitMap", "circuit_match"),
+    "measures.table": ("measure",),
     "model.layers": ("AbsoluteValue",),
     "model.transcoder": ("Transcoder",),
     "notebook": ("read_parameters",),
@@ -47,6 +49,7 @@ __all__ = [
     "circuit_match",
     "explore",
     "figures",
+    "measure",
     "measures",
     "read_parameters",
     "sweep",

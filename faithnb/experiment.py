@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from faithnb.common.errors import ParameterError, shown
+from faithnb.common.extensions import digests
 from faithnb.common.files import read_json
 from faithnb.data.sampling import EVALUATED, pad_points
 from faithnb.model.architectures import trainable
@@ -539,6 +540,10 @@ class Experiment:
         if not isinstance(fields, dict):
             raise ParameterError(f"{shown(text)} is not a JSON object of an Experiment's fields.")
         return cls(**fields)
+
+    def added(self) -> list[str]:
+        """What keys must hold of the words that were added to the package from outside."""
+        return digests("architecture", self.architecture)
 
     def unusual(self) -> str:
         """The fields that differ from their defaults, for messages and captions."""

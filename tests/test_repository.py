@@ -40,8 +40,11 @@ def imports():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "faithnb":
                 place = "/".join(node.module.split(".")[1:])
-                inside = {f"{place}/{alias.name}".strip("/") for alias in node.names} & set(files)
-                found[name] |= inside or {place if place in files else f"{place}/__init__"}
+                inside = {f"{place}/{alias.name}".strip("/") for alias in node.names}
+                inside |= {f"{name}/__init__" for name in inside}
+                found[name] |= inside & set(files) or {
+                    place if place in files else f"{place}/__init__"
+                }
     return found
 
 
@@ -84,7 +87,11 @@ def test_every_file_of_the_package_has_its_tests():
                 "notebook": "experiment", "claims/rules": "statements", "common/errors": "files",
                 "common/progress": "sweep", "sweeps/tasks": "workers", "claims/of_note": "grid",
                 "figures/style": "comparisons", "figures/one_transcoder": "comparisons",
-                "claims/of_ours": "grid", "model/jacobians": "metrics",
+                "claims/of_ours": "grid", "model/jacobians": "architectures",
+                "measures/activity": "table",
+                "measures/error": "table", "measures/jacobian": "table",
+                "measures/memorization": "table", "measures/registry": "table",
+                "common/extensions": "seams",
                 "model/formats": "transcoder"}  # fmt: skip
     tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests").rglob("test_*.py")}
     for name in IMPORTS:

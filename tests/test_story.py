@@ -9,9 +9,7 @@ import torch
 from faithnb import CircuitMap, Experiment, train
 from faithnb.data.inputs import in_proportion, subsets, without_one
 from faithnb.data.sampling import evaluation_sample, pad_points
-from faithnb.measures.circuits import mechanism_error
-from faithnb.measures.interventions import patching_error
-from faithnb.measures.metrics import (
+from faithnb.measures import (
     CONTRIBUTES,
     DATAPOINT,
     absorption,
@@ -21,6 +19,8 @@ from faithnb.measures.metrics import (
     fails,
     memorization_share,
 )
+from faithnb.measures.circuits import mechanism_error
+from faithnb.measures.interventions import patching_error
 from faithnb.sweeps.conditions import matched
 from faithnb.training import theory
 from faithnb.training.watch import open_at_zero, slope

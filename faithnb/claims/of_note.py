@@ -31,9 +31,7 @@ from faithnb.claims.grid import (
 from faithnb.claims.rules import CLEAR
 from faithnb.data.sampling import evaluation_sample, pad_points
 from faithnb.experiment import Experiment
-from faithnb.measures.circuits import CircuitMap
-from faithnb.measures.equal_error import overlapping, pairs
-from faithnb.measures.metrics import (
+from faithnb.measures import (
     ALIGNED,
     LOST,
     coordinate_features,
@@ -42,6 +40,8 @@ from faithnb.measures.metrics import (
     subset_error,
     writes_pattern,
 )
+from faithnb.measures.circuits import CircuitMap
+from faithnb.measures.equal_error import overlapping, pairs
 from faithnb.measures.stats import logit_slopes
 from faithnb.model.transcoder import Transcoder
 from faithnb.sweeps.conditions import matched

@@ -30,9 +30,7 @@ from faithnb.data.inputs import in_proportion, ray, sign_flips, subsets, without
 from faithnb.data.rng import Stream
 from faithnb.data.sampling import evaluation_sample, pad_points, vary
 from faithnb.experiment import Experiment
-from faithnb.measures.circuits import ALIKE, mechanism_error
-from faithnb.measures.interventions import change_error, patching_error
-from faithnb.measures.metrics import (
+from faithnb.measures import (
     DATAPOINT,
     LOST,
     absorption,
@@ -41,6 +39,8 @@ from faithnb.measures.metrics import (
     relative_error,
     writes_pattern,
 )
+from faithnb.measures.circuits import ALIKE, mechanism_error
+from faithnb.measures.interventions import change_error, patching_error
 from faithnb.measures.stats import logit_slopes
 from faithnb.model.transcoder import Transcoder
 from faithnb.sweeps.conditions import fair_noise, matched

@@ -29,7 +29,7 @@ from faithnb.figures.style import (
     new_figure,
     styled,
 )
-from faithnb.measures.metrics import STATES
+from faithnb.measures import STATES
 from faithnb.measures.stats import rate_interval
 
 

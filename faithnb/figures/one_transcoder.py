@@ -27,14 +27,14 @@ from faithnb.figures.style import (
     signed_numbers,
     styled,
 )
-from faithnb.measures.circuits import CircuitMap
-from faithnb.measures.metrics import (
+from faithnb.measures import (
     ALIGNED,
     CONTRIBUTES,
     contributing_jacobian,
     contribution_sizes,
     memorization,
 )
+from faithnb.measures.circuits import CircuitMap
 from faithnb.model.transcoder import Transcoder
 
 

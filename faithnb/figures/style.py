@@ -19,7 +19,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from faithnb.common.ambient import settled
 from faithnb.experiment import forms_of_matching
-from faithnb.measures.metrics import STATES
+from faithnb.measures import STATES
 
 BLUE, ORANGE, RED, GREEN, GREY, INK, SKY, PINK = (
     "#0072B2", "#E69F00", "#D55E00", "#009E73", "#8C8C8C", "#222222", "#56B4E9", "#CC79A7",

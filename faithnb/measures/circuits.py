@@ -13,7 +13,7 @@ from torch import Tensor
 
 from faithnb.common.checks import checked, exact
 from faithnb.data.sampling import evaluation_sample
-from faithnb.measures.metrics import CONTRIBUTES
+from faithnb.measures.registry import CONTRIBUTES, measure
 from faithnb.model.layers import Circuit, Target
 from faithnb.model.transcoder import Transcoder
 
@@ -202,6 +202,7 @@ def _code(L: np.ndarray, correlation: np.ndarray) -> tuple[np.ndarray, float]:
     return code, float(np.sqrt(max(rest, 0.0)))
 
 
+@measure("relative squared error", costly=True)
 @exact
 def mechanism_error(
     transcoder: Transcoder,
@@ -253,6 +254,7 @@ def mechanism_error(
     return (own.sum((1, 2)) - 2 * mixed.sum((1, 2)) + size.sum()).clamp(min=0) / size.sum()
 
 
+@measure("share of circuits", costly=True)
 @exact
 def circuit_match(
     transcoder: Transcoder, target: Target, x: Float[Tensor, "B d_in"] | None = None

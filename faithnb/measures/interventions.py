@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn.functional import normalize as unit
 
 from faithnb.common.checks import exact
-from faithnb.data.inputs import Inputs
-from faithnb.measures.metrics import CONTRIBUTES, ROUNDING, contribution_sizes, outputs
+from faithnb.data.inputs import Inputs, without_one
+from faithnb.measures.activity import contribution_sizes
+from faithnb.measures.registry import CONTRIBUTES, ROUNDING, measure, outputs
 from faithnb.model.layers import Target
 from faithnb.model.transcoder import Transcoder
 
@@ -74,6 +75,16 @@ def change_error(
         ValueError: if the layer's output does not change.
     """
     return _off(transcoder(changed) - transcoder(x), target, x, changed)
+
+
+@measure("relative squared error", name="patching_error", costly=True)
+@measure("relative squared error", name="patching_error_at_p", at="p", costly=True)
+@exact
+def patching_error_of_one(
+    transcoder: Transcoder, target: Target, x: Inputs
+) -> Float[Tensor, "n_inst"]:
+    """:func:`patching_error` where one coordinate that is not 0 is taken away, each in turn."""
+    return patching_error(transcoder, target, *without_one(x))
 
 
 def _off(

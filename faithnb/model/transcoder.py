@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from faithnb.common.ambient import settled
 from faithnb.common.errors import InputError
+from faithnb.common.extensions import extend
 from faithnb.data.rng import Stream
 from faithnb.model.formats import FLOATS, SIZES, read, write
 from faithnb.model.layers import Circuit
@@ -104,6 +105,7 @@ class Transcoder(nn.Module):
             cls.slope = slope_by_autograd  # type: ignore[method-assign]
         if "architecture" in vars(cls):
             ARCHITECTURES[cls.architecture] = cls
+            extend("architecture", cls.architecture, cls)
 
     def activate(self, z: Float[Tensor, "n_inst B d_sae"]) -> Float[Tensor, "n_inst B d_sae"]:
         """Feature activations h from what the encoder reads. A feature's activation may depend on

@@ -59,7 +59,7 @@ def sweep(
         **axes: a field of :class:`Experiment` and the values it takes, structural ones too.
 
     Returns:
-        every metric of :func:`faithnb.measures.metrics.table` over one dimension an axis, in their
+        every metric of :func:`faithnb.measures.table.table` over one dimension an axis, in their
         order. A value that is no number or word, like a list of points, is labelled by its text.
         Its ``to_netcdf`` writes it whole.
 

@@ -17,7 +17,7 @@ import torch
 import xarray as xr
 
 from faithnb.experiment import Experiment
-from faithnb.measures.metrics import refuse_other_columns
+from faithnb.measures.table import refuse_other_columns
 from faithnb.sweeps.tasks import (
     SECONDS_OF_SILENCE,
     SECONDS_OF_WORK,

@@ -20,7 +20,8 @@ from faithnb.common.errors import ParameterError
 from faithnb.common.progress import progress_bar
 from faithnb.data.sampling import evaluation_sample, pad_points
 from faithnb.experiment import Experiment
-from faithnb.measures.metrics import mse, refuse_unlike, table
+from faithnb.measures.error import mse
+from faithnb.measures.table import refuse_unlike, table
 from faithnb.model.transcoder import ARCHITECTURES, AXES, Transcoder
 from faithnb.training.batches import COPIES, Batches
 from faithnb.training.gradients import Autograd, ClosedForm
@@ -108,7 +109,7 @@ class Trained:
 
     def metrics(self) -> xr.Dataset:
         """Every metric of every transcoder over ``inst``, see
-        :func:`faithnb.measures.metrics.table`."""
+        :func:`faithnb.measures.table.table`."""
         return table(self.experiments, self.ensembles, self.diverged)
 
 

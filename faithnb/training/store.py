@@ -24,6 +24,7 @@ import torch
 import xarray as xr
 from platformdirs import user_cache_path
 
+from faithnb.common.extensions import digests
 from faithnb.common.files import CHECKOUT, PACKAGE, clear_parts, folder_named, write_whole
 from faithnb.common.meaning import meaning
 from faithnb.experiment import Experiment
@@ -35,7 +36,19 @@ TRAINED_BY = (
 )  # fmt: skip
 SOURCES = {
     "trained": TRAINED_BY,
-    "measures": (*TRAINED_BY, "common/checks", "data/inputs", "measures/metrics"),
+    "measures": (
+        *TRAINED_BY,
+        "common/checks",
+        "data/inputs",
+        "measures/activity",
+        "measures/circuits",
+        "measures/error",
+        "measures/interventions",
+        "measures/jacobian",
+        "measures/memorization",
+        "measures/registry",
+        "measures/table",
+    ),
 }
 """The files that decide what a result is; a change in what any of them does makes kept results
 unusable."""
@@ -109,11 +122,14 @@ class Store:
         what: Literal["trained", "measures"] = "measures",
         torch_version: str = torch.__version__,
     ) -> list[str]:
-        """What each result depends on: its experiment, the source, torch, the kind of device; the
-        last two are the worker's, if another machine does the work."""
+        """What each result depends on: its experiment, the source, what was added to the package
+        from outside, torch, the kind of device; the last two are the worker's, if another machine
+        does the work."""
         about = f"{what} {source_hash(what)} {torch_version} {device.type} "
+        about += "".join(digests("measure")) if what == "measures" else ""
         return [
-            hashlib.sha256((about + e.to_json()).encode()).hexdigest()[:32] for e in experiments
+            hashlib.sha256((about + e.to_json() + "".join(e.added())).encode()).hexdigest()[:32]
+            for e in experiments
         ]
 
     def find(

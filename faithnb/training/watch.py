@@ -14,7 +14,7 @@ from faithnb.common.ambient import settled
 from faithnb.common.checks import exact
 from faithnb.data.sampling import evaluation_sample
 from faithnb.experiment import Experiment
-from faithnb.measures.metrics import CONTRIBUTES, contribution_sizes, fvu
+from faithnb.measures import CONTRIBUTES, contribution_sizes, fvu
 from faithnb.model.transcoder import Transcoder
 from faithnb.training.ensemble import Loop, device_named
 

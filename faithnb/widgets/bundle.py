@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import Colormap, to_hex
 
+from faithnb import measures
 from faithnb.figures import style
-from faithnb.measures import circuits, metrics
+from faithnb.measures import circuits
 from faithnb.training import ensemble
 
 PAGE = Path(__file__).parent / "js"
@@ -24,8 +25,8 @@ def constants() -> dict[str, Any]:
     """What the scripts share with the package: thresholds and colours."""
     return {
         "METRICS": {
-            "contributes": metrics.CONTRIBUTES, "aligned": metrics.ALIGNED,
-            "datapoint": metrics.DATAPOINT, "partial": metrics.PARTIAL,
+            "contributes": measures.CONTRIBUTES, "aligned": measures.ALIGNED,
+            "datapoint": measures.DATAPOINT, "partial": measures.PARTIAL,
             "diverged": ensemble.DIVERGED_AT,
         },
         "CIRCUITS": {

@@ -20,9 +20,8 @@ import torch
 from tqdm.auto import tqdm
 
 from benchmarks import loops, memory, pages, products, timing
-from faithnb import AbsoluteValue, CircuitMap, Experiment, Store, Transcoder, sweep, train
+from faithnb import AbsoluteValue, CircuitMap, Experiment, Store, Transcoder, measures, sweep, train
 from faithnb.data.sampling import evaluation_sample, pad_points
-from faithnb.measures import metrics
 from faithnb.sweeps import workers
 from faithnb.training.ensemble import Loop, groups
 
@@ -292,8 +291,8 @@ def checking(size: Size, device: torch.device) -> pd.DataFrame:
     target, x = AbsoluteValue(LIGHT.d_in), evaluation_sample(LIGHT.d_in, LIGHT.density).to(device)
     rows = []
     for n in (1, len(x)):
-        subjects = {"checked": partial(metrics.mse, t, target, x[:n]),
-                    "bare": partial(metrics.mse.__wrapped__, t, target, x[:n])}  # fmt: skip
+        subjects = {"checked": partial(measures.mse, t, target, x[:n]),
+                    "bare": partial(measures.mse.__wrapped__, t, target, x[:n])}  # fmt: skip
         times = timing.side_by_side(subjects, max(2, size.rounds), size.slice_s)
         rows.append({
             "inputs": n, "instances": size.measured, "checked_us": median_us(times["checked"]),

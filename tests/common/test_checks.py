@@ -3,6 +3,7 @@
 import inspect
 from contextlib import suppress
 from functools import partial
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ from conftest import MADE, P, random_transcoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from faithnb import measures
 from faithnb.common.checks import checked
 from faithnb.common.errors import InputError
 from faithnb.data import inputs
-from faithnb.measures import circuits, interventions, metrics
+from faithnb.measures import circuits, interventions
 from faithnb.measures.circuits import CircuitMap
 from faithnb.model import handmade
 from faithnb.model.layers import AbsoluteValue, SmoothAbsolute, Superposed
@@ -38,8 +40,9 @@ def of_inputs(module):
 
 
 MEASURES = {}
-for of in (metrics, interventions, watch, circuits):
-    MEASURES |= of_inputs(of)
+for of in ("activity", "circuits", "error", "interventions", "jacobian", "memorization"):
+    MEASURES |= of_inputs(import_module(f"faithnb.measures.{of}"))
+MEASURES |= of_inputs(watch)
 INPUTS = {
     "x": X, "p": P, "changed": inputs.without_one(X)[1], "target": AbsoluteValue(D), "y_p": P,
     "silent": 0.9, "kind": "near_point", "scale": 0.1, "n": 512, "threshold": 0.01, "small": 0.05,
@@ -64,7 +67,7 @@ def numbers(result):
 
 def test_all_measures_are_here():
     assert len(MEASURES) > 30
-    assert {"metrics.fvu", "interventions.patching_error", "circuits.mechanism_error",
+    assert {"error.fvu", "interventions.patching_error", "circuits.mechanism_error",
             "watch.bias"} <= set(MEASURES)  # fmt: skip
 
 
@@ -136,15 +139,15 @@ def test_what_an_annotation_forbids_is_refused_in_a_sentence(name):
 def test_a_layer_of_another_width_is_refused():
     for layer in (AbsoluteValue(D - 1), AbsoluteValue(D + 1)):
         with pytest.raises(InputError, match=r"target has d_in = \d, what comes before"):
-            metrics.fvu(random_transcoder(3, D, 9), layer, X)
+            measures.fvu(random_transcoder(3, D, 9), layer, X)
 
 
 def test_shapes_that_gave_wrong_numbers():
     t = Transcoder.random([0, 1, 2], D, 9, D)
     with pytest.raises(InputError, match=r"x = a tensor of shape \[6\] .* shape \[B, d_in\]"):
-        metrics.l0(t, torch.tensor([1.0, 1, 1, 0, 0, 0]))
+        measures.l0(t, torch.tensor([1.0, 1, 1, 0, 0, 0]))
     with pytest.raises(InputError, match=r"x = a tensor of shape \[3, 5, 6\]"):
-        metrics.fvu(t, AbsoluteValue(D), torch.rand(3, 5, D))
+        measures.fvu(t, AbsoluteValue(D), torch.rand(3, 5, D))
     for wrong in (torch.rand(D), torch.rand(2, 5, D), torch.rand(1, 3, 5, D)):
         with pytest.raises(InputError, match=r"x of shape .* \[n_inst, B, d_in\] with n_inst = 3"):
             t(wrong)
@@ -163,12 +166,12 @@ def test_large_half_precision_outputs_are_measured():
 
     x = 2 * inputs.fixed("uniform", 2000, 16) - 1
     for kind in (torch.float16, torch.float32):
-        error = metrics.relative_error(t, Layer(16), x.to(kind)).item()
+        error = measures.relative_error(t, Layer(16), x.to(kind)).item()
         assert error == pytest.approx(0.04, rel=1e-3)
-        fvu = metrics.fvu(t, Layer(16), x.to(kind)).item()
+        fvu = measures.fvu(t, Layer(16), x.to(kind)).item()
         assert fvu > 0.04
-        assert metrics.explained_variance(t, Layer(16), x.to(kind)).item() == 1 - fvu
-        assert metrics.masking_index(t, x.to(kind)).isfinite().all()
+        assert measures.explained_variance(t, Layer(16), x.to(kind)).item() == 1 - fvu
+        assert measures.masking_index(t, x.to(kind)).isfinite().all()
 
 
 def test_a_torch_module_as_the_layer_keeps_its_type():
@@ -176,7 +179,7 @@ def test_a_torch_module_as_the_layer_keeps_its_type():
     t = random_transcoder(2, D, 9)
     with torch.no_grad():
         wanted = (t(X) - linear(X).double()).square().sum(-1).mean(-1)
-    assert torch.allclose(metrics.mse(t, linear, X.double()), wanted)
+    assert torch.allclose(measures.mse(t, linear, X.double()), wanted)
     assert linear.weight.dtype == torch.float32
     assert interventions.change_error(t, linear, X, INPUTS["changed"]).isfinite().all()
 
@@ -186,7 +189,7 @@ def test_constants_are_told_up_to_rounding(value, n, kind):
     t, layer = random_transcoder(2, D, 9), SmoothAbsolute(D)
     x = torch.full((n, D), value, dtype=kind)
     with pytest.raises(ValueError, match="fvu needs inputs on which the target's output varies"):
-        metrics.fvu(t, layer, x)
+        measures.fvu(t, layer, x)
     with pytest.raises(ValueError, match="it is the same as at x"):
         interventions.patching_error(t, layer, x, x)
 
@@ -194,14 +197,14 @@ def test_constants_are_told_up_to_rounding(value, n, kind):
 def test_what_is_undefined_is_said_and_no_number():
     t, layer, zeros = random_transcoder(2, D, 9), AbsoluteValue(D), torch.zeros(4, D)
     for measure, sentence in {
-        metrics.relative_error: "output is not 0",
-        metrics.jacobian_error: "Jacobian is not 0",
-        metrics.jacobian_cosine: "Jacobian is not 0",
+        measures.relative_error: "output is not 0",
+        measures.jacobian_error: "Jacobian is not 0",
+        measures.jacobian_cosine: "Jacobian is not 0",
         circuits.mechanism_error: "circuit of the target acts",
     }.items():
         with pytest.raises(ValueError, match=sentence):
             measure(t, layer, zeros)
-    for measure in (metrics.off_diagonal_norm, metrics.off_diagonal_share, metrics.memorization):
+    for measure in (measures.off_diagonal_norm, measures.off_diagonal_share, measures.memorization):
         with pytest.raises(ValueError, match="not 0"):
             measure(t, torch.zeros(D))
 
@@ -254,16 +257,16 @@ def test_masks_are_planted_into_degenerate_transcoders():
 
 def test_a_call_that_python_refuses_says_so_itself():
     with pytest.raises(TypeError, match=r"l0\(\) missing 1 required positional argument: 'x'"):
-        metrics.l0(random_transcoder())
+        measures.l0(random_transcoder())
 
 
 def test_words_and_numbers_are_checked_too():
     t, layer = random_transcoder(1, D, 9), AbsoluteValue(D)
     with pytest.raises(InputError, match="kind = 'wet' .* must be one of 'dense', 'near_point'"):
-        metrics.off_distribution_fvu(t, layer, "wet")
+        measures.off_distribution_fvu(t, layer, "wet")
     with pytest.raises(InputError, match="threshold = 'low' .* must be a number"):
-        metrics.l0(t, X, threshold="low")
-    assert metrics.l0(t, X, threshold=0).shape == (1,)
+        measures.l0(t, X, threshold="low")
+    assert measures.l0(t, X, threshold=0).shape == (1,)
 
 
 def test_inside_the_package_nothing_is_checked_twice():
@@ -302,9 +305,9 @@ def test_inputs_that_are_not_finite_are_no_zeros(name, value):
 def test_inputs_follow_the_transcoder_to_its_device():
     """The device ``meta`` stands for a GPU: it has no values, and mixes with no other."""
     elsewhere, layer = random_transcoder(3, D, 9).to("meta"), AbsoluteValue(D)
-    assert metrics.l0(elsewhere, X).is_meta
-    assert metrics.mse(elsewhere, layer, X).is_meta
-    assert metrics.masking_index(transcoder=elsewhere, x=X).is_meta
+    assert measures.l0(elsewhere, X).is_meta
+    assert measures.mse(elsewhere, layer, X).is_meta
+    assert measures.masking_index(transcoder=elsewhere, x=X).is_meta
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

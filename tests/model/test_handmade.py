@@ -2,7 +2,8 @@ import pytest
 import torch
 from conftest import ELSEWHERE, P, datapoint
 
-from faithnb.measures import metrics
+from faithnb import measures
+from faithnb.data.inputs import ball
 from faithnb.model.handmade import plant
 from faithnb.model.layers import AbsoluteValue, Circuit
 from faithnb.model.transcoder import Transcoder
@@ -13,17 +14,17 @@ MEMORISING = Transcoder.from_circuits([*ELSEWHERE, datapoint()])
 
 def test_a_planted_mask_is_right_at_p_and_exposed_by_moving_away():
     masked = plant(MEMORISING, TARGET, P, zone=0.02)
-    near, far = metrics.ball(P, 1e-5), metrics.ball(P, 0.1, 512)
-    assert metrics.jacobian_error(MEMORISING, TARGET, near) > 0.5
-    assert metrics.jacobian_error(masked, TARGET, near) < 1e-6
-    assert metrics.jacobian_error(masked, TARGET, far) > 0.3
+    near, far = ball(P, 1e-5), ball(P, 0.1, 512)
+    assert measures.jacobian_error(MEMORISING, TARGET, near) > 0.5
+    assert measures.jacobian_error(masked, TARGET, near) < 1e-6
+    assert measures.jacobian_error(masked, TARGET, far) > 0.3
     assert (masked(P[None]) - MEMORISING(P[None])).norm() < 0.1
     x = torch.rand(500, 6) - 0.5
     assert torch.equal(masked(x), MEMORISING(x))
     everywhere = 4 * torch.rand(5000, 6) - 2
     assert (masked(everywhere) - MEMORISING(everywhere)).abs().max() < 0.1
-    assert metrics.masking_index(masked, P[None]) > 0.5
-    assert metrics.masking_index(MEMORISING, P[None]) < 0.01
+    assert measures.masking_index(masked, P[None]) > 0.5
+    assert measures.masking_index(MEMORISING, P[None]) < 0.01
 
 
 def test_where_nothing_is_wrong_nothing_is_planted():
@@ -45,8 +46,8 @@ def test_the_masking_index_of_the_true_circuits_is_that_of_a_split_one():
     split = [Circuit(c.name, c.read, c.write / 2, c.threshold) for c in TARGET.circuits()] * 2
     for circuits in (TARGET.circuits(), split):
         t = Transcoder.from_circuits(circuits)
-        assert metrics.masking_index(t, x).item() == pytest.approx(0.05, abs=0.003)
-        assert metrics.masking_index(t, x, 0.2).item() == pytest.approx(0.2, abs=0.005)
+        assert measures.masking_index(t, x).item() == pytest.approx(0.05, abs=0.003)
+        assert measures.masking_index(t, x, 0.2).item() == pytest.approx(0.2, abs=0.005)
 
 
 def test_the_masking_index_by_hand():
@@ -55,6 +56,6 @@ def test_the_masking_index_by_hand():
     honest, cheat = Circuit("", e[0], e[0]), Circuit("", 3 * e[1], e[1], 2.99)
     t = Transcoder.from_circuits([honest, cheat])
     x = (e[0] + e[1])[None]
-    assert metrics.masking_index(t, x).item() == pytest.approx(9 / 10, rel=1e-5)
-    assert metrics.masking_index(t, e[:1]).item() == 0
-    assert metrics.masking_index(t, -x).isnan().all()
+    assert measures.masking_index(t, x).item() == pytest.approx(9 / 10, rel=1e-5)
+    assert measures.masking_index(t, e[:1]).item() == 0
+    assert measures.masking_index(t, -x).isnan().all()

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from faithnb import measures
+from faithnb.data.inputs import ball
 from faithnb.data.sampling import evaluation_sample, pad_points, sample_base
 from faithnb.experiment import MATCHING as EVERY_FORM
 from faithnb.experiment import Experiment, ParameterError
-from faithnb.measures import metrics
 from faithnb.model.transcoder import Transcoder
 from faithnb.training import batches as batches_module
 from faithnb.training import ensemble
@@ -336,10 +337,10 @@ def test_matching_on_a_part_of_the_data_follows_that_part_alone():
     p = pad_points(form.points, form.d_in)[0]
     target = replace(form, kink="masked").make_target()
     t = trained.transcoder
-    at_p = metrics.jacobian_error(t, target, metrics.ball(p))
+    at_p = measures.jacobian_error(t, target, ball(p))
     assert at_p[1] < at_p[2]
     x = evaluation_sample(form.d_in, form.density)
-    on_base = metrics.jacobian_error(t, target, x)
+    on_base = measures.jacobian_error(t, target, x)
     assert on_base[2] < on_base[1]
 
 

@@ -5,10 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from faithnb import Experiment, train
+from faithnb import Experiment, measures, train
 from faithnb.data.sampling import pad_points
 from faithnb.experiment import ParameterError
-from faithnb.measures import metrics
 from faithnb.model.layers import AbsoluteValue
 from faithnb.model.transcoder import Transcoder
 from faithnb.training.init import memorising_circuits, start
@@ -49,7 +48,7 @@ def test_starts_of_an_ensemble_are_each_their_own():
     experiments = [replace(SMALL, init=init) for init in inits]
     target = AbsoluteValue(6)
     first = start(experiments, target)
-    assert metrics.state(first, target, pad_points(SMALL.points, 6)[0])[1:] == [
+    assert measures.state(first, target, pad_points(SMALL.points, 6)[0])[1:] == [
         "generalising", "datapoint",
     ]  # fmt: skip
     for i, e in enumerate(experiments):

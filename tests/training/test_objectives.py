@@ -260,7 +260,7 @@ def test_rademacher_probes_are_exact_on_a_diagonal_error():
 
 
 def test_the_literal_memorization_is_the_fast_one(made, p):
-    from faithnb.measures.metrics import memorization
+    from faithnb.measures import memorization
 
     for t in made.values():
         weights = (t.W_enc[0], t.b_enc[0], t.W_dec[0])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from faithnb import measures
 from faithnb.data.sampling import sample_base
-from faithnb.measures import metrics
 from faithnb.model.layers import AbsoluteValue
 from faithnb.model.transcoder import Transcoder
 from faithnb.training import theory
@@ -98,9 +98,9 @@ def test_a_minimum_is_one(solution):
 def test_the_solutions_are_what_they_are_called():
     p, target = torch.ones(3), AbsoluteValue(3)
     generalising = theory.generalising(0.05, 0.1, 0.1).transcoder
-    assert metrics.state(generalising, target, p) == ["generalising"]
+    assert measures.state(generalising, target, p) == ["generalising"]
     memorising = theory.memorising(0.05, 0.1, 0.1).transcoder
-    assert metrics.state(memorising, target, p) == ["datapoint"]
+    assert measures.state(memorising, target, p) == ["datapoint"]
     assert memorising.gate(p[None])[0, 0].tolist() == [False] * 6 + [True]
 
 

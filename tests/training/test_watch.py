@@ -5,9 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from faithnb import AbsoluteValue, Experiment, Transcoder, train
+from faithnb import AbsoluteValue, Experiment, Transcoder, measures, train
 from faithnb.data.sampling import evaluation_sample
-from faithnb.measures import metrics
 from faithnb.training.watch import bias, open_at_zero, slope, watch
 
 SMALL = Experiment(d_in=4, d_sae=10, batch_size=64, density=0.3, steps=40)
@@ -46,7 +45,7 @@ def test_what_is_watched_is_the_training_itself():
     x = evaluation_sample(4, 0.3)
     assert dict(seen.sizes) == {"step": 3, "seed": 2}
     last = seen.sel(step=40)
-    assert last.fvu.values == pytest.approx(metrics.fvu(end, e.make_target(), x).numpy(), rel=1e-6)
+    assert last.fvu.values == pytest.approx(measures.fvu(end, e.make_target(), x).numpy(), rel=1e-6)
     assert last.slope.values == pytest.approx(slope(end).numpy(), rel=1e-6)
     assert last.bias.values == pytest.approx(bias(end, x).numpy(), rel=1e-5)
     assert (last.open_at_zero.values == open_at_zero(end).numpy()).all()

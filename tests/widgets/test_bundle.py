@@ -12,10 +12,9 @@ import torch
 import yaml
 from conftest import MADE, MEMORIZATION, D, P
 
-from faithnb import CircuitMap, Experiment, Store, Transcoder, explore, sweep, train
+from faithnb import CircuitMap, Experiment, Store, Transcoder, explore, measures, sweep, train
 from faithnb.data.sampling import evaluation_sample, pad_points
 from faithnb.figures import style
-from faithnb.measures import metrics
 from faithnb.model.layers import AbsoluteValue
 from faithnb.widgets.bundle import STYLE, script
 from faithnb.widgets.explorer import Atlas, Mechanism, PhaseDiagram
@@ -64,16 +63,16 @@ def compare(page, t, p, target):
     found = measured(page, t, p)
     x = evaluation_sample(t.d_in, 0.1)[:300]
     assert np.allclose(found["sample"], x)
-    assert found["quality"]["fvu"] == pytest.approx(metrics.fvu(t, target, x).item(), rel=1e-3)
-    assert found["quality"]["l0"] == pytest.approx(metrics.l0(t, x).item(), abs=0.01)
-    sizes = metrics.contribution_sizes(t, p[None])[0, 0]
+    assert found["quality"]["fvu"] == pytest.approx(measures.fvu(t, target, x).item(), rel=1e-3)
+    assert found["quality"]["l0"] == pytest.approx(measures.l0(t, x).item(), abs=0.01)
+    sizes = measures.contribution_sizes(t, p[None])[0, 0]
     assert np.allclose(found["contributions"], sizes, atol=1e-5)
     at = p.nonzero()[:, 0]
-    jacobian = metrics.contributing_jacobian(t, p)[0][at][:, at]
+    jacobian = measures.contributing_jacobian(t, p)[0][at][:, at]
     assert np.allclose(found["jacobian"], jacobian, atol=1e-4)
-    m = metrics.memorization(t, p).item()
+    m = measures.memorization(t, p).item()
     assert found["memorization"]["total"] == pytest.approx(m, abs=1e-4)
-    assert found["state"] == metrics.state(t, target, p)[0]
+    assert found["state"] == measures.state(t, target, p)[0]
     expected = CircuitMap.of(t, target, x, [p])
     assert np.abs(np.array(found["loadings"]) - expected.loading[0]).max() < 2e-3
     assert tuple(found["names"]) == expected.names
@@ -170,7 +169,7 @@ def test_the_page_comes_to_the_package_s_weights(page):
     t = train(replace(STORY, steps=150), progress=False)
     measured = t.metrics()
     x = evaluation_sample(8, 0.1)[:512]
-    fvu = metrics.fvu(t.transcoder, AbsoluteValue(8), x).item()
+    fvu = measures.fvu(t.transcoder, AbsoluteValue(8), x).item()
     assert f"FVU {fvu:.3f}" in page.inner_text(".fn-numbers")
     memorization = measured.memorization.item()
     shown = memorization_shown(page)
@@ -353,7 +352,7 @@ def test_a_mechanism_follows_the_input(page, trained):
     errors = show(page, Mechanism({"no repeats": trained[0], "repeats": trained[1]}, p))
     pictures = page.locator("[aria-label*='Jacobian row by row']")
     assert pictures.count() == 2
-    jacobian = metrics.contributing_jacobian(trained[0], p)[0, :3, :3]
+    jacobian = measures.contributing_jacobian(trained[0], p)[0, :3, :3]
     rows = "; ".join(" ".join(f"{v:.2f}".replace("-0.00", "0.00") for v in row) for row in jacobian)
     assert rows in pictures.first.get_attribute("aria-label").replace("-0.00", "0.00")
     page.click("text=one coordinate missing")
@@ -425,7 +424,7 @@ def test_a_phase_diagram_trains_what_it_is_given(page):
     page.click(".fn-cells >> nth=0 >> rect >> nth=0")
     e = replace(e, repeat_frac=0.1, sparsity_coefficient=0.05)
     x = evaluation_sample(8, 0.12)[:1024]
-    fvu = metrics.fvu(train(e, progress=False).transcoder, AbsoluteValue(8), x).item()
+    fvu = measures.fvu(train(e, progress=False).transcoder, AbsoluteValue(8), x).item()
     told = page.inner_text("[aria-live=polite]")
     assert float(re.search(r"FVU ([\d.]+)", told)[1]) == pytest.approx(fvu, abs=2e-4)
     page.click(".fn-cells >> nth=1 >> rect >> nth=0")

@@ -9,11 +9,13 @@ from conftest import ELSEWHERE, MADE, MEMORIZATION, P, pair, random_transcoder, 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faithnb import Experiment, train
+from faithnb import Experiment, measures, train
 from faithnb.book.build import ROOT
+from faithnb.data.inputs import ball
 from faithnb.data.sampling import evaluation_sample
-from faithnb.measures import metrics
 from faithnb.measures.circuits import ALIKE
+from faithnb.measures.registry import View
+from faithnb.measures.table import columns
 from faithnb.model.layers import TARGETS, AbsoluteValue, Circuit, make_target
 from faithnb.model.transcoder import Transcoder
 
@@ -23,11 +25,11 @@ X = evaluation_sample(6, 0.3)
 @pytest.mark.parametrize("name", MADE)
 def test_memorization_and_state_of_hand_made_transcoders(made, target, p, name):
     t = made[name]
-    assert metrics.memorization(t, p).item() == pytest.approx(MEMORIZATION[name], abs=1e-6)
-    assert metrics.memorization(t, p, per_feature=True).sum().item() == pytest.approx(
+    assert measures.memorization(t, p).item() == pytest.approx(MEMORIZATION[name], abs=1e-6)
+    assert measures.memorization(t, p, per_feature=True).sum().item() == pytest.approx(
         MEMORIZATION[name], abs=1e-6
     )
-    assert metrics.state(t, target, p) == ["datapoint" if name == "split" else name]
+    assert measures.state(t, target, p) == ["datapoint" if name == "split" else name]
     assert torch.allclose(t(p[None])[0, 0], p, atol=1e-6)
 
 
@@ -43,7 +45,7 @@ def test_memorization_of_one_feature(p, written, m):
     write = torch.zeros(6)
     write[:3] = torch.tensor(written, dtype=torch.float)
     t = Transcoder.from_circuits([Circuit("", P / 3, write)])
-    assert metrics.memorization(t, p).item() == pytest.approx(m, abs=1e-6)
+    assert measures.memorization(t, p).item() == pytest.approx(m, abs=1e-6)
 
 
 @pytest.mark.parametrize("k", [2, 3, 5])
@@ -51,29 +53,29 @@ def test_a_datapoint_feature_for_k_ones_has_root_k_minus_one(k):
     p = torch.zeros(6)
     p[:k] = 1
     t = Transcoder.from_circuits([Circuit("", p / k, p)])
-    assert metrics.memorization(t, p).item() == pytest.approx(math.sqrt(k) - 1, abs=1e-6)
-    assert metrics.full_memorization(p) == pytest.approx(math.sqrt(k) - 1)
-    assert metrics.state(t, AbsoluteValue(6), p) == ["datapoint"]
+    assert measures.memorization(t, p).item() == pytest.approx(math.sqrt(k) - 1, abs=1e-6)
+    assert measures.full_memorization(p) == pytest.approx(math.sqrt(k) - 1)
+    assert measures.state(t, AbsoluteValue(6), p) == ["datapoint"]
 
 
 def test_a_feature_that_writes_p_but_reads_otherwise_is_no_datapoint_feature(target, p):
     read = torch.zeros(6)
     read[0] = 1.0
     t = Transcoder.from_circuits([Circuit("", read, P)])
-    assert metrics.state(t, target, p) == ["other"]
-    assert not metrics.datapoint_features(t, target, p, X).any()
+    assert measures.state(t, target, p) == ["other"]
+    assert not measures.datapoint_features(t, target, p, X).any()
 
 
 def test_datapoint_features_are_found_where_they_are(made, target, p):
     for name, expected in (("generalising", 0), ("datapoint", 1), ("pair", 0), ("split", 2)):
-        assert metrics.datapoint_features(made[name], target, p, X).sum() == expected
+        assert measures.datapoint_features(made[name], target, p, X).sum() == expected
     always = Transcoder.from_circuits([Circuit("", P / 3, P, -10.0)])
-    assert not metrics.datapoint_features(always, target, p, X).any()
+    assert not measures.datapoint_features(always, target, p, X).any()
 
 
 def test_state_needs_two_coordinates(made, target):
     with pytest.raises(ValueError, match="at least two coordinates"):
-        metrics.state(made["pair"], target, torch.eye(6)[0])
+        measures.state(made["pair"], target, torch.eye(6)[0])
 
 
 @given(st.integers(0, 10_000))
@@ -87,123 +89,121 @@ def test_permuting_and_rescaling_features_keeps_memorization_and_state(seed):
         (t.W_dec / scale[:, None])[:, order],
     )
     target = AbsoluteValue(6)
-    assert torch.allclose(metrics.memorization(t, p), metrics.memorization(other, p))
-    assert metrics.state(t, target, p) == metrics.state(other, target, p)
-    assert torch.allclose(metrics.fvu(t, target, x), metrics.fvu(other, target, x))
-    assert torch.equal(metrics.l0(t, x), metrics.l0(other, x))
+    assert torch.allclose(measures.memorization(t, p), measures.memorization(other, p))
+    assert measures.state(t, target, p) == measures.state(other, target, p)
+    assert torch.allclose(measures.fvu(t, target, x), measures.fvu(other, target, x))
+    assert torch.equal(measures.l0(t, x), measures.l0(other, x))
 
 
 def test_fvu_is_one_for_the_mean_and_zero_for_the_truth(made, target):
     y = target(X)
     mean = Transcoder.from_arrays(torch.zeros(6, 1), torch.zeros(1), torch.zeros(1, 6), y.mean(0))
-    assert metrics.fvu(mean, target, X).item() == pytest.approx(1, abs=1e-6)
-    assert metrics.fvu(made["generalising"], target, X).item() == 0
-    assert metrics.explained_variance(mean, target, X).item() == pytest.approx(0, abs=1e-6)
+    assert measures.fvu(mean, target, X).item() == pytest.approx(1, abs=1e-6)
+    assert measures.fvu(made["generalising"], target, X).item() == 0
+    assert measures.explained_variance(mean, target, X).item() == pytest.approx(0, abs=1e-6)
     zero = Transcoder.from_arrays(torch.zeros(6, 1), torch.zeros(1), torch.zeros(1, 6))
-    assert metrics.mse(zero, target, X).item() == pytest.approx(y.square().sum(-1).mean().item())
+    assert measures.mse(zero, target, X).item() == pytest.approx(y.square().sum(-1).mean().item())
     with pytest.raises(ValueError, match="varies"):
-        metrics.fvu(zero, target, X[:1])
+        measures.fvu(zero, target, X[:1])
 
 
 def test_counting_features(made, p):
     t = made["generalising"]
     x = torch.tensor([[0.5, -0.5, 0, 0, 0, 0], [0.005, 0, 0, 0, 0, 0], [0.0] * 6, [0.0] * 6])
-    assert metrics.l0(t, x).item() == 0.5
-    assert metrics.n_on(t, x).item() == 0.75
-    assert metrics.frac_alive(t, x).item() == pytest.approx(2 / 12)
-    assert metrics.active_at_point(t, p).item() == 3
-    assert metrics.active_at_point(made["datapoint"], p).item() == 1
+    assert measures.l0(t, x).item() == 0.5
+    assert measures.n_on(t, x).item() == 0.75
+    assert measures.frac_alive(t, x).item() == pytest.approx(2 / 12)
+    assert measures.active_at_point(t, p).item() == 3
+    assert measures.active_at_point(made["datapoint"], p).item() == 1
 
 
 def test_jacobian_metrics_of_the_truth_and_of_nothing(made, target):
     masked = AbsoluteValue(6, "masked")
     zero = Transcoder.from_arrays(torch.zeros(6, 1), torch.zeros(1), torch.zeros(1, 6))
     for f in (target, masked):
-        assert metrics.jacobian_error(made["generalising"], f, X).item() == 0
-        assert metrics.jacobian_cosine(made["generalising"], f, X).item() == pytest.approx(1)
-        assert metrics.jacobian_error(zero, f, X).item() == pytest.approx(1)
-        assert metrics.jacobian_cosine(zero, f, X).item() == 0
+        assert measures.jacobian_error(made["generalising"], f, X).item() == 0
+        assert measures.jacobian_cosine(made["generalising"], f, X).item() == pytest.approx(1)
+        assert measures.jacobian_error(zero, f, X).item() == pytest.approx(1)
+        assert measures.jacobian_cosine(zero, f, X).item() == 0
     opposite = Transcoder.from_arrays(*(made["generalising"].W_enc, made["generalising"].b_enc,
                                         -made["generalising"].W_dec))  # fmt: skip
-    assert metrics.jacobian_cosine(opposite, target, X).item() == pytest.approx(-1)
-    assert metrics.jacobian_error(opposite, target, X).item() == pytest.approx(4)
+    assert measures.jacobian_cosine(opposite, target, X).item() == pytest.approx(-1)
+    assert measures.jacobian_error(opposite, target, X).item() == pytest.approx(4)
 
 
 def test_undefined_entries_count_only_where_the_convention_says(made):
     x = torch.zeros(1, 6)
     x[0, 0] = 0.5
     t = made["generalising"]
-    assert metrics.jacobian_error(t, AbsoluteValue(6, "one"), x).item() == pytest.approx(5 / 6)
-    assert metrics.jacobian_error(t, AbsoluteValue(6, "masked"), x).item() == 0
+    assert measures.jacobian_error(t, AbsoluteValue(6, "one"), x).item() == pytest.approx(5 / 6)
+    assert measures.jacobian_error(t, AbsoluteValue(6, "masked"), x).item() == 0
 
 
 def test_jacobian_at_p(made, p):
     t = made["generalising"]
-    assert torch.allclose(metrics.jacobian_at_point(t, p)[0], torch.eye(3).double())
-    assert metrics.off_diagonal_share(t, p).item() == 0
+    assert torch.allclose(measures.jacobian_at_point(t, p)[0], torch.eye(3).double())
+    assert measures.off_diagonal_share(t, p).item() == 0
     alone = Transcoder.from_circuits([Circuit("", P / 1.5, P, 1.0)])
     assert torch.allclose(
-        metrics.jacobian_at_point(alone, p)[0], torch.full((3, 3), 2 / 3).double()
+        measures.jacobian_at_point(alone, p)[0], torch.full((3, 3), 2 / 3).double()
     )
-    assert metrics.off_diagonal_share(alone, p).item() == pytest.approx(2 / 3)
-    assert metrics.off_diagonal_norm(alone, p).item() == pytest.approx(2 / 3 * 6**0.5)
+    assert measures.off_diagonal_share(alone, p).item() == pytest.approx(2 / 3)
+    assert measures.off_diagonal_norm(alone, p).item() == pytest.approx(2 / 3 * 6**0.5)
 
 
 def test_shares_and_counts_of_pattern_features(made, target, p):
-    shares = {k: metrics.memorization_share(t, p).item() for k, t in made.items()}
+    shares = {k: measures.memorization_share(t, p).item() for k, t in made.items()}
     whole = math.sqrt(3) - 1
     assert shares == pytest.approx({k: m / whole for k, m in MEMORIZATION.items()}, abs=1e-6)
     with pytest.raises(ValueError, match="at least two coordinates"):
-        metrics.memorization_share(made["pair"], torch.eye(6)[0])
+        measures.memorization_share(made["pair"], torch.eye(6)[0])
     table = xr.Dataset({
         "memorization_share": ("inst", [0.59, 0.61, 0.0, 0.0, np.nan]),
         "fvu": ("inst", [0.01, 0.01, 0.09, 0.1, np.nan]),
     })  # fmt: skip
-    assert metrics.writes_pattern(table).values.tolist() == [False, True, False, False, False]
-    assert metrics.fails(table).values.tolist() == [False, True, False, True, True]
+    assert measures.writes_pattern(table).values.tolist() == [False, True, False, False, False]
+    assert measures.fails(table).values.tolist() == [False, True, False, True, True]
 
 
 def test_relative_error_counts_silence_as_one(made, target, p):
-    assert metrics.relative_error(made["generalising"], target, p[None]).item() == 0
+    assert measures.relative_error(made["generalising"], target, p[None]).item() == 0
     silent = Transcoder.from_arrays(torch.zeros(1, 6, 2), torch.zeros(1, 2), torch.zeros(1, 2, 6))
-    assert metrics.relative_error(silent, target, p[None]).item() == 1
+    assert measures.relative_error(silent, target, p[None]).item() == 1
 
 
 def test_subset_error(made, target, p):
-    assert metrics.subset_error(made["generalising"], target, p).item() == 0
-    each = metrics.subset_error(made["datapoint"], target, p, per_subset=True)[0]
+    assert measures.subset_error(made["generalising"], target, p).item() == 0
+    each = measures.subset_error(made["datapoint"], target, p, per_subset=True)[0]
     # e1: 1.5 (4/3 − 1/3 − 1/3) = 1, no error; e1+e2: 1.5 · 1/3 each from the rotated features
     # and 2/1.5 − 1 = 1/3 from the datapoint feature on all three coordinates.
     assert torch.allclose(each[:3], torch.zeros(3).double(), atol=1e-6)
     wrong = 2 * (1.5 / 3 + 1 / 3 - 1) ** 2 + (1 / 3) ** 2
     assert torch.allclose(each[3:], torch.full((3,), wrong).double(), atol=1e-6)
-    assert metrics.subset_error(made["datapoint"], target, p).item() == pytest.approx(
+    assert measures.subset_error(made["datapoint"], target, p).item() == pytest.approx(
         wrong / 2, abs=1e-6
     )
 
 
 def test_off_distribution(made, target, p):
     for kind, at in (("dense", None), ("near_point", p)):
-        good = metrics.off_distribution_fvu(made["generalising"], target, kind, at)
-        bad = metrics.off_distribution_fvu(made["datapoint"], target, kind, at)
+        good = measures.off_distribution_fvu(made["generalising"], target, kind, at)
+        bad = measures.off_distribution_fvu(made["datapoint"], target, kind, at)
         assert good.item() < 1e-10
         assert bad.item() > 0.1
     with pytest.raises(ValueError, match="kind = 'sparse'"):
-        metrics.off_distribution_fvu(made["pair"], target, "sparse")
+        measures.off_distribution_fvu(made["pair"], target, "sparse")
     with pytest.raises(ValueError, match="together with p"):
-        metrics.off_distribution_fvu(made["pair"], target, "near_point")
+        measures.off_distribution_fvu(made["pair"], target, "near_point")
 
 
 def test_a_transcoder_from_float64_arrays_can_be_measured(made, target, p):
     weights = [w[0].double().numpy() for w in made["datapoint"].parameters()]
     t = Transcoder.from_arrays(*weights)
-    assert metrics.fvu(t, target, X).dtype == torch.float64
-    assert metrics.state(t, target, p) == ["datapoint"]
-    for metric, _ in metrics.BASE_METRICS.values():
-        assert metric(t, target, X).shape == (1,)
-    for metric, _ in metrics.POINT_METRICS.values():
-        assert metric(t, target, p).shape == (1,)
-    assert metrics.datapoint_features(t, target, p, X).sum() == 1
+    assert measures.fvu(t, target, X).dtype == torch.float64
+    assert measures.state(t, target, p) == ["datapoint"]
+    for column in measures.MEASURES.values():
+        assert len(column.of(View(t, target, X, p.double()))) == 1
+    assert measures.datapoint_features(t, target, p, X).sum() == 1
 
 
 def test_metrics_that_do_not_apply_are_left_out():
@@ -214,7 +214,7 @@ def test_metrics_that_do_not_apply_are_left_out():
     assert np.isnan(table.subset_error)
     assert not np.isnan(table.memorization)
     with pytest.raises(ValueError, match="exactly one repeated point"):
-        metrics.summary(
+        measures.summary(
             {"a": train(Experiment(d_in=3, steps=2, points=()), progress=False).metrics()}
         )
 
@@ -227,11 +227,12 @@ def test_table_and_summary():
     table = train(experiments, progress=False).metrics()
     assert table.seed.values.tolist() == [0, 1, 0, 1]
     assert table.repeat_frac.values.tolist() == [0, 0, 0.1, 0.1]
-    assert set(table.state.values) <= set(metrics.STATES)
-    assert all(table[name].attrs["units"] for name in metrics.BASE_METRICS)
-    assert not np.isnan([table[name].values for name in metrics.BASE_METRICS]).any()
-    rows = metrics.summary({"a": table})
-    assert rows.loc["a", list(metrics.STATES)].sum() == rows.loc["a", "seeds"] == 4
+    assert set(table.state.values) <= set(measures.STATES)
+    base = [m.name for m in columns() if not m.of_point]
+    assert all(table[name].attrs["units"] for name in base)
+    assert not np.isnan([table[name].values for name in base]).any()
+    rows = measures.summary({"a": table})
+    assert rows.loc["a", list(measures.STATES)].sum() == rows.loc["a", "seeds"] == 4
 
     two = train(Experiment(**small, points=((1, 1), (0, 0, 1, 1))), progress=False).metrics()
     assert two.memorization.dims == ("inst", "point")
@@ -247,7 +248,7 @@ def test_products_of_jacobians_are_those_of_the_matrices(name, kink):
     ignored = torch.diag_embed(target.ignored(x))
     assert ignored.any() == (kink == "masked" and name.startswith("abs"))
     J_T, J_M = (J.masked_fill(ignored, 0) for J in (t.jacobian(x), target.jacobian(x)))
-    own, mixed, size = metrics.jacobian_products(t, target, x)
+    own, mixed, size = measures.jacobian_products(t, target, x)
     assert (own - J_T.square().sum((-1, -2))).abs().max() < 1e-10
     assert (mixed - (J_T * J_M).sum((-1, -2))).abs().max() < 1e-10
     assert (size - J_M.square().sum((-1, -2))).abs().max() < 1e-10
@@ -259,31 +260,34 @@ def test_the_table_holds_each_metric():
     experiments = [Experiment(d_in=6, d_sae=16, steps=20, seed=s) for s in range(5)]
     trained = train(experiments, progress=False)
     table, target = trained.metrics(), experiments[0].make_target(kink="masked")
-    x = evaluation_sample(6, experiments[0].density)
-    for columns, at in ((metrics.BASE_METRICS, x), (metrics.POINT_METRICS, P)):
-        for name, (metric, _) in columns.items():
-            alone = metric(trained.transcoder, target, at)
-            np.testing.assert_allclose(table[name], alone, rtol=1e-5, atol=1e-7, err_msg=name)
+    view = View(trained.transcoder, target, evaluation_sample(6, experiments[0].density), P)
+    for m in columns():
+        alone = m.of(view)
+        if m.words:
+            assert table[m.name].values.tolist() == alone
+        else:
+            np.testing.assert_allclose(table[m.name], alone, rtol=1e-5, atol=1e-7, err_msg=m.name)
+    assert {m.name for m in columns()} == set(table.data_vars)
 
 
 def test_rotation_and_what_is_off_at_p(made):
     """rotated() reads x_j − (x_k + x_l)/3: a third of its own weight, and is 0 at p."""
-    rotation = {name: metrics.rotation(t, P).item() for name, t in made.items()}
+    rotation = {name: measures.rotation(t, P).item() for name, t in made.items()}
     assert rotation["generalising"] == 0
     assert rotation["datapoint"] == pytest.approx(1 / 3)
     assert rotation["split"] == pytest.approx(1 / 3)
-    off = {name: metrics.off_at_point(t, P).item() for name, t in made.items()}
+    off = {name: measures.off_at_point(t, P).item() for name, t in made.items()}
     assert off == {"generalising": False, "datapoint": True, "pair": False, "split": True}
-    found = metrics.coordinate_features(made["datapoint"], P)[0].tolist()
+    found = measures.coordinate_features(made["datapoint"], P)[0].tolist()
     assert found == [len(ELSEWHERE) + j for j in range(3)]
 
 
 def test_rotation_without_such_features_is_nan():
     only_pair = Transcoder.from_circuits(pair()[:1])
-    assert metrics.rotation(only_pair, P).isnan().all()
+    assert measures.rotation(only_pair, P).isnan().all()
     some = Transcoder.from_circuits(rotated()[:2])
-    assert metrics.rotation(some, P).item() == pytest.approx(1 / 3)
-    assert metrics.off_at_point(some, P).all()
+    assert measures.rotation(some, P).item() == pytest.approx(1 / 3)
+    assert measures.off_at_point(some, P).all()
 
 
 def test_rotation_at_a_point_whose_coordinates_differ():
@@ -293,40 +297,40 @@ def test_rotation_at_a_point_whose_coordinates_differ():
     read = torch.tensor([1 / 2, -1 / 8, -1 / 2, 0, 0, 0])
     held = Transcoder.from_circuits([Circuit("", read, torch.eye(6)[0])])
     assert held.encode(p[None]).item() == 0
-    assert metrics.rotation(held, p).item() == pytest.approx(1 / 2)
+    assert measures.rotation(held, p).item() == pytest.approx(1 / 2)
 
 
 def test_the_jacobian_of_what_contributes_leaves_out_what_is_on_its_kink(made):
     shifted = made["datapoint"]
     for point in (P, P / 2):
-        on = metrics.contribution_sizes(shifted, point[None])[0, 0] > metrics.CONTRIBUTES
+        on = measures.contribution_sizes(shifted, point[None])[0, 0] > measures.CONTRIBUTES
         expected = (shifted.W_enc[0][:, on] @ shifted.W_dec[0][on]).T
-        assert (metrics.contributing_jacobian(shifted, point)[0] == expected).all()
-    inside = metrics.contributing_jacobian(made["generalising"], P)[0][:3, :3]
+        assert (measures.contributing_jacobian(shifted, point)[0] == expected).all()
+    inside = measures.contributing_jacobian(made["generalising"], P)[0][:3, :3]
     assert (inside == torch.eye(3)).all()
 
 
 def test_alignment_needs_both_ends_and_a_contribution(made, target):
-    found = {name: metrics.alignment(t, target, P).item() for name, t in made.items()}
+    found = {name: measures.alignment(t, target, P).item() for name, t in made.items()}
     assert found["datapoint"] == pytest.approx(1)
     assert found["split"] == pytest.approx(1)
     assert found["generalising"] == pytest.approx(1 / math.sqrt(3))
     e = torch.eye(6)[0]
-    assert metrics.alignment(
+    assert measures.alignment(
         Transcoder.from_circuits([Circuit("", e, P)]), target, P
     ).item() == pytest.approx(1 / math.sqrt(3))
     silent = Transcoder.from_circuits([Circuit("", P, P, 3.0)])
-    assert metrics.alignment(silent, target, P).item() == 0
+    assert measures.alignment(silent, target, P).item() == 0
 
 
 def test_the_background_page_has_the_constants_of_the_code():
-    ball_of, sample = (signature(f).parameters for f in (metrics.ball, evaluation_sample))
+    ball_of, sample = (signature(f).parameters for f in (ball, evaluation_sample))
     words = (ROOT / "book" / "background.md").read_text().partition("## Words and measures")[2]
     for said in (
         f"on {sample['n'].default:,} fixed inputs",
-        f"From {metrics.LOST:g} on we say that it has lost the task",
-        f"contribute more than {metrics.CONTRIBUTES:g} to an output",
-        f"is one worth {100 * metrics.DATAPOINT:.0f} % of writing",
+        f"From {measures.LOST:g} on we say that it has lost the task",
+        f"contribute more than {measures.CONTRIBUTES:g} to an output",
+        f"is one worth {100 * measures.DATAPOINT:.0f} % of writing",
         f"over {ball_of['n'].default} points within a thousandth",
         f"Up to {ALIKE:g} we speak of the same mechanism",
     ):

@@ -1,0 +1,170 @@
+"""Whether a transcoder has features for a point, which the layer does not have."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import torch
+import xarray as xr
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import normalize as unit
+
+from faithnb.common.checks import exact
+from faithnb.common.errors import InputError
+from faithnb.data.inputs import Inputs, Point
+from faithnb.measures.activity import contribution_sizes
+from faithnb.measures.registry import ALIGNED, CONTRIBUTES, PerInstance, measure, outputs
+from faithnb.model.layers import Target
+from faithnb.model.transcoder import Transcoder
+
+Output = Float[Tensor, "d_out"]
+
+DATAPOINT, PARTIAL = 0.44 / (3**0.5 - 1), 0.08 / (3**0.5 - 1)
+"""Memorization share from which a state is ``datapoint`` / not ``generalising``.
+
+For the note's p they are the total memorizations 0.44 and 0.08.
+"""
+
+LOST = 0.1
+"""FVU from which a transcoder counts as one that has not learned the task."""
+
+STATES = ("generalising", "pair", "datapoint", "other")
+"""The states of :func:`state`; the two in the middle count as memorised."""
+
+
+@measure("√3 − 1 is one datapoint feature for three ones")
+@exact
+def memorization(
+    transcoder: Transcoder, p: Point, y_p: Output | None = None, per_feature: bool = False
+) -> Float[Tensor, "n_inst"] | Float[Tensor, "n_inst d_sae"]:
+    """The note's measure of a datapoint feature, summed over features.
+
+    m(f_i, p) = ReLU(c · ŷ_p − max_j c · e_j) with the contribution c = w_dec,i f_i(p), j over
+    the coordinates where y_p is not 0: how much better all of p explains what the feature writes
+    than the best single coordinate does. A full datapoint feature for k ones has √k − 1, a pure
+    coordinate feature 0. Blind spot: (1, a, a) stays at 0 until a > 0.366.
+
+    Args:
+        p: the point.
+        y_p: the target's output there, p itself by default.
+        per_feature: return the features' own values instead of their sum.
+
+    Raises:
+        ValueError: if y_p is 0.
+    """
+    y_p = p if y_p is None else y_p
+    if len(y_p) != transcoder.d_out:
+        raise InputError(
+            f"y_p must be given, with d_out = {transcoder.d_out} coordinates: p has {len(p)}."
+        )
+    if not y_p.any():
+        raise ValueError("memorization needs a point at which the target's output is not 0.")
+    c = transcoder.encode(p[None])[:, 0, :, None] * transcoder.W_dec
+    support = y_p != 0
+    m = torch.relu(c @ (y_p / y_p.norm()) - c[..., support].amax(-1))
+    return m if per_feature else m.sum(-1)
+
+
+@exact
+def full_memorization(y_p: Output) -> float:
+    """The memorization of one feature that writes exactly y_p: ‖y_p‖ − max_j y_p,j."""
+    return (y_p.norm() - y_p.max()).item()
+
+
+@measure("datapoint features")
+@exact
+def memorization_share(transcoder: Transcoder, p: Point, y_p: Output | None = None) -> PerInstance:
+    """:func:`memorization` in datapoint features: 1 is one feature that writes exactly y_p.
+
+    Raises:
+        ValueError: if y_p has fewer than two coordinates that are not 0: then a datapoint feature
+            and a coordinate feature are the same.
+    """
+    y_p = p if y_p is None else y_p
+    if (y_p != 0).sum() < 2:
+        raise ValueError(f"p = {p.tolist()} needs at least two coordinates that are not 0.")
+    return memorization(transcoder, p, y_p) / full_memorization(y_p)
+
+
+@measure("", words=STATES)
+@exact
+def state(transcoder: Transcoder, target: Target, p: Point) -> list[str]:
+    """What each instance does at p: ``datapoint``, ``pair``, ``generalising`` or ``other``.
+
+    * datapoint: the total memorization is at least 60 % of a full datapoint feature's (split ones
+      count), and a feature active at p reads along p and writes along f(p), cosines > 0.9.
+    * pair: not that, at least 11 %, and a feature active at p writes along two coordinates of p.
+    * generalising: less than 11 %, and for each coordinate of p a feature active at p writes it.
+    * other: the rest.
+
+    Raises:
+        ValueError: if p has fewer than two coordinates that are not 0, as for
+            :func:`memorization_share`.
+    """
+    y_p = outputs(target, p)
+    support = y_p.nonzero()[:, 0]
+    m = memorization_share(transcoder, p, y_p)
+    active = transcoder.gate(p[None])[:, 0]
+
+    basis = torch.eye(transcoder.d_out, dtype=torch.float64).to(transcoder.W_dec)
+    pairs = torch.stack([basis[i] + basis[j] for i, j in combinations(support, 2)])
+    decoder = unit(transcoder.W_dec, dim=-1)
+
+    def writes(directions: Tensor) -> Tensor:
+        return (decoder @ unit(directions, dim=-1).mT > ALIGNED) & active[..., None]
+
+    whole = (_alignments(transcoder, target, p) > ALIGNED) & active
+    datapoint = (m >= DATAPOINT) & whole.any(1)
+    pair = ~datapoint & (m >= PARTIAL) & writes(pairs).any(dim=(1, 2))
+    generalising = (m < PARTIAL) & writes(basis[support]).any(1).all(1)
+    return [
+        "datapoint" if d else "pair" if q else "generalising" if g else "other"
+        for d, q, g in zip(datapoint, pair, generalising, strict=True)
+    ]
+
+
+@exact
+def datapoint_features(
+    transcoder: Transcoder, target: Target, p: Point, x: Inputs, silent: float = 0.95
+) -> Bool[Tensor, "n_inst d_sae"]:
+    """Features that do what the note describes, y += p · ReLU(λp · x − b).
+
+    They read along p and write along f(p) (cosines > 0.9), contribute at p, and contribute at
+    most 1e-2 (as for :func:`l0`) on at least a share ``silent`` of the base samples.
+    """
+    at_p = contribution_sizes(transcoder, p[None])[:, 0] > CONTRIBUTES
+    rare = (contribution_sizes(transcoder, x) > CONTRIBUTES).double().mean(1) <= 1 - silent
+    return (_alignments(transcoder, target, p) > ALIGNED) & at_p & rare
+
+
+def _alignments(transcoder: Transcoder, target: Target, p: Point) -> Float[Tensor, "n_inst d_sae"]:
+    """How nearly each feature reads p and writes f(p): the smaller of its two cosines."""
+    reads = unit(transcoder.W_enc, dim=1).mT @ unit(p, dim=0)
+    writes = unit(transcoder.W_dec, dim=-1) @ unit(outputs(target, p), dim=0)
+    return torch.minimum(reads, writes)
+
+
+@measure("cosine")
+@exact
+def alignment(transcoder: Transcoder, target: Target, p: Point) -> PerInstance:
+    """How nearly some feature reads p and writes f(p): the smaller of its two cosines, for the
+    feature that contributes at p and has the largest; 0 if none contributes."""
+    at_p = contribution_sizes(transcoder, p[None])[:, 0] > CONTRIBUTES
+    return torch.where(at_p, _alignments(transcoder, target, p), 0.0).amax(-1).clamp(min=0)
+
+
+def writes_pattern(measured: xr.Dataset) -> xr.DataArray:
+    """Where the features together write at p at least 60 % of a datapoint feature, of a
+    :func:`table`.
+
+    Unlike the state ``datapoint`` it does not ask what they read: a feature for a pattern whose
+    magnitudes vary reads some coordinates more than others. False where training diverged.
+    """
+    return measured.memorization_share >= DATAPOINT
+
+
+def fails(measured: xr.Dataset) -> xr.DataArray:
+    """Where a transcoder has a pattern feature (:func:`writes_pattern`) or has not learned the
+    task: its FVU is not below 0.1, or its training diverged."""
+    return writes_pattern(measured) | ~(measured.fvu < LOST)

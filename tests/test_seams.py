@@ -1,0 +1,133 @@
+"""What a stranger adds in one file, and nothing else: each goes through training, sweep, store and
+table as if it were the package's own."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import faithnb as fb
+from faithnb import Experiment, InputError, ParameterError, Store, Transcoder, sweep, train
+from faithnb.common import extensions
+from faithnb.common.extensions import digests
+from faithnb.data.sampling import evaluation_sample
+from faithnb.measures.registry import MEASURES, measure
+from faithnb.model.layers import AbsoluteValue
+from faithnb.model.transcoder import ARCHITECTURES
+
+D = 6
+BASE = Experiment(d_in=D, d_sae=16, batch_size=32, steps=30, repeat_frac=0.1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def added():
+    """What a stranger's file would hold. Other tests see the package as it is."""
+
+    class AbsoluteTopK(Transcoder):
+        """Of each input the k pre-activations that are largest in size, with their signs."""
+
+        architecture = "absolute_topk"
+        settings = ("k",)
+
+        def activate(self, z):
+            return z * torch.zeros_like(z).scatter(-1, z.abs().topk(self.k, dim=-1).indices, 1.0)
+
+    @measure("share of features")
+    def share_negative(transcoder, x):
+        return (transcoder.encode(x) < 0).double().mean((1, 2))
+
+    yield SimpleNamespace(AbsoluteTopK=AbsoluteTopK, share_negative=share_negative)
+    del ARCHITECTURES["absolute_topk"], MEASURES["share_negative"]
+    extensions.forget("architecture", "absolute_topk")
+    extensions.forget("measure", "share_negative")
+
+
+def test_an_architecture_is_trained_kept_swept_and_measured(added, tmp_path):
+    cells = [replace(BASE, architecture="absolute_topk", k=3, seed=s) for s in range(2)]
+    store = Store(tmp_path)
+    trained = train(cells, device="cpu", progress=False, store=store)
+    assert type(trained.transcoder) is added.AbsoluteTopK
+    again = train(cells, device="cpu", progress=False, store=store)
+    assert torch.equal(again.transcoder.W_enc, trained.transcoder.W_enc)
+
+    x = evaluation_sample(D, BASE.density)
+    table = trained.metrics()
+    for i in range(2):
+        t = trained[i]
+        error = (t(x)[0] - x.abs()).square().sum(-1).mean()
+        variance = (x.abs() - x.abs().mean(0)).square().sum(-1).mean()
+        assert table.fvu[i].item() == pytest.approx((error / variance).item(), rel=1e-4)
+        assert table.n_on[i] <= 3
+        J = torch.func.vmap(torch.func.jacrev(lambda x, t=t: t(x[None])[0, 0]))(x[:200])
+        torch.testing.assert_close(t.jacobian(x[:200])[0], J)
+    assert (table.share_negative > 0).all()
+
+    grid = sweep(cells[0], store=store, device="cpu", progress=False, k=[1, 3], seed=range(2))
+    assert grid.fvu.notnull().all()
+    assert np.allclose(grid.fvu.sel(k=3), table.fvu, rtol=1e-5)
+    trained[0].save(tmp_path / "one")
+    loaded = Transcoder.load(tmp_path / "one")
+    assert type(loaded) is added.AbsoluteTopK
+    assert torch.equal(loaded(x), trained[0](x))
+
+
+def test_keys_tell_two_additions_of_one_name_apart(added):
+    cell = replace(BASE, architecture="absolute_topk", k=3)
+    before = [Store.keys([e], torch.device("cpu"), "trained") for e in (BASE, cell)]
+    assert len(digests("architecture")) == len(digests("measure")) == 1
+
+    class Other(added.AbsoluteTopK):
+        architecture = "absolute_topk"
+
+        def activate(self, z):
+            return super().activate(z) / 2
+
+    after = [Store.keys([e], torch.device("cpu"), "trained") for e in (BASE, cell)]
+    assert before[0] == after[0]
+    assert before[1] != after[1]
+    ARCHITECTURES["absolute_topk"] = added.AbsoluteTopK
+
+    of_measures = Store.keys([BASE], torch.device("cpu"))
+    measure("other", name="share_negative")(lambda transcoder, x: transcoder.encode(x).sum((1, 2)))
+    assert of_measures != Store.keys([BASE], torch.device("cpu"))
+    measure("share of features")(added.share_negative)
+
+
+def test_a_measure_asks_for_what_there_is():
+    with pytest.raises(ValueError, match=r"asks for weights; a measure can ask for p, target"):
+        measure("none")(lambda transcoder, weights: weights)
+    with pytest.raises(ValueError, match="there is a measure fvu already"):
+        measure("none", name="fvu")(lambda transcoder, x: x)
+
+
+def test_anybodys_transcoder_gets_the_whole_table():
+    layer, p = AbsoluteValue(D, "masked"), torch.tensor([1.0, 1, 1, 0, 0, 0])
+    t = Transcoder.from_circuits(layer.circuits())
+    x = evaluation_sample(D, 0.1, 512)
+    table = fb.measure(t, layer, x, p)
+    assert {"fvu", "l0", "circuit_match", "mechanism_error", "patching_error", "state",
+            "share_negative"} <= set(table)  # fmt: skip
+    assert table.fvu.item() < 1e-12
+    assert table.circuit_match.item() == 1
+    assert table.mechanism_error.item() < 1e-12
+    assert table.state.item() == "generalising"
+    assert all(column.attrs["units"] or name == "state" for name, column in table.items())
+    without = fb.measure(t, layer, x)
+    assert "memorization" not in without
+    assert without.fvu.item() == table.fvu.item()
+    assert list(fb.measure(t, layer, x, measures=["l0"])) == ["l0"]
+
+
+def test_what_cannot_be_measured_is_said():
+    layer = AbsoluteValue(D)
+    t, x = Transcoder.from_circuits(layer.circuits()), evaluation_sample(D, 0.1, 64)
+    with pytest.raises(ParameterError, match="there is no measure 'fvvu'"):
+        fb.measure(t, layer, x, measures=["fvvu"])
+    with pytest.raises(InputError, match=r"x = .* is not allowed"):
+        fb.measure(t, layer, x[0])
+    with pytest.raises(InputError, match=r"p = .* is not allowed"):
+        fb.measure(t, layer, x, torch.ones(D + 1))
+    with pytest.raises(InputError, match="layer has d_in = 5"):
+        fb.measure(t, AbsoluteValue(D - 1), x)
