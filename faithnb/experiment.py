@@ -21,7 +21,7 @@ from faithnb.common.extensions import digests
 from faithnb.common.files import read_json
 from faithnb.data.sampling import EVALUATED, pad_points
 from faithnb.model.architectures import trainable
-from faithnb.model.layers import TARGETS, Target, make_target
+from faithnb.model.layers import LAYERS, Layer
 
 MATCHING = ("plain", "smoothed", "finite", "sigmoid_gate", "straight_through", "noise")
 """The forms of Jacobian matching."""
@@ -244,12 +244,12 @@ class Experiment:
         ParameterError: naming the field, its value and what is allowed.
     """
 
-    target: str = parameter("abs", OneOf(TARGETS))
+    target: str = parameter("abs", OneOf(lambda: tuple(LAYERS)))
     """The layer to explain. ``"abs"`` is ``y = |x|``; ``"abs_with_point"`` has a mechanism for p
     besides, see :class:`faithnb.model.layers.WithPoint`; ``"superposed"`` is a trained layer with
-    too few neurons, see :class:`faithnb.model.layers.Superposed`; ``"smooth_abs"`` is ``|x|``
+    too few neurons, see :class:`faithnb.model.networks.Superposed`; ``"smooth_abs"`` is ``|x|``
     without its kink, see :class:`faithnb.model.layers.SmoothAbsolute`; ``"gelu_network"`` is a
-    trained layer without one, see :class:`faithnb.model.layers.GeluNetwork`."""
+    trained layer without one, see :class:`faithnb.model.networks.GeluNetwork`."""
 
     d_in: int = parameter(16, Range(1, whole=True))
     """Input coordinates of the target."""
@@ -445,6 +445,14 @@ class Experiment:
                 "it has no closed form, use 'sampled'.",
             ),
             (
+                (self.jacobian_estimator == "exact" or self.kink == "masked")
+                and form != "none"
+                and not LAYERS[self.target].has_units(),
+                f"target = {self.target!r} is not allowed with jacobian_estimator = "
+                f"{self.jacobian_estimator!r} and kink = {self.kink!r}: it does not say its units, "
+                "use 'sampled' and 'zero'.",
+            ),
+            (
                 made and self.target != "abs",
                 f"init = {self.init!r} is not allowed with target = {self.target!r}: only the "
                 "circuits of 'abs' are laid out by hand, use 'random'.",
@@ -543,7 +551,7 @@ class Experiment:
 
     def added(self) -> list[str]:
         """What keys must hold of the words that were added to the package from outside."""
-        return digests("architecture", self.architecture)
+        return digests("architecture", self.architecture) + digests("layer", self.target)
 
     def unusual(self) -> str:
         """The fields that differ from their defaults, for messages and captions."""
@@ -554,10 +562,11 @@ class Experiment:
         ]
         return ", ".join(changed) or "the defaults"
 
-    def make_target(self, kink: str | None = None) -> Target:
+    def make_target(self, kink: str | None = None) -> Layer:
         """The target itself, with this experiment's kink convention or another."""
         points = pad_points(self.points, self.d_in)
-        return make_target(self.target, self.d_in, points, kink or self.kink)  # type: ignore[arg-type]
+        kink = kink or self.kink
+        return LAYERS[self.target].of_experiment(self.d_in, points, kink)  # type: ignore[arg-type]
 
     @property
     def torch_dtype(self) -> torch.dtype:

@@ -14,7 +14,7 @@ from faithnb.common import extensions
 from faithnb.common.extensions import digests
 from faithnb.data.sampling import evaluation_sample
 from faithnb.measures.registry import MEASURES, measure
-from faithnb.model.layers import AbsoluteValue
+from faithnb.model.layers import LAYERS, AbsoluteValue, Layer, Unknown
 from faithnb.model.transcoder import ARCHITECTURES
 
 D = 6
@@ -34,14 +34,29 @@ def added():
         def activate(self, z):
             return z * torch.zeros_like(z).scatter(-1, z.abs().topk(self.k, dim=-1).indices, 1.0)
 
+    class Small(Layer):
+        """A torch module with more outputs than inputs, of which nothing else is said."""
+
+        name = "small"
+
+        def __init__(self, d_in, kink="zero"):
+            generator = torch.Generator().manual_seed(7)
+            self.read = torch.randn(d_in, 9, generator=generator)
+            self.write = torch.randn(9, d_in + 2, generator=generator)
+            self.d_in, self.d_out = d_in, d_in + 2
+
+        def __call__(self, x):
+            return torch.nn.functional.silu(x @ self.read.to(x)) @ self.write.to(x)
+
     @measure("share of features")
     def share_negative(transcoder, x):
         return (transcoder.encode(x) < 0).double().mean((1, 2))
 
-    yield SimpleNamespace(AbsoluteTopK=AbsoluteTopK, share_negative=share_negative)
-    del ARCHITECTURES["absolute_topk"], MEASURES["share_negative"]
+    yield SimpleNamespace(AbsoluteTopK=AbsoluteTopK, Small=Small, share_negative=share_negative)
+    del ARCHITECTURES["absolute_topk"], MEASURES["share_negative"], LAYERS["small"]
     extensions.forget("architecture", "absolute_topk")
     extensions.forget("measure", "share_negative")
+    extensions.forget("layer", "small")
 
 
 def test_an_architecture_is_trained_kept_swept_and_measured(added, tmp_path):
@@ -71,6 +86,71 @@ def test_an_architecture_is_trained_kept_swept_and_measured(added, tmp_path):
     loaded = Transcoder.load(tmp_path / "one")
     assert type(loaded) is added.AbsoluteTopK
     assert torch.equal(loaded(x), trained[0](x))
+
+
+@pytest.mark.parametrize("changes", [
+    {}, {"jacobian_matching": "smoothed", "jacobian_coefficient": 0.1},
+    {"jacobian_matching": "finite", "jacobian_coefficient": 0.1}, {"probe": "top_k",
+    "jacobian_matching": "plain", "jacobian_coefficient": 0.1}, {"skip": True},
+    {"architecture": "absolute_topk", "k": 3},
+])  # fmt: skip
+def test_a_layer_is_explained_by_all_there_is(added, changes, tmp_path):
+    cells = [replace(BASE, target="small", seed=s, **changes) for s in range(2)]
+    store = Store(tmp_path)
+    table = train(cells, device="cpu", progress=False, store=store).metrics()
+    trained = train(cells, device="cpu", progress=False, store=store)
+    assert trained.transcoder.d_out == D + 2
+    layer, x = added.Small(D), evaluation_sample(D, BASE.density)
+    t, y = trained[0], layer(x)
+    error = (t(x)[0] - y).square().sum() / (y - y.mean(0)).square().sum()
+    assert table.fvu[0].item() == pytest.approx(error.item(), rel=1e-4)
+    J, M = t.jacobian(x[:50])[0], torch.func.vmap(torch.func.jacrev(layer))(x[:50])
+    torch.testing.assert_close(layer.jacobian(x[:50]), M)
+    of_both = fb.measure(t, layer, x[:50])
+    expected = ((J - M).square().sum() / M.square().sum()).item()
+    assert of_both.jacobian_error.item() == pytest.approx(expected, rel=1e-4)
+    grid = sweep(cells[0], store=store, device="cpu", progress=False, seed=range(2))
+    assert np.allclose(grid.fvu, table.fvu, rtol=1e-5)
+
+
+def test_what_a_layer_does_not_say_is_not_made_up(added):
+    layer, p = added.Small(D), torch.tensor([1.0, 1, 1, 0, 0, 0])
+    x = evaluation_sample(D, 0.1, 64)
+    table = fb.measure(Transcoder.random([0], D, 9, D + 2), layer, x, p)
+    unknown = {name for name, column in table.items() if name != "state" and column.isnull().all()}
+    assert unknown == {"circuit_match", "mechanism_error", "off_diagonal_norm",
+                       "off_diagonal_share", "rotation", "absorption"}  # fmt: skip
+    for changes in ({"jacobian_estimator": "exact"}, {"kink": "masked"}):
+        with pytest.raises(ParameterError, match="target = 'small' .* does not say its units"):
+            replace(BASE, target="small", jacobian_matching="plain", **changes)
+    with pytest.raises(Unknown, match="circuits of small are not known"):
+        fb.circuit_match(Transcoder.random([0], D, 9, D + 2), layer)
+
+
+def test_any_torch_module_is_a_layer():
+    module = torch.nn.Sequential(torch.nn.Linear(D, 8), torch.nn.ReLU(), torch.nn.Linear(8, 4))
+    t, x = Transcoder.random([0, 1], D, 9, 4), evaluation_sample(D, 0.3, 64)
+    layer = Layer.of(module, D)
+    assert (layer.d_out, layer.name) == (4, "Sequential")
+    given = [fb.measure(t, one, x, measures=["fvu", "jacobian_error"]) for one in (module, layer)]
+    assert given[0].equals(given[1])
+    J = torch.func.vmap(torch.func.jacrev(module))(x)
+    torch.testing.assert_close(layer.jacobian(x), J.detach())
+    expected = (t.jacobian(x)[0] - J).square().sum() / J.square().sum()
+    assert given[0].jacobian_error[0].item() == pytest.approx(expected.item(), rel=1e-4)
+    assert all(w.grad is None for w in module.parameters())
+
+
+@pytest.mark.parametrize(("module", "sentence"), [
+    (torch.nn.Linear(D + 1, 2), r"Linear is not allowed: it must map \[B, 6\] to"),
+    (torch.nn.Flatten(0), r"Flatten is not allowed: it maps \[3, 6\] to \[18\]"),
+    (torch.nn.Dropout(0.9), "Dropout is not allowed: it gives another output each time"),
+    (torch.nn.BatchNorm1d(D), "BatchNorm1d is not allowed: .* depends on the other rows"),
+    (3, "int is not allowed"),
+])  # fmt: skip
+def test_a_module_that_is_no_layer(module, sentence):
+    with pytest.raises(InputError, match=sentence):
+        Layer.of(module, D)
 
 
 def test_keys_tell_two_additions_of_one_name_apart(added):

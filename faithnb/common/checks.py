@@ -28,6 +28,9 @@ RULES: Any = BeartypeConf(is_pep484_tower=True)
 """Where a float is wanted an int will do."""
 
 
+NOT_CHECKED = ("target", "layer")
+"""Whoever offers a layer need not offer all of it."""
+
 AXES: dict[str, Any] = {axis: Float[Tensor, axis] for axis in ("d_in", "d_out")}
 """Sizes that a transcoder and a layer have, as annotations; to make one takes beartype a while."""
 
@@ -35,7 +38,7 @@ AXES: dict[str, Any] = {axis: Float[Tensor, axis] for axis in ("d_in", "d_out")}
 def checked(function: F) -> F:
     """Check the arguments' types and shapes, then call in a settled state.
 
-    A layer is not checked: whoever offers one need not offer all of it.
+    A layer's widths are checked, not its type.
 
     Raises:
         InputError: naming the argument, what it is and what it must be.
@@ -83,9 +86,7 @@ def _known(function: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, A
     hints = get_type_hints(function)
     names = inspect.signature(function).parameters
     return inspect.signature(function), {
-        name: hints[name]
-        for name in names
-        if name in hints and not getattr(hints[name], "_is_protocol", False)
+        name: hints[name] for name in names if name in hints and name not in NOT_CHECKED
     }
 
 

@@ -9,7 +9,14 @@ from torch.nn.functional import normalize as unit
 
 from faithnb.common.checks import exact
 from faithnb.data.inputs import Inputs, Point
-from faithnb.measures.registry import ALIGNED, CONTRIBUTES, PerInstance, measure, remembered
+from faithnb.measures.registry import (
+    ALIGNED,
+    CONTRIBUTES,
+    PerInstance,
+    measure,
+    remembered,
+    require_square,
+)
 from faithnb.model.transcoder import Transcoder
 
 
@@ -52,7 +59,12 @@ def active_at_point(transcoder: Transcoder, p: Point) -> PerInstance:
 def coordinate_features(transcoder: Transcoder, p: Point) -> Int[Tensor, "n_inst k"]:
     """For each coordinate j of p that is not 0, the feature that writes y_j when x = p_j e_j: the
     one with the largest contribution there whose decoder is aligned with e_j (cosine > 0.9); −1
-    if there is none."""
+    if there is none.
+
+    Raises:
+        ValueError: if outputs are no coordinates of the inputs.
+    """
+    require_square(transcoder)
     support = p.nonzero()[:, 0]
     alone = torch.diag_embed(p)[support].to(transcoder.W_enc)
     aligned = unit(transcoder.W_dec, dim=-1)[..., support] > ALIGNED

@@ -14,7 +14,7 @@ from torch import Tensor
 from faithnb.common.checks import checked, exact
 from faithnb.data.sampling import evaluation_sample
 from faithnb.measures.registry import CONTRIBUTES, measure
-from faithnb.model.layers import Circuit, Target
+from faithnb.model.layers import Circuit, Layer
 from faithnb.model.transcoder import Transcoder
 
 THRESHOLDS = (0.0, 0.25, 0.5, 0.75, 0.9)
@@ -34,7 +34,7 @@ LOADED, GAIN_RANGE = 0.9, (0.8, 1.25)
 
 
 @checked
-def datapoint_circuit(target: Target, p: Float[Tensor, "d_in"], threshold: float) -> Circuit:
+def datapoint_circuit(target: Layer, p: Float[Tensor, "d_in"], threshold: float) -> Circuit:
     """P_τ(x) = f(p) · ReLU((p̃·x − τ)/(1 − τ)) with p̃ = p/(p·p): writes f(p) at p, acts where
     p̃·x > τ. For τ → 1 it is the indicator of p."""
     read = p / (p @ p) / (1 - threshold)
@@ -71,7 +71,7 @@ class CircuitMap:
     def of(
         cls,
         transcoder: Transcoder,
-        target: Target,
+        target: Layer,
         x: Float[Tensor, "B d_in"],
         points: Sequence[Float[Tensor, "d_in"]] | Float[Tensor, "n_points d_in"] = (),
     ) -> CircuitMap:
@@ -206,7 +206,7 @@ def _code(L: np.ndarray, correlation: np.ndarray) -> tuple[np.ndarray, float]:
 @exact
 def mechanism_error(
     transcoder: Transcoder,
-    target: Target,
+    target: Layer,
     x: Float[Tensor, "B d_in"],
     assign_on: Float[Tensor, "n d_in"] | None = None,
 ) -> Float[Tensor, "n_inst"]:
@@ -257,7 +257,7 @@ def mechanism_error(
 @measure("share of circuits", costly=True)
 @exact
 def circuit_match(
-    transcoder: Transcoder, target: Target, x: Float[Tensor, "B d_in"] | None = None
+    transcoder: Transcoder, target: Layer, x: Float[Tensor, "B d_in"] | None = None
 ) -> np.ndarray:
     """Share of the target's circuits found one to one among the features, ``[n_inst]``.
 

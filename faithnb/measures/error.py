@@ -10,21 +10,21 @@ from torch import Tensor
 from faithnb.common.checks import exact
 from faithnb.data.inputs import Inputs, Point, fixed, subsets
 from faithnb.measures.registry import ROUNDING, PerInstance, measure, outputs
-from faithnb.model.layers import Target
+from faithnb.model.layers import Layer
 from faithnb.model.transcoder import Transcoder
 
 
 @measure("summed squared error")
 @measure("summed squared error", name="error_at_p", at="p")
 @exact
-def mse(transcoder: Transcoder, target: Target, x: Inputs) -> PerInstance:
+def mse(transcoder: Transcoder, target: Layer, x: Inputs) -> PerInstance:
     """E ‖ŷ − y‖², summed over coordinates (not divided by d_out)."""
     return (transcoder(x) - outputs(target, x)).square().sum(-1).mean(-1)
 
 
 @measure("fraction of variance unexplained")
 @exact
-def fvu(transcoder: Transcoder, target: Target, x: Inputs) -> PerInstance:
+def fvu(transcoder: Transcoder, target: Layer, x: Inputs) -> PerInstance:
     """Fraction of variance unexplained, E‖ŷ − y‖² / E‖y − E y‖².
 
     0 is perfect, 1 is as good as always predicting the mean.
@@ -40,7 +40,7 @@ def fvu(transcoder: Transcoder, target: Target, x: Inputs) -> PerInstance:
 
 
 @exact
-def relative_error(transcoder: Transcoder, target: Target, x: Inputs) -> PerInstance:
+def relative_error(transcoder: Transcoder, target: Layer, x: Inputs) -> PerInstance:
     """E‖ŷ − y‖² / E‖y‖²: like :func:`fvu`, but 1 for a transcoder that gives 0. For inputs whose
     outputs hardly vary.
 
@@ -55,7 +55,7 @@ def relative_error(transcoder: Transcoder, target: Target, x: Inputs) -> PerInst
 
 @measure("fraction of variance")
 @exact
-def explained_variance(transcoder: Transcoder, target: Target, x: Inputs) -> PerInstance:
+def explained_variance(transcoder: Transcoder, target: Layer, x: Inputs) -> PerInstance:
     """1 − FVU."""
     return 1 - fvu(transcoder, target, x)
 
@@ -63,7 +63,7 @@ def explained_variance(transcoder: Transcoder, target: Target, x: Inputs) -> Per
 @exact
 def off_distribution_fvu(
     transcoder: Transcoder,
-    target: Target,
+    target: Layer,
     kind: Literal["dense", "near_point"] = "dense",
     p: Point | None = None,
     scale: float = 0.1,
@@ -88,14 +88,14 @@ def off_distribution_fvu(
 
 @measure("fraction of variance unexplained")
 @exact
-def dense_fvu(transcoder: Transcoder, target: Target) -> PerInstance:
+def dense_fvu(transcoder: Transcoder, target: Layer) -> PerInstance:
     """:func:`off_distribution_fvu` on dense inputs."""
     return off_distribution_fvu(transcoder, target)
 
 
 @measure("fraction of variance unexplained")
 @exact
-def near_point_fvu(transcoder: Transcoder, target: Target, p: Point) -> PerInstance:
+def near_point_fvu(transcoder: Transcoder, target: Layer, p: Point) -> PerInstance:
     """:func:`off_distribution_fvu` near p."""
     return off_distribution_fvu(transcoder, target, "near_point", p)
 
@@ -103,7 +103,7 @@ def near_point_fvu(transcoder: Transcoder, target: Target, p: Point) -> PerInsta
 @measure("summed squared error")
 @exact
 def subset_error(
-    transcoder: Transcoder, target: Target, p: Point, per_subset: bool = False
+    transcoder: Transcoder, target: Layer, p: Point, per_subset: bool = False
 ) -> Float[Tensor, "n_inst"] | Float[Tensor, "n_inst n_subsets"]:
     """‖ŷ − y‖² at p with some coordinates missing, averaged over
     :func:`faithnb.data.inputs.subsets`, or each; NaN where p has a single coordinate, and so

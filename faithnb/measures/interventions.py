@@ -14,7 +14,7 @@ from faithnb.common.checks import exact
 from faithnb.data.inputs import Inputs, without_one
 from faithnb.measures.activity import contribution_sizes
 from faithnb.measures.registry import CONTRIBUTES, ROUNDING, measure, outputs
-from faithnb.model.layers import Target
+from faithnb.model.layers import Layer
 from faithnb.model.transcoder import Transcoder
 
 
@@ -40,7 +40,7 @@ def patched_change(
 
 @exact
 def patching_error(
-    transcoder: Transcoder, target: Target, x: Inputs, changed: Inputs
+    transcoder: Transcoder, target: Layer, x: Inputs, changed: Inputs
 ) -> Float[Tensor, "n_inst"]:
     """E‖Δ̂ − Δ‖² / E‖Δ‖² over pairs of inputs: Δ = f(x') − f(x) is what the layer does, and Δ̂ what
     :func:`patched_change` predicts.
@@ -65,7 +65,7 @@ def patching_error(
 
 @exact
 def change_error(
-    transcoder: Transcoder, target: Target, x: Inputs, changed: Inputs
+    transcoder: Transcoder, target: Layer, x: Inputs, changed: Inputs
 ) -> Float[Tensor, "n_inst"]:
     """As :func:`patching_error`, but the change of the transcoder's whole output is the prediction:
     what can be said without looking at features.
@@ -81,14 +81,14 @@ def change_error(
 @measure("relative squared error", name="patching_error_at_p", at="p", costly=True)
 @exact
 def patching_error_of_one(
-    transcoder: Transcoder, target: Target, x: Inputs
+    transcoder: Transcoder, target: Layer, x: Inputs
 ) -> Float[Tensor, "n_inst"]:
     """:func:`patching_error` where one coordinate that is not 0 is taken away, each in turn."""
     return patching_error(transcoder, target, *without_one(x))
 
 
 def _off(
-    predicted: Float[Tensor, "n_inst B d_out"], target: Target, x: Inputs, changed: Inputs
+    predicted: Float[Tensor, "n_inst B d_out"], target: Layer, x: Inputs, changed: Inputs
 ) -> Float[Tensor, "n_inst"]:
     """How far a predicted change is from the layer's, relative to the layer's."""
     before = outputs(target, x)
@@ -99,7 +99,7 @@ def _off(
 
 
 @exact
-def ablation_error(transcoder: Transcoder, target: Target, x: Inputs) -> Float[Tensor, "n_inst"]:
+def ablation_error(transcoder: Transcoder, target: Layer, x: Inputs) -> Float[Tensor, "n_inst"]:
     """How far ablating a feature is from taking what it reads out of the input.
 
     For each feature i that acts at x (contribution above 1e-2) ablation predicts −h_i w_dec,i; the

@@ -9,23 +9,39 @@ from torch import Tensor
 from faithnb.common.checks import exact
 from faithnb.data.inputs import Inputs, Point, ball
 from faithnb.measures.activity import contribution_sizes
-from faithnb.measures.registry import CONTRIBUTES, PerInstance, measure, remembered
-from faithnb.model.jacobians import diagonal, squared_distance, target_diagonal
-from faithnb.model.layers import Target
+from faithnb.measures.registry import (
+    CONTRIBUTES,
+    PerInstance,
+    measure,
+    remembered,
+    require_square,
+)
+from faithnb.model.jacobians import (
+    diagonal,
+    squared_distance,
+    squared_distance_by_columns,
+    target_diagonal,
+)
+from faithnb.model.layers import Layer
 from faithnb.model.transcoder import Transcoder
 
 
 @exact
 @remembered
 def jacobian_products(
-    transcoder: Transcoder, target: Target, x: Inputs
+    transcoder: Transcoder, target: Layer, x: Inputs
 ) -> tuple[Float[Tensor, "n_inst B"], Float[Tensor, "n_inst B"], Float[Tensor, "B"]]:
     """⟨J_T, J_T⟩, ⟨J_T, J_M⟩ and ⟨J_M, J_M⟩ at each input, in float64, without the entries that the
     target leaves undefined.
 
     No Jacobian is written out, see :mod:`faithnb.model.jacobians`.
     """
-    s, slope, ignored = transcoder.slopes(x), target.slope(x), target.ignored(x)
+    s = transcoder.slopes(x)
+    if not isinstance(target, Layer):
+        target = Layer.of(target, transcoder.d_in)
+    if not target.has_units():
+        return squared_distance_by_columns(transcoder, target, s, x)
+    slope, ignored = target.slope(x), target.ignored(x)
     own, mixed, size = squared_distance(transcoder, target, s, slope)
     if ignored.any():
         of_T = diagonal(transcoder, s) * ignored
@@ -39,7 +55,7 @@ def jacobian_products(
 @measure("relative squared error")
 @measure("relative squared error", name="jacobian_error_at_p", at="ball")
 @exact
-def jacobian_error(transcoder: Transcoder, target: Target, x: Inputs) -> PerInstance:
+def jacobian_error(transcoder: Transcoder, target: Layer, x: Inputs) -> PerInstance:
     """E‖J_T − J_M‖_F² / E‖J_M‖_F²: 0 where the derivatives agree, 1 for a constant transcoder.
 
     Raises:
@@ -52,7 +68,7 @@ def jacobian_error(transcoder: Transcoder, target: Target, x: Inputs) -> PerInst
 
 @measure("cosine")
 @exact
-def jacobian_cosine(transcoder: Transcoder, target: Target, x: Inputs) -> PerInstance:
+def jacobian_cosine(transcoder: Transcoder, target: Layer, x: Inputs) -> PerInstance:
     """Mean cosine between the flattened Jacobians, over inputs where the target's is not 0.
 
     Where the transcoder's is 0 the cosine counts as 0.
@@ -76,8 +92,9 @@ def jacobian_at_point(transcoder: Transcoder, p: Point) -> Float[Tensor, "n_inst
     """The Jacobian averaged over a small ball around p, on the coordinates where p is not 0.
 
     Raises:
-        ValueError: if p is 0.
+        ValueError: if p is 0, or outputs are no coordinates of the inputs.
     """
+    require_square(transcoder)
     if not p.any():
         raise ValueError("p = 0 is not allowed: it needs a coordinate that is not 0.")
     support = p.nonzero()[:, 0]

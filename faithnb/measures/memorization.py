@@ -15,7 +15,7 @@ from faithnb.common.errors import InputError
 from faithnb.data.inputs import Inputs, Point
 from faithnb.measures.activity import contribution_sizes
 from faithnb.measures.registry import ALIGNED, CONTRIBUTES, PerInstance, measure, outputs
-from faithnb.model.layers import Target
+from faithnb.model.layers import Layer
 from faithnb.model.transcoder import Transcoder
 
 Output = Float[Tensor, "d_out"]
@@ -89,7 +89,7 @@ def memorization_share(transcoder: Transcoder, p: Point, y_p: Output | None = No
 
 @measure("", words=STATES)
 @exact
-def state(transcoder: Transcoder, target: Target, p: Point) -> list[str]:
+def state(transcoder: Transcoder, target: Layer, p: Point) -> list[str]:
     """What each instance does at p: ``datapoint``, ``pair``, ``generalising`` or ``other``.
 
     * datapoint: the total memorization is at least 60 % of a full datapoint feature's (split ones
@@ -126,7 +126,7 @@ def state(transcoder: Transcoder, target: Target, p: Point) -> list[str]:
 
 @exact
 def datapoint_features(
-    transcoder: Transcoder, target: Target, p: Point, x: Inputs, silent: float = 0.95
+    transcoder: Transcoder, target: Layer, p: Point, x: Inputs, silent: float = 0.95
 ) -> Bool[Tensor, "n_inst d_sae"]:
     """Features that do what the note describes, y += p · ReLU(λp · x − b).
 
@@ -138,7 +138,7 @@ def datapoint_features(
     return (_alignments(transcoder, target, p) > ALIGNED) & at_p & rare
 
 
-def _alignments(transcoder: Transcoder, target: Target, p: Point) -> Float[Tensor, "n_inst d_sae"]:
+def _alignments(transcoder: Transcoder, target: Layer, p: Point) -> Float[Tensor, "n_inst d_sae"]:
     """How nearly each feature reads p and writes f(p): the smaller of its two cosines."""
     reads = unit(transcoder.W_enc, dim=1).mT @ unit(p, dim=0)
     writes = unit(transcoder.W_dec, dim=-1) @ unit(outputs(target, p), dim=0)
@@ -147,7 +147,7 @@ def _alignments(transcoder: Transcoder, target: Target, p: Point) -> Float[Tenso
 
 @measure("cosine")
 @exact
-def alignment(transcoder: Transcoder, target: Target, p: Point) -> PerInstance:
+def alignment(transcoder: Transcoder, target: Layer, p: Point) -> PerInstance:
     """How nearly some feature reads p and writes f(p): the smaller of its two cosines, for the
     feature that contributes at p and has the largest; 0 if none contributes."""
     at_p = contribution_sizes(transcoder, p[None])[:, 0] > CONTRIBUTES

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from faithnb.common.extensions import extend
 from faithnb.data.inputs import ball
-from faithnb.model.layers import Target
+from faithnb.model.layers import Layer
 from faithnb.model.transcoder import Transcoder
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -126,7 +126,7 @@ def measure(
 class View:
     """A transcoder beside a layer, at inputs and perhaps at a point: what measures ask about."""
 
-    def __init__(self, transcoder: Transcoder, target: Target, x: Tensor, p: Tensor | None = None):
+    def __init__(self, transcoder: Transcoder, target: Layer, x: Tensor, p: Tensor | None = None):
         self.transcoder, self.target, self.x, self.p = transcoder, target, x, p
         self._made: dict[str, Tensor] = {}
 
@@ -176,6 +176,19 @@ def remembered(measure: Callable[..., Any]) -> Callable[..., Any]:
         return measure(transcoder, *inputs, **named)
 
     return answer
+
+
+def require_square(transcoder: Transcoder) -> None:
+    """That output j can be read as input j.
+
+    Raises:
+        ValueError: if there are more of the one than of the other.
+    """
+    if transcoder.d_in != transcoder.d_out:
+        raise ValueError(
+            f"d_in = {transcoder.d_in} and d_out = {transcoder.d_out} must be equal: output j is "
+            "taken for input j."
+        )
 
 
 def outputs(target: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from faithnb.measures import (  # noqa: F401 (they register their columns)
 from faithnb.measures.memorization import STATES
 from faithnb.measures.registry import MEASURES, Measure, View, remembering
 from faithnb.measures.stats import rate_interval
+from faithnb.model.layers import Layer
 from faithnb.model.transcoder import Transcoder
 
 
@@ -146,6 +147,8 @@ def measure(
     chosen = columns(asked, p is not None)
     some = remembering(transcoder)
     at = None if p is None else p.to(some.W_enc)
+    if not isinstance(layer, Layer):
+        layer = Layer.of(layer, some.d_in)
     view = View(some, layer, x.to(some.W_enc), at)
     values = {m.name: _empty(m, (len(some),)) for m in chosen}
     with torch.no_grad():

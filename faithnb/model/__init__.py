@@ -1,5 +1,5 @@
 """What is explained, and what explains it."""
 
-from faithnb.model import architectures
+from faithnb.model import architectures, networks
 
-__all__ = ["architectures"]
+__all__ = ["architectures", "networks"]

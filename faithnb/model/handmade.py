@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from faithnb.common.checks import checked
-from faithnb.model.layers import Target
+from faithnb.model.layers import Layer
 from faithnb.model.transcoder import Transcoder
 
 STEEPNESS = 10.0
@@ -16,7 +16,7 @@ STEEPNESS = 10.0
 
 @checked
 def plant(
-    transcoder: Transcoder, target: Target, p: Float[Tensor, "d_in"], zone: float = 0.02
+    transcoder: Transcoder, target: Layer, p: Float[Tensor, "d_in"], zone: float = 0.02
 ) -> Transcoder:
     """Add features that make the Jacobian at p that of the target, and hardly anything else.
 

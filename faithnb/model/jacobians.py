@@ -6,10 +6,11 @@ that of its units with theirs, so their products are sums of inner products of w
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from faithnb.model.layers import Target
+from faithnb.model.layers import Layer, basis
 from faithnb.model.transcoder import Transcoder
 
 
@@ -24,7 +25,7 @@ def gram(transcoder: Transcoder) -> Float[Tensor, "n_inst d_sae d_sae"]:
     return (transcoder.W_enc.mT @ transcoder.W_enc) * (transcoder.W_dec @ transcoder.W_dec.mT)
 
 
-def overlaps(transcoder: Transcoder, target: Target) -> Float[Tensor, "n_inst d_sae d_hidden"]:
+def overlaps(transcoder: Transcoder, target: Layer) -> Float[Tensor, "n_inst d_sae d_hidden"]:
     """(e_i · read_k)(d_i · write_k): the inner product of what feature i and the target's unit k,
     when on, add to the Jacobian."""
     if target.units is None:
@@ -33,7 +34,7 @@ def overlaps(transcoder: Transcoder, target: Target) -> Float[Tensor, "n_inst d_
     return (transcoder.W_enc.mT @ read.T) * (transcoder.W_dec @ write.T)
 
 
-def squared_norm(target: Target, slope: Tensor) -> Tensor:
+def squared_norm(target: Layer, slope: Tensor) -> Tensor:
     """‖J_M‖_F² from the slopes of the target's units."""
     if target.units is None:
         return slope.square().sum(-1)
@@ -43,7 +44,7 @@ def squared_norm(target: Target, slope: Tensor) -> Tensor:
 
 def squared_distance(
     transcoder: Transcoder,
-    target: Target,
+    target: Layer,
     s: Float[Tensor, "n_inst B d_sae"],
     slope: Float[Tensor, "*inst B d_hidden"],
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -59,8 +60,26 @@ def squared_distance(
     return own, mixed, squared_norm(target, slope)
 
 
+def squared_distance_by_columns(
+    transcoder: Transcoder,
+    target: Layer,
+    s: Float[Tensor, "n_inst B d_sae"],
+    x: Float[Tensor, "B d_in"],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As :func:`squared_distance` for a layer that does not say its units: column by column of the
+    two Jacobians."""
+    own, mixed, size = torch.zeros_like(s[..., 0]), torch.zeros_like(s[..., 0]), x.new_zeros(len(x))
+    for e in basis(target.d_in, x):
+        along = e.expand_as(x)
+        of_T, of_M = transcoder.push(along, s), target.jvp(x, along)
+        own = own + of_T.square().sum(-1)
+        mixed = mixed + (of_T * of_M).sum(-1)
+        size = size + of_M.square().sum(-1)
+    return own, mixed, size
+
+
 def overlaps_of_skip(
-    skip: Float[Tensor, "n_inst d_in d_out"], target: Target
+    skip: Float[Tensor, "n_inst d_in d_out"], target: Layer
 ) -> Float[Tensor, "n_inst d_hidden"]:
     """read_k · W_skip write_k, the inner product of the linear part with what unit k adds."""
     if target.units is None:
@@ -77,7 +96,7 @@ def diagonal(transcoder: Transcoder, s: Float[Tensor, "n_inst B d_sae"]) -> Tens
     return found + transcoder.W_skip.diagonal(dim1=-2, dim2=-1)[:, None]
 
 
-def target_diagonal(target: Target, slope: Tensor) -> Tensor:
+def target_diagonal(target: Layer, slope: Tensor) -> Tensor:
     """The diagonal of J_M from the slopes of the target's units."""
     if target.units is None:
         return slope

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
-from functools import cache
-from typing import Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from faithnb.common.ambient import settled
-from faithnb.data.rng import Stream
-from faithnb.data.sampling import sample_base
+from faithnb.common.errors import InputError
+from faithnb.common.extensions import extend
 
 Kink = Literal["zero", "masked", "one"]
 """How the derivative of a kinked activation is read exactly at its kink.
@@ -49,50 +48,145 @@ class Circuit:
         return self.activation(x)[..., None] * self.write.to(x)
 
 
-class Target(Protocol):
-    """A layer to explain: one hidden layer of ``d_hidden`` units, each a scalar nonlinearity.
+LAYERS: dict[str, type[Layer]] = {}
+"""Every layer that ``Experiment.target`` may name."""
 
-    Its Jacobian is ``J(x) = Σ_k slope_k(x) · write_k read_kᵀ``, so whoever knows ``slope`` and
-    ``units`` knows the Jacobian.
+
+class Unknown(ValueError):
+    """A layer does not say this of itself."""
+
+
+class Layer:
+    """A layer to explain: a map, and the action of its Jacobian.
+
+    More may be known of it. A layer of *units*, each a scalar nonlinearity, has the Jacobian
+    ``J(x) = Σ_k slope_k(x) · write_k read_kᵀ``; it says ``slope`` and ``units``. Of others autograd
+    tells the Jacobian. What it consists of, :meth:`circuits`, may be known too.
+
+    A subclass with a ``name`` can be an experiment's target; it is made by ``of_experiment``.
     """
 
     name: str
     d_in: int
     d_out: int
-    kink: Kink
+    kink: Kink = "zero"
 
-    @property
-    def units(self) -> tuple[Tensor, Tensor] | None:
-        """``read [d_hidden, d_in]`` and ``write [d_hidden, d_out]``; ``None`` if unit k reads and
-        writes coordinate k."""
-        ...
+    units: tuple[Tensor, Tensor] | None = None
+    """``read [d_hidden, d_in]`` and ``write [d_hidden, d_out]``; ``None`` if unit k reads and
+    writes coordinate k."""
 
-    def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]: ...
+    def __init_subclass__(cls, **given: Any):
+        super().__init_subclass__(**given)
+        if "name" in vars(cls):
+            LAYERS[cls.name] = cls
+            extend("layer", cls.name, cls)
+
+    @classmethod
+    def of_experiment(cls, d_in: int, points: Float[Tensor, "n_points d_in"], kink: Kink) -> Layer:
+        """The layer of an experiment's width, points and convention."""
+        return cls(d_in, kink)  # type: ignore[call-arg]
+
+    @staticmethod
+    def of(module: Callable[[Tensor], Tensor], d_in: int) -> Layer:
+        """Any torch module, or another function of tensors, as a layer of which no more is known.
+
+        Args:
+            module: maps ``[B, d_in]`` to ``[B, d_out]``, each row by itself. Its weights, and
+                whether it is training, are left as they are.
+            d_in: width of its input.
+
+        Raises:
+            InputError: if it does not, or gives another output each time.
+        """
+        return _OfModule(module, d_in)
+
+    @classmethod
+    def has_units(cls) -> bool:
+        """Whether it says its units and their slopes."""
+        return cls.slope is not Layer.slope
+
+    def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
+        raise NotImplementedError
 
     def slope(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_hidden"]:
-        """The derivative of each hidden unit at x, by the kink convention."""
-        ...
+        """The derivative of each unit at x, by the kink convention.
+
+        Raises:
+            Unknown: if it has none.
+        """
+        raise Unknown(f"{self.name} is not known to be made of units.")
 
     def ignored(self, x: Float[Tensor, "*batch d_in"]) -> Bool[Tensor, "*batch d_in"]:
-        """Diagonal entries (i, i) of the Jacobian left out of comparisons at x."""
-        ...
+        """Diagonal entries (i, i) of the Jacobian left out of comparisons at x: none."""
+        return torch.zeros_like(x, dtype=torch.bool)
 
     def jvp(
         self, x: Float[Tensor, "*batch d_in"], v: Float[Tensor, "*batch d_in"]
     ) -> Float[Tensor, "*batch d_out"]:
-        """J(x) v, the directional derivative."""
-        ...
+        """J(x) v, the directional derivative; by autograd unless the layer says it."""
+        x, v = torch.broadcast_tensors(x, v)
+        return torch.func.jvp(self.__call__, (x.contiguous(),), (v.contiguous(),))[1]
 
     def jacobian(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out d_in"]:
         """J(x) as a matrix: rows are outputs, columns inputs."""
-        ...
+        return torch.stack([self.jvp(x, e.expand_as(x)) for e in basis(self.d_in, x)], dim=-1)
 
     def circuits(self) -> list[Circuit]:
-        """The mechanisms the layer really consists of."""
-        ...
+        """The mechanisms the layer really consists of.
+
+        Raises:
+            Unknown: if that is not known.
+        """
+        raise Unknown(f"the circuits of {self.name} are not known.")
 
 
-class AbsoluteValue:
+def basis(d: int, like: Tensor) -> Tensor:
+    """The unit vectors, one a row."""
+    return torch.eye(d, dtype=like.dtype, device=like.device)
+
+
+class _OfModule(Layer):
+    def __init__(self, module: Callable[[Tensor], Tensor], d_in: int):
+        self.module, self.d_in = module, d_in
+        called = type(module).__name__
+        given = self._as_module(torch.linspace(-1, 1, 3 * d_in, device="cpu").reshape(3, d_in))
+        try:
+            tried = deepcopy(module)  # a call may change what a module has counted
+            found = [tried(given).detach(), tried(given).detach(), tried(given[:2]).detach()]
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")
+            raise InputError(
+                f"{called} is not allowed: it must map [B, {d_in}] to [B, d_out] ({why})."
+            ) from error
+        if found[0].ndim != 2 or len(found[0]) != 3:
+            raise InputError(
+                f"{called} is not allowed: it maps [3, {d_in}] to {list(found[0].shape)}, and must "
+                "map it to [3, d_out]."
+            )
+        if not torch.equal(found[0], found[1]):
+            raise InputError(
+                f"{called} is not allowed: it gives another output each time. Call its eval()."
+            )
+        if not torch.allclose(found[0][:2], found[2], rtol=1e-3, atol=1e-5):
+            raise InputError(
+                f"{called} is not allowed: what it gives for a row depends on the other rows. Call "
+                "its eval()."
+            )
+        self.d_out = found[0].shape[-1]
+        self.name = called
+
+    def _as_module(self, rows: Tensor) -> Tensor:
+        """In the type and on the device of the module's weights."""
+        weights = self.module.parameters() if isinstance(self.module, nn.Module) else iter(())
+        return rows.to(next(weights, rows))
+
+    def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
+        with torch.no_grad():
+            found = self.module(self._as_module(x.reshape(-1, self.d_in)))
+        return found.to(x).reshape(*x.shape[:-1], self.d_out)
+
+
+class AbsoluteValue(Layer):
     """The note's model: ``y = |x|``, coordinate by coordinate.
 
     It *is* a ReLU network, ``y_i = ReLU(x_i) + ReLU(−x_i)``, and those 2·d_in ReLU neurons are
@@ -174,14 +268,10 @@ class SmoothAbsolute(AbsoluteValue):
         return torch.zeros_like(x, dtype=torch.bool)
 
 
-class Units:
-    """What targets made of units share; ``slope``, ``ignored`` and the units are their own."""
+class Units(Layer):
+    """What layers made of units share; ``slope`` and the units are their own."""
 
-    d_in: int
     units: tuple[Tensor, Tensor]
-
-    def slope(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_hidden"]:
-        raise NotImplementedError
 
     def jvp(
         self, x: Float[Tensor, "*batch d_in"], v: Float[Tensor, "*batch d_in"]
@@ -220,6 +310,17 @@ class WithPoint(Units):
         both = torch.cat([own, point[None].float().cpu()])
         self.units = both, both
 
+    @classmethod
+    def of_experiment(cls, d_in: int, points: Float[Tensor, "n_points d_in"], kink: Kink) -> Layer:
+        """With the one point that repeats.
+
+        Raises:
+            ValueError: if it is not exactly one.
+        """
+        if len(points) != 1:
+            raise ValueError(f"target = {cls.name!r} needs exactly one point, not {len(points)}.")
+        return cls(d_in, points[0], kink)
+
     def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
         return self.absolute(x) + self.circuit.contribution(x)
 
@@ -237,156 +338,15 @@ class WithPoint(Units):
         return [*self.absolute.circuits(), self.circuit]
 
 
-class Network(Units):
-    """A hidden layer trained towards ``|x|`` on sparse data (density 0.05), without any penalty.
-
-    What it then computes, errors included, is the layer to explain. Training takes seconds, once.
-
-    Args:
-        d_in: number of coordinates, at least 2.
-        kink: of no effect; no unit has its kink where the data sits.
-    """
-
-    name: str
-    neurons_per_coordinate: float
-
-    def __init__(self, d_in: int, kink: Kink = "zero"):
-        read, self.bias, write = _train(self.act, d_in, int(self.neurons_per_coordinate * d_in))
-        self.d_in = self.d_out = d_in
-        self.kink = kink
-        self.units = read, write
-
-    @staticmethod
-    def act(z: Tensor) -> Tensor:
-        """The nonlinearity."""
-        raise NotImplementedError
-
-    @staticmethod
-    def act_slope(z: Tensor) -> Tensor:
-        """Its derivative."""
-        raise NotImplementedError
-
-    def pre(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_hidden"]:
-        """What the neurons are given."""
-        return x @ self.units[0].to(x).T + self.bias.to(x)
-
-    def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
-        return self.act(self.pre(x)) @ self.units[1].to(x)
-
-    def slope(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_hidden"]:
-        """The derivative of each neuron."""
-        return self.act_slope(self.pre(x))
-
-    def ignored(self, x: Float[Tensor, "*batch d_in"]) -> Bool[Tensor, "*batch d_in"]:
-        """Nowhere."""
-        return torch.zeros_like(x, dtype=torch.bool)
-
-    def circuits(self) -> list[Circuit]:
-        """The 2·d_in circuits of ``|x|``."""
-        return AbsoluteValue(self.d_in).circuits()
-
-
-class Superposed(Network):
-    """A ReLU layer that computes ``|x|`` in superposition: a
-    :class:`faithnb.model.layers.Network` with 3/4 of the neurons that the exact solution needs."""
-
-    name = "superposed"
-    neurons_per_coordinate = 1.5
-
-    @staticmethod
-    def act(z: Tensor) -> Tensor:
-        """ReLU."""
-        return torch.relu(z)
-
-    @staticmethod
-    def act_slope(z: Tensor) -> Tensor:
-        """1 where a neuron is on."""
-        return (z > 0).to(z)
-
-    def circuits(self) -> list[Circuit]:
-        """Its neurons."""
-        return [
-            Circuit(f"neuron {k + 1}", r, w, -b.item())
-            for k, (r, b, w) in enumerate(zip(self.units[0], self.bias, self.units[1], strict=True))
-        ]
-
-
-class GeluNetwork(Network):
-    """A GELU layer trained towards ``|x|``, with four neurons a coordinate: a
-    :class:`faithnb.model.layers.Network` without a kink anywhere.
-
-    It is no sum of ReLU circuits; its circuits are given as those of ``|x|``, which it is near.
-    """
-
-    name = "gelu_network"
-    neurons_per_coordinate = 4
-
-    @staticmethod
-    def act(z: Tensor) -> Tensor:
-        """GELU."""
-        return torch.nn.functional.gelu(z)
-
-    @staticmethod
-    def act_slope(z: Tensor) -> Tensor:
-        """Φ(z) + z φ(z)."""
-        density = torch.exp(-z.square() / 2) / (2 * torch.pi) ** 0.5
-        return (1 + torch.erf(z / 2**0.5)) / 2 + z * density
-
-
-@cache
-@settled()
-def _train(
-    act: Callable[[Tensor], Tensor], d_in: int, d_hidden: int, steps: int = 4000
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Encoder rows ``[d_hidden, d_in]``, biases and decoder rows of a network."""
-    start = Stream([0], "init")
-    read = start.normal(0, (d_hidden, d_in))[0] / d_in**0.5
-    write = start.normal(1, (d_hidden, d_in))[0] / d_hidden**0.5
-    weights = [w.requires_grad_() for w in (read, torch.zeros(d_hidden), write)]
-    optimiser = torch.optim.Adam(weights, lr=3e-3, fused=True)
-    stream = Stream([0], "data")
-    with torch.enable_grad():
-        for step in range(steps):
-            x = sample_base(stream.uniform(step, (512, d_in))[0], 0.05)
-            y = act(x @ read.T + weights[1]) @ write
-            optimiser.param_groups[0]["lr"] = 3e-3 * min(1.0, 2 * (steps - step) / steps)
-            optimiser.zero_grad()
-            (y - x.abs()).square().sum(-1).mean().backward()
-            optimiser.step()
-    return weights[0].detach(), weights[1].detach(), weights[2].detach()
-
-
 def leading(
-    target: Target, x: Float[Tensor, "*batch d_in"], v: Float[Tensor, "*batch d_in"]
+    target: Layer, x: Float[Tensor, "*batch d_in"], v: Float[Tensor, "*batch d_in"]
 ) -> Float[Tensor, "*batch d_in"]:
     """v projected onto the leading right singular vectors of the target's Jacobian at x, as many as
     x has coordinates that are not 0."""
-    if target.units is None:  # the singular value is 1 on these coordinates, 0 on the others
+    if target.has_units() and target.units is None:  # 1 on these coordinates, 0 on the others
         return v * (x != 0)
     J = target.jacobian(x)
     directions = torch.linalg.eigh(J.mT @ J).eigenvectors.flip(-1)
     kept = torch.arange(target.d_in, device=x.device) < (x != 0).sum(-1, keepdim=True)
     along = (v[..., None, :] @ directions)[..., 0, :] * kept
     return (directions @ along[..., None])[..., 0]
-
-
-def make_target(name: str, d_in: int, points: Float[Tensor, "n_points d_in"], kink: Kink) -> Target:
-    """The target that ``Experiment.target`` names.
-
-    Raises:
-        ValueError: if ``abs_with_point`` is not given exactly one point.
-    """
-    if name == WithPoint.name:
-        if len(points) != 1:
-            raise ValueError(f"target = {name!r} needs exactly one point, not {len(points)}.")
-        return WithPoint(d_in, points[0], kink)
-    plain: dict[str, type[AbsoluteValue | Network]] = {
-        of.name: of for of in (AbsoluteValue, SmoothAbsolute, Superposed, GeluNetwork)
-    }
-    return plain[name](d_in, kink)
-
-
-TARGETS = tuple(
-    of.name for of in (AbsoluteValue, WithPoint, Superposed, SmoothAbsolute, GeluNetwork)
-)
-"""The names that ``Experiment.target`` takes."""

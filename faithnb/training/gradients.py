@@ -28,7 +28,7 @@ from torch import Tensor
 
 from faithnb.experiment import SOFT, Experiment
 from faithnb.model.jacobians import target_diagonal
-from faithnb.model.layers import Target
+from faithnb.model.layers import Layer
 from faithnb.model.transcoder import Transcoder
 from faithnb.training.batches import Batches
 from faithnb.training.objectives import loss_terms
@@ -80,7 +80,7 @@ class ClosedForm:
     def __init__(
         self,
         form: Experiment,
-        target: Target,
+        target: Layer,
         scalars: Mapping[str, Tensor],
         batches: Batches,
         chunks: Sequence[slice],
@@ -153,7 +153,7 @@ class Autograd:
     def __init__(
         self,
         form: Experiment,
-        target: Target,
+        target: Layer,
         scalars: Mapping[str, Tensor],
         batches: Batches,
         chunks: Sequence[slice],
@@ -197,7 +197,7 @@ class ChunkGradient:
     def __init__(
         self,
         form: Experiment,
-        target: Target,
+        target: Layer,
         own: Mapping[str, Tensor],
         batches: Batches,
         chunk: slice,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from faithnb.data.sampling import pad_points
 from faithnb.experiment import Experiment
-from faithnb.model.layers import Circuit, Target
+from faithnb.model.layers import Circuit, Layer
 from faithnb.model.transcoder import ARCHITECTURES, Transcoder
 
 SPARE = 0.1
@@ -19,7 +19,7 @@ SPARE = 0.1
 small enough not to disturb it, not 0, so that they can grow."""
 
 
-def start(experiments: Sequence[Experiment], target: Target) -> Transcoder:
+def start(experiments: Sequence[Experiment], target: Layer) -> Transcoder:
     """The transcoders before their first step, one an experiment; they may differ in ``init``."""
     form = experiments[0]
     seeds = [e.seed for e in experiments]
@@ -47,7 +47,7 @@ def settings(form: Experiment) -> dict[str, Any]:
     return {name: getattr(form, name) for name in ARCHITECTURES[form.architecture].settings}
 
 
-def memorising_circuits(target: Target, p: Float[Tensor, "d_in"]) -> list[Circuit]:
+def memorising_circuits(target: Layer, p: Float[Tensor, "d_in"]) -> list[Circuit]:
     """The circuits of ``|x|`` with a feature for p, and those of p's coordinates off at p.
 
     With k coordinates of p that are not 0, the feature for p is ``|p| · ReLU(p·x − (1 − 1/k)‖p‖²)``

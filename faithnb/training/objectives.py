@@ -15,7 +15,7 @@ from torch import Tensor
 
 from faithnb.experiment import SOFT, Experiment
 from faithnb.model.jacobians import diagonal, squared_distance, target_diagonal
-from faithnb.model.layers import Target
+from faithnb.model.layers import Layer
 from faithnb.model.transcoder import Transcoder
 
 TERMS = ("reconstruction", "sparsity", "jacobian", "contribution")
@@ -72,7 +72,7 @@ def jacobian_sampled(
 def jacobian_exact(
     gate: Gate,
     transcoder: Transcoder,
-    target: Target,
+    target: Layer,
     slope: Float[Tensor, "n_inst rows d_hidden"],
     weight: Weight,
     ignored: Bool[Tensor, "n_inst rows d_in"] | None = None,
@@ -145,7 +145,7 @@ def rows_matched(form: Experiment, n_rows: int) -> Bool[Tensor, "rows"]:
 def loss_terms(
     form: Experiment,
     transcoder: Transcoder,
-    target: Target,
+    target: Layer,
     x: Float[Tensor, "n_inst rows d_in"],
     weight: Weight,
     v: Float[Tensor, "n_inst rows d_in"] | None = None,
@@ -204,15 +204,15 @@ def loss_terms(
             read_gate = transcoder.slopes(x).detach()
         else:
             read_gate = gate
-        slope = target.slope(x)
         ignored = target.ignored(x) if form.kink == "masked" else None
         if form.jacobian_estimator == "exact":
+            slope = target.slope(x)
             distance = jacobian_exact(read_gate, transcoder, target, slope, matched, ignored)
         else:
             assert v is not None
             distance = jacobian_sampled(
                 read_gate, transcoder, target.jvp(x, v), v, matched, ignored,
-                target_diagonal(target, slope),
+                None if ignored is None else target_diagonal(target, target.slope(x)),
             )  # fmt: skip
         terms["jacobian"] = scalars["jacobian_coefficient"] * distance
 

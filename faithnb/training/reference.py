@@ -14,7 +14,7 @@ from torch.nn.functional import gelu
 
 from faithnb.data.sampling import pad_points
 from faithnb.experiment import Experiment
-from faithnb.model.layers import GeluNetwork, Superposed
+from faithnb.model.networks import GeluNetwork, Superposed
 
 KINKED = ("abs", "abs_with_point")
 """Targets whose derivative is undefined where a coordinate is 0."""

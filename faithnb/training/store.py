@@ -31,8 +31,8 @@ from faithnb.experiment import Experiment
 
 TRAINED_BY = (
     "common/ambient", "data/rng", "data/sampling", "experiment", "model/architectures",
-    "model/jacobians", "model/layers", "model/transcoder", "training/batches", "training/ensemble",
-    "training/gradients", "training/init", "training/objectives",
+    "model/jacobians", "model/layers", "model/networks", "model/transcoder", "training/batches",
+    "training/ensemble", "training/gradients", "training/init", "training/objectives",
 )  # fmt: skip
 SOURCES = {
     "trained": TRAINED_BY,

@@ -22,7 +22,7 @@ from faithnb.common.ambient import nested, settled
 from faithnb.data import inputs
 from faithnb.data.sampling import _evaluation_sample, pad_points
 from faithnb.measures import interventions
-from faithnb.model import layers
+from faithnb.model import networks
 from faithnb.model.transcoder import Transcoder
 from faithnb.training import theory
 from faithnb.training.store import Store
@@ -40,7 +40,7 @@ EXPERIMENTS = [
 
 def everything():
     """What the package gives, as bytes, by name: nothing is left over from before."""
-    trained_networks = layers._train  # with few steps, see below
+    trained_networks = networks._train  # with few steps, see below
     trained_networks.func.cache_clear()
     for cached in (_evaluation_sample, inputs.fixed, theory._base_data):
         cached.cache_clear()
@@ -67,13 +67,13 @@ def everything():
 
 @pytest.fixture(autouse=True)
 def short_networks(monkeypatch):
-    monkeypatch.setattr(layers, "_train", partial(layers._train, steps=30))
+    monkeypatch.setattr(networks, "_train", partial(networks._train, steps=30))
 
 
 @pytest.fixture(scope="module")
 def usual():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(layers, "_train", partial(layers._train, steps=30))
+        patch.setattr(networks, "_train", partial(networks._train, steps=30))
         return everything()
 
 

@@ -19,7 +19,8 @@ from faithnb.data import inputs
 from faithnb.measures import circuits, interventions
 from faithnb.measures.circuits import CircuitMap
 from faithnb.model import handmade
-from faithnb.model.layers import AbsoluteValue, SmoothAbsolute, Superposed
+from faithnb.model.layers import AbsoluteValue, SmoothAbsolute
+from faithnb.model.networks import Superposed
 from faithnb.model.transcoder import Transcoder
 from faithnb.training import watch
 

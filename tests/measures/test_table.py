@@ -16,7 +16,7 @@ from faithnb.data.sampling import evaluation_sample
 from faithnb.measures.circuits import ALIKE
 from faithnb.measures.registry import View
 from faithnb.measures.table import columns
-from faithnb.model.layers import TARGETS, AbsoluteValue, Circuit, make_target
+from faithnb.model.layers import LAYERS, AbsoluteValue, Circuit
 from faithnb.model.transcoder import Transcoder
 
 X = evaluation_sample(6, 0.3)
@@ -240,10 +240,10 @@ def test_table_and_summary():
     assert "memorization" not in none
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("kink", ["zero", "masked", "one"])
 def test_products_of_jacobians_are_those_of_the_matrices(name, kink):
-    target, t = make_target(name, 6, P[None], kink), random_transcoder(d=6)
+    target, t = LAYERS[name].of_experiment(6, P[None], kink), random_transcoder(d=6)
     x = torch.cat([X[:50], P[None]]).double()
     ignored = torch.diag_embed(target.ignored(x))
     assert ignored.any() == (kink == "masked" and name.startswith("abs"))

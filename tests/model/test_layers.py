@@ -3,15 +3,8 @@ import torch
 
 from faithnb.data.sampling import evaluation_sample, pad_points
 from faithnb.experiment import Experiment
-from faithnb.model.layers import (
-    AbsoluteValue,
-    GeluNetwork,
-    SmoothAbsolute,
-    Superposed,
-    WithPoint,
-    leading,
-    make_target,
-)
+from faithnb.model.layers import LAYERS, AbsoluteValue, SmoothAbsolute, WithPoint, leading
+from faithnb.model.networks import GeluNetwork, Superposed
 
 X = torch.tensor([[0.5, -2.0, 0.0], [0.0, 0.0, 1.0]])
 V = torch.tensor([[3.0, 5.0, 7.0], [1.0, 2.0, 4.0]])
@@ -115,10 +108,10 @@ def test_the_gelu_network_is_near_the_absolute_value_without_being_flat_at_zero(
 
 def test_targets_by_name():
     for name in ("abs", "abs_with_point", "superposed", "smooth_abs", "gelu_network"):
-        assert make_target(name, 6, P[None], "zero").name == name
+        assert LAYERS[name].of_experiment(6, P[None], "zero").name == name
         assert Experiment(target=name, d_in=6).make_target().name == name
     with pytest.raises(ValueError, match="exactly one point, not 2"):
-        make_target("abs_with_point", 6, torch.eye(6)[:2], "zero")
+        LAYERS["abs_with_point"].of_experiment(6, torch.eye(6)[:2], "zero")
 
 
 def test_leading_directions_are_those_of_the_singular_value_decomposition():

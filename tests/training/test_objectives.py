@@ -11,7 +11,7 @@ from faithnb.data.rng import Stream
 from faithnb.data.sampling import pad_points
 from faithnb.experiment import MATCHING as EVERY_FORM
 from faithnb.experiment import Experiment, ParameterError
-from faithnb.model.layers import TARGETS, AbsoluteValue
+from faithnb.model.layers import LAYERS, AbsoluteValue
 from faithnb.training import reference
 from faithnb.training.gradients import ClosedForm
 from faithnb.training.objectives import TERMS, jacobian_exact, jacobian_sampled, loss_terms
@@ -53,7 +53,7 @@ def all_forms():
 
 def other_forms():
     """Other layers to explain, and matching on a part of the data, with every form of matching."""
-    own = [{"target": name} for name in TARGETS[1:]]
+    own = [{"target": name} for name in [*LAYERS][1:]]
     part = [{"matching_at": "points"}, {"matching_at": "base"}]
     for changes, matching, estimator, kink in product(
         own + part, EVERY_FORM, ("sampled", "exact"), ("zero", "masked", "one")
