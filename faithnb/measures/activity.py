@@ -23,7 +23,7 @@ from faithnb.model.transcoder import Transcoder
 @exact
 @remembered
 def contribution_sizes(transcoder: Transcoder, x: Inputs) -> Float[Tensor, "n_inst B d_sae"]:
-    """|h_i| ‖w_dec,i‖, how much each feature writes."""
+    """``|h_i| ‖w_dec,i‖``, how much each feature writes."""
     return transcoder.encode(x).abs() * transcoder.decoder_norms()[:, None]
 
 

@@ -131,7 +131,8 @@ def datapoint_features(
     """Features that do what the note describes, y += p · ReLU(λp · x − b).
 
     They read along p and write along f(p) (cosines > 0.9), contribute at p, and contribute at
-    most 1e-2 (as for :func:`l0`) on at least a share ``silent`` of the base samples.
+    most 1e-2 (as for :func:`faithnb.measures.activity.l0`) on at least a share ``silent`` of the
+    base samples.
     """
     at_p = contribution_sizes(transcoder, p[None])[:, 0] > CONTRIBUTES
     rare = (contribution_sizes(transcoder, x) > CONTRIBUTES).double().mean(1) <= 1 - silent
@@ -156,7 +157,7 @@ def alignment(transcoder: Transcoder, target: Layer, p: Point) -> PerInstance:
 
 def writes_pattern(measured: xr.Dataset) -> xr.DataArray:
     """Where the features together write at p at least 60 % of a datapoint feature, of a
-    :func:`table`.
+    :func:`faithnb.measures.table.table`.
 
     Unlike the state ``datapoint`` it does not ask what they read: a feature for a pattern whose
     magnitudes vary reads some coordinates more than others. False where training diverged.

@@ -130,7 +130,7 @@ def measure(
 
     Args:
         transcoder: from :meth:`faithnb.Transcoder.load` or ``from_arrays``, or trained here.
-        layer: what it explains: a layer of :mod:`faithnb.model.layers`, or any torch module.
+        layer: what it explains: a :class:`faithnb.model.layers.Layer`, or any torch module.
         x: inputs of the kind that the layer sees, ``[B, d_in]``.
         p: a point, ``[d_in]``; without it nothing is measured at one.
         measures: names of columns; all there are by default.
