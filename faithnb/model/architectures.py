@@ -41,7 +41,7 @@ class TopK(Transcoder):
 
 
 class JumpReLU(Transcoder):
-    """``h = z`` where z exceeds the feature's threshold, else 0.
+    """``h = ReLU(z)`` where z exceeds the feature's threshold, else 0.
 
     Args:
         threshold: ``[n_inst, d_sae]``, in units of z.
@@ -54,12 +54,12 @@ class JumpReLU(Transcoder):
     threshold: torch.nn.Parameter
 
     def activate(self, z: Float[Tensor, "n_inst B d_sae"]) -> Float[Tensor, "n_inst B d_sae"]:
-        """z · 1[z > θ]."""
-        return z * (z > self.threshold[:, None])
+        """ReLU(z) · 1[z > θ]."""
+        return torch.relu(z) * (z > self.threshold[:, None])
 
     def slope(self, z: Float[Tensor, "n_inst B d_sae"]) -> Float[Tensor, "n_inst B d_sae"]:
-        """1[z > θ]; the jump itself has no slope."""
-        return (z > self.threshold[:, None]).to(z)
+        """1[z > θ] where z > 0; the jump itself has no slope."""
+        return (z > self.threshold[:, None].clamp(min=0)).to(z)
 
 
 def trainable() -> tuple[str, ...]:
