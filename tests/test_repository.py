@@ -127,6 +127,19 @@ def test_text_is_read_and_written_as_utf_8():
         assert found == [], path.name
 
 
+@pytest.mark.parametrize("names", ["", "Experiment, Store, Transcoder, measure, sweep, train"])
+def test_figures_and_widgets_are_loaded_when_they_are_asked_for(names):
+    heavy = ("matplotlib", "ipywidgets", "anywidget", "IPython", "papermill", "distributed")
+    code = (
+        f"import faithnb, sys; [faithnb.{names.replace(', ', ', faithnb.')}]"
+        if names
+        else ("import faithnb, sys")
+    )
+    code += f"; print([name for name in {heavy} if name in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert ran.stdout.strip() == b"[]"
+
+
 def test_public_names_are_documented():
     import faithnb
 

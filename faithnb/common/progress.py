@@ -7,7 +7,6 @@ from typing import Any
 
 from tqdm import tqdm as plain
 from tqdm.auto import tqdm
-from tqdm.notebook import tqdm_notebook
 
 SECONDS_BETWEEN_LINES = 15.0
 
@@ -45,7 +44,8 @@ def progress_bar(
     options: dict[str, Any] = {
         "total": total, "unit": unit, "desc": desc, "disable": not show, "initial": initial,
     }  # fmt: skip
-    if sys.stderr.isatty() or issubclass(tqdm, tqdm_notebook):
+    in_notebook = any(of.__module__ == "tqdm.notebook" for of in tqdm.__mro__)
+    if sys.stderr.isatty() or in_notebook:
         return tqdm(**options)
     return _Lines(
         **options, ascii=True, ncols=0, mininterval=SECONDS_BETWEEN_LINES, miniters=1, leave=True
