@@ -18,18 +18,8 @@ import numpy as np
 import xarray as xr
 
 from faithnb.common.files import CHECKOUT, folder_named, read_file, write_whole
-from faithnb.experiment import (
-    PROFILES,
-    Address,
-    Allowed,
-    Experiment,
-    OneOf,
-    Range,
-    YesNo,
-    clean,
-    parameter,
-    unknown_name,
-)
+from faithnb.experiment import PROFILES, Experiment
+from faithnb.parameters import Address, Allowed, OneOf, Range, YesNo, clean, parameter, unknown_name
 from faithnb.sweeps.cluster import connect
 from faithnb.training.store import Store
 

@@ -7,17 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faithnb.experiment import (
-    PROFILES,
-    Address,
-    Experiment,
-    ParameterError,
-    PointList,
-    Range,
-    clean,
-    host_and_port,
-)
+from faithnb.experiment import PROFILES, Experiment, ParameterError
 from faithnb.notebook import Run, read_parameters
+from faithnb.parameters import Address, PointList, Range, clean, host_and_port
 from faithnb.training.ensemble import DivergenceWarning, train
 
 

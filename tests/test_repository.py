@@ -84,7 +84,8 @@ def test_the_house_has_few_floors():
 
 def test_every_file_of_the_package_has_its_tests():
     together = {"training/gradients": "objectives", "training/reference": "objectives",
-                "notebook": "experiment", "claims/rules": "statements", "common/errors": "files",
+                "notebook": "experiment", "parameters": "experiment",
+                "matching": "experiment", "claims/rules": "statements", "common/errors": "files",
                 "common/progress": "sweep", "sweeps/tasks": "workers", "claims/of_note": "grid",
                 "figures/style": "comparisons", "figures/one_transcoder": "comparisons",
                 "claims/of_ours": "grid", "model/jacobians": "architectures",

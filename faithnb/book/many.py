@@ -41,8 +41,9 @@ from faithnb.claims.statements import ledger
 from faithnb.common.errors import ParameterError, shown
 from faithnb.common.files import BusyError, alone, clear_parts, folder_named, read_file, write_whole
 from faithnb.common.progress import progress_bar
-from faithnb.experiment import Allowed, Experiment, unknown_name
+from faithnb.experiment import Experiment
 from faithnb.notebook import RECORD, Run, handed_over, read_parameters
+from faithnb.parameters import Allowed, unknown_name
 from faithnb.sweeps.workers import cores
 
 MANY = 100_000

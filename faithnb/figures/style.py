@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from faithnb.common.ambient import settled
-from faithnb.experiment import forms_of_matching
+from faithnb.matching import forms_of_matching
 from faithnb.measures import STATES
 
 BLUE, ORANGE, RED, GREEN, GREY, INK, SKY, PINK = (

@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 from faithnb.common.errors import ParameterError
-from faithnb.experiment import Address, Range, clean, host_and_port
+from faithnb.parameters import Address, Range, clean, host_and_port
 from faithnb.sweeps.tasks import SweepError, dask_client, within
 from faithnb.sweeps.workers import cores
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import xarray as xr
 
-from faithnb.experiment import Experiment, forms_of_matching
+from faithnb.experiment import Experiment
+from faithnb.matching import forms_of_matching
 from faithnb.sweeps.sweep import sweep
 
 
@@ -17,7 +18,7 @@ def matched(base: Experiment, form: str, weight: float, **changes: Any) -> Exper
 
     Args:
         base: without or with another.
-        form: a name in :func:`~faithnb.experiment.forms_of_matching`.
+        form: a name in :func:`~faithnb.matching.forms_of_matching`.
         weight: μ.
         **changes: of other fields; they win over what the form sets.
 

@@ -17,8 +17,9 @@ import xarray as xr
 
 from faithnb.common.errors import ParameterError
 from faithnb.common.progress import progress_bar
-from faithnb.experiment import Experiment, Range, clean, unknown_name
+from faithnb.experiment import Experiment
 from faithnb.model.transcoder import Transcoder
+from faithnb.parameters import Range, clean, unknown_name
 from faithnb.sweeps.workers import Here, There
 from faithnb.training.ensemble import Trained, train
 from faithnb.training.store import Store, source_hash

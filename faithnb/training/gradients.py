@@ -26,7 +26,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from faithnb.experiment import SOFT, Experiment
+from faithnb.experiment import Experiment
+from faithnb.matching import SOFT
 from faithnb.model.jacobians import target_diagonal
 from faithnb.model.layers import Layer
 from faithnb.model.transcoder import Transcoder

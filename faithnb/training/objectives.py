@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from faithnb.experiment import SOFT, Experiment
+from faithnb.experiment import Experiment
+from faithnb.matching import SOFT
 from faithnb.model.jacobians import diagonal, squared_distance, target_diagonal
 from faithnb.model.layers import Layer
 from faithnb.model.transcoder import Transcoder

@@ -30,9 +30,10 @@ from faithnb.common.meaning import meaning
 from faithnb.experiment import Experiment
 
 TRAINED_BY = (
-    "common/ambient", "data/rng", "data/sampling", "experiment", "model/architectures",
-    "model/jacobians", "model/layers", "model/networks", "model/transcoder", "training/batches",
-    "training/ensemble", "training/gradients", "training/init", "training/objectives",
+    "common/ambient", "data/rng", "data/sampling", "experiment", "matching", "model/architectures",
+    "model/jacobians", "model/layers", "model/networks", "model/transcoder", "parameters",
+    "training/batches", "training/ensemble", "training/gradients", "training/init",
+    "training/objectives",
 )  # fmt: skip
 SOURCES = {
     "trained": TRAINED_BY,

@@ -24,8 +24,9 @@ from torch import Tensor
 
 from faithnb.common.ambient import settled
 from faithnb.common.checks import checked
-from faithnb.experiment import Experiment, clean
+from faithnb.experiment import Experiment
 from faithnb.model.transcoder import Transcoder
+from faithnb.parameters import clean
 from faithnb.training.objectives import reconstruction, tanh_l1
 
 NODES = (20, 10, 5)

@@ -28,7 +28,7 @@ if experiment.density == 0.3:
 IMPORTS = """\
 import numpy as np
 from faithnb import read_parameters
-from faithnb.experiment import Range
+from faithnb.parameters import Range
 from faithnb.notebook import glue
 """
 
@@ -375,7 +375,7 @@ def test_lines_for_ipython_and_other_ways_to_call_are_read(path):
     content.cells[2].source = "%matplotlib inline\nimport faithnb as f"
     content.cells[
         3
-    ].source = "!true\nf.read_parameters(globals(), density=f.experiment.Range(0, .2))"
+    ].source = "!true\nf.read_parameters(globals(), density=f.parameters.Range(0, .2))"
     many.check(content, "n", [{"density": 0.1}])
     with pytest.raises(many.RowsError, match=r"row 1: density = 0.3 .* \[0, 0.2\]"):
         many.check(content, "n", [{"density": 0.3}])

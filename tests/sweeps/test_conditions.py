@@ -3,7 +3,7 @@
 import pytest
 
 from faithnb import Experiment, ParameterError, sweep
-from faithnb.experiment import forms_of_matching
+from faithnb.matching import forms_of_matching
 from faithnb.sweeps.conditions import fair_noise, ladder, matched
 
 SMALL = Experiment(d_in=4, d_sae=8, batch_size=16, steps=20, repeat_frac=0.1)
