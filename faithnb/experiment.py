@@ -17,6 +17,7 @@ from faithnb.data.sampling import EVALUATED, pad_points
 from faithnb.matching import MATCHING, SAMPLED_ONLY, SOFT, UNDERIVED
 from faithnb.model.architectures import trainable
 from faithnb.model.layers import LAYERS, Layer
+from faithnb.model.transcoder import ARCHITECTURES
 from faithnb.parameters import OneOf, PointList, Range, YesNo, clean, parameter, unknown_name
 
 SMALLEST_STEP = {"float32": 1e-4, "float64": 1e-8}
@@ -177,6 +178,7 @@ class Experiment:
         longest = max(map(len, self.points), default=0)
         form, made = self.jacobian_matching, self.init != "random"
         circuits = 2 * self.d_in + (self.init == "memorising")
+        asks_for_k = "k" in ARCHITECTURES[self.architecture].settings
         return [
             (
                 longest > self.d_in,
@@ -210,14 +212,19 @@ class Experiment:
                 "sampling = 'bernoulli': varied points have rows of their own, use 'exact'.",
             ),
             (
-                self.architecture == "topk" and not 1 <= self.k <= self.d_sae,
-                f"k = {self.k} is not allowed with architecture = 'topk' and d_sae = {self.d_sae}: "
-                "it must be a whole number from 1 to d_sae.",
+                asks_for_k and not 1 <= self.k <= self.d_sae,
+                f"k = {self.k} is not allowed with architecture = {self.architecture!r} and "
+                f"d_sae = {self.d_sae}: it must be a whole number from 1 to d_sae.",
             ),
             (
-                self.architecture == "relu" and self.k > 0,
-                f"k = {self.k} is not allowed with architecture = 'relu': it keeps every feature "
-                "that is on, leave k at 0.",
+                not asks_for_k and self.k > 0,
+                f"k = {self.k} is not allowed with architecture = {self.architecture!r}: it keeps "
+                "every feature that is on, leave k at 0.",
+            ),
+            (
+                self.kink == "masked" and form != "none" and not self._is_square(),
+                f"kink = 'masked' is not allowed with target = {self.target!r}: it leaves out "
+                "entries of a diagonal, and the layer has not as many outputs as inputs.",
             ),
             (
                 form in SOFT and self.architecture != "relu",
@@ -314,6 +321,11 @@ class Experiment:
                 f"{self.decay_frac:g}: together they must be at most 1.",
             ),
         ]
+
+    def _is_square(self) -> bool:
+        """Whether the layer has as many outputs as inputs; the package's own have."""
+        own = LAYERS[self.target].__module__.startswith("faithnb.")
+        return own or self.make_target().d_out == self.d_in
 
     def _equal_points(self) -> bool:
         """Whether two points are one, filled up with zeros and in the type of training."""

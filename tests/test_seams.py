@@ -1,7 +1,10 @@
 """What a stranger adds in one file, and nothing else: each goes through training, sweep, store and
 table as if it were the package's own."""
 
+import copy
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,9 +16,10 @@ from faithnb import Experiment, InputError, ParameterError, Store, Transcoder, s
 from faithnb.common import extensions
 from faithnb.common.extensions import digests
 from faithnb.data.sampling import evaluation_sample
-from faithnb.measures.registry import MEASURES, measure
+from faithnb.measures.registry import MEASURES, measure, remembering
 from faithnb.model.layers import LAYERS, AbsoluteValue, Layer, Unknown
 from faithnb.model.transcoder import ARCHITECTURES
+from faithnb.sweeps.tasks import SweepError
 
 D = 6
 BASE = Experiment(d_in=D, d_sae=16, batch_size=32, steps=30, repeat_frac=0.1)
@@ -120,8 +124,11 @@ def test_what_a_layer_does_not_say_is_not_made_up(added):
     unknown = {name for name, column in table.items() if name != "state" and column.isnull().all()}
     assert unknown == {"circuit_match", "mechanism_error", "off_diagonal_norm",
                        "off_diagonal_share", "rotation", "absorption"}  # fmt: skip
-    for changes in ({"jacobian_estimator": "exact"}, {"kink": "masked"}):
-        with pytest.raises(ParameterError, match="target = 'small' .* does not say its units"):
+    for changes, sentence in (
+        ({"jacobian_estimator": "exact"}, "target = 'small' .* does not say its units"),
+        ({"kink": "masked"}, "kink = 'masked' is not allowed with target = 'small'"),
+    ):
+        with pytest.raises(ParameterError, match=sentence):
             replace(BASE, target="small", jacobian_matching="plain", **changes)
     with pytest.raises(Unknown, match="circuits of small are not known"):
         fb.circuit_match(Transcoder.random([0], D, 9, D + 2), layer)
@@ -141,12 +148,40 @@ def test_any_torch_module_is_a_layer():
     assert all(w.grad is None for w in module.parameters())
 
 
+def test_modules_and_functions_of_any_type_are_layers():
+    W = torch.randn(D, D, generator=torch.Generator().manual_seed(0))
+
+    class Held(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("W", W.double())
+
+        def forward(self, x):
+            return torch.relu(x @ self.W)
+
+    class Unnamed(Layer):
+        d_in = d_out = D
+
+        def __call__(self, x):
+            return torch.relu(x @ W.to(x))
+
+    t, x = Transcoder.random([0], D, 9, D), evaluation_sample(D, 0.3, 64)
+    wanted = ["fvu", "jacobian_error", "dense_fvu", "circuit_match"]
+    tables = [fb.measure(t, layer, x, measures=wanted)
+              for layer in (lambda x: torch.relu(x @ W), Held(), Unnamed())]  # fmt: skip
+    for table in tables:
+        assert table.fvu.item() == pytest.approx(tables[0].fvu.item(), rel=1e-5)
+        assert table.jacobian_error.item() == pytest.approx(tables[0].jacobian_error.item())
+        assert table.circuit_match.isnull().all()
+
+
 @pytest.mark.parametrize(("module", "sentence"), [
     (torch.nn.Linear(D + 1, 2), r"Linear is not allowed: it must map \[B, 6\] to"),
     (torch.nn.Flatten(0), r"Flatten is not allowed: it maps \[3, 6\] to \[18\]"),
     (torch.nn.Dropout(0.9), "Dropout is not allowed: it gives another output each time"),
     (torch.nn.BatchNorm1d(D), "BatchNorm1d is not allowed: .* depends on the other rows"),
     (3, "int is not allowed"),
+    (lambda x: x / 0, "function is not allowed: what it gives is not finite"),
 ])  # fmt: skip
 def test_a_module_that_is_no_layer(module, sentence):
     with pytest.raises(InputError, match=sentence):
@@ -182,6 +217,79 @@ def test_a_measure_asks_for_what_there_is():
         measure("none", name="fvu")(lambda transcoder, x: x)
 
 
+def made_with(held):
+    def holding(transcoder, value=held):
+        return value * transcoder.W_enc.sum((1, 2))
+
+    def closing(transcoder, x):
+        return held * transcoder.encode(x).sum((1, 2))
+
+    return holding, closing, lambda transcoder: transcoder.W_enc.sum((1, 2))
+
+
+def test_keys_follow_all_that_an_addition_is_made_of(added):
+    keys = []
+    for unit, at, function in (
+        ("a", "x", added.share_negative), ("b", "x", added.share_negative),
+        ("a", "p", added.share_negative),
+    ):  # fmt: skip
+        measure(unit, name="share_negative", at=at)(function)
+        keys += Store.keys([BASE], torch.device("cpu"))
+    for value in (1, 2):
+        for function in made_with(value):
+            measure("a", name="share_negative")(function)
+            keys += Store.keys([BASE], torch.device("cpu"))
+    assert len({*keys}) == len(keys)
+    measure("share of features")(added.share_negative)
+
+
+@pytest.mark.parametrize(("function", "sentence"), [
+    (lambda transcoder, x: transcoder.encode(x).mean(1), r"shape \[1, 12\]; it must give one"),
+    (lambda transcoder: transcoder.W_enc.sum(), r"shape \[\]; it must give one value an instance"),
+])  # fmt: skip
+def test_a_measure_of_another_shape_is_said_not_spread(function, sentence):
+    layer = AbsoluteValue(D)
+    measure("none", name="odd")(function)
+    try:
+        with pytest.raises(TypeError, match=f"the measure odd gave an array of {sentence}"):
+            fb.measure(Transcoder.from_circuits(layer.circuits()), layer, torch.ones(3, D))
+    finally:
+        del MEASURES["odd"]
+        extensions.forget("measure", "odd")
+
+
+@pytest.mark.parametrize("name", ["density", "inst", "point", "step", "seed"])
+def test_a_measure_takes_no_name_of_a_field(name):
+    with pytest.raises(ValueError, match=f"{name} cannot be a measure"):
+        measure("none", name=name)(lambda transcoder: transcoder.W_enc.sum((1, 2)))
+
+
+def test_what_was_worked_out_is_not_given_for_something_else():
+    t = remembering(Transcoder.from_circuits(AbsoluteValue(D).circuits()))
+    x = torch.ones(2, D, dtype=torch.float64)
+    first = t.encode(x).clone()
+    assert t.encode(x) is t.encode(x=x)
+    x.mul_(2)
+    assert torch.equal(t.encode(x), 2 * first)
+    other = copy.deepcopy(t)
+    with torch.no_grad():
+        other.W_enc.zero_()
+        assert other.encode(x).abs().sum() == 0
+        t.W_enc.zero_()
+    assert t.encode(x).abs().sum() == 0
+
+
+def test_a_worker_without_the_addition_is_refused(tmp_path):
+    """A process that was started anew has not seen it; nothing is kept under wrong keys."""
+    sentence = "does not have the measure 'share_negative' as it is here"
+    with (
+        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
+        pytest.raises(SweepError, match=sentence),
+    ):
+        sweep(BASE, pool, Store(tmp_path), progress=False, seed=[0])
+    assert not list(tmp_path.glob("*.results"))
+
+
 def test_anybodys_transcoder_gets_the_whole_table():
     layer, p = AbsoluteValue(D, "masked"), torch.tensor([1.0, 1, 1, 0, 0, 0])
     t = Transcoder.from_circuits(layer.circuits())
@@ -211,3 +319,6 @@ def test_what_cannot_be_measured_is_said():
         fb.measure(t, layer, x, torch.ones(D + 1))
     with pytest.raises(InputError, match="layer has d_in = 5"):
         fb.measure(t, AbsoluteValue(D - 1), x)
+    for d_out in (1, D + 1):
+        with pytest.raises(InputError, match=f"layer has d_out = {d_out}, the transcoder d_out"):
+            fb.measure(t, torch.nn.Linear(D, d_out), x)

@@ -33,7 +33,7 @@ from faithnb.data.sampling import evaluation_sample, pad_points
 from faithnb.experiment import Experiment
 from faithnb.measures import (
     ALIGNED,
-    LOST,
+    TASK_LOST,
     coordinate_features,
     datapoint_features,
     off_at_point,
@@ -84,7 +84,7 @@ def of_three(base: Experiment, cure: Experiment) -> tuple[Arms, Judge]:
     def judge(t: Mapping[Any, Transcoder], m: Tables) -> dict[str, Held]:
         none, repeats, cured = m["none"], m["repeats"], m["matched"]
         has = [datapoint_features(t[k], layer, p, x).any(1).numpy() for k in ("repeats", "none")]
-        fails = [memorised(k) | ~(k.fvu.values < LOST) for k in (repeats, cured)]
+        fails = [memorised(k) | ~(k.fvu.values < TASK_LOST) for k in (repeats, cured)]
         full = t["repeats"][(repeats.state == "datapoint").values]
         exist, off = (coordinate_features(full, p) >= 0).all(-1), off_at_point(full, p)
         shares = [k.off_diagonal_share.values for k in (repeats, none)]
@@ -239,9 +239,9 @@ def of_masking(base: Experiment, cure: Experiment) -> tuple[Arms, Judge]:
         )
 
         def higher(a: str, b: str, same_error: bool) -> Held:
-            some = [fvu[k] < LOST for k in (a, b)]
+            some = [fvu[k] < TASK_LOST for k in (a, b)]
             if same_error:
-                some = overlapping(fvu[a], fvu[b], below=LOST)
+                some = overlapping(fvu[a], fvu[b], below=TASK_LOST)
             return ahead(index[a][some[0]], index[b][some[1]], seed[a][some[0]], seed[b][some[1]])
 
         over_all, at_error = (higher("l1 matched", "l1", same) for same in (False, True))

@@ -32,7 +32,7 @@ from faithnb.data.sampling import evaluation_sample, pad_points, vary
 from faithnb.experiment import Experiment
 from faithnb.measures import (
     DATAPOINT,
-    LOST,
+    TASK_LOST,
     absorption,
     fails,
     memorization_share,
@@ -273,7 +273,7 @@ def of_cures(base: Experiment, cure: Experiment) -> tuple[Arms, Judge]:
         rate = {k: v.mean() for k, v in failed.items()}
         noise = min(rate["noise 0.1"], rate["noise 0.3"]) - rate["smoothed"]
         late = min(rate["long finite"], rate["long sigmoid gate"]) - rate["long smoothed"]
-        lost = [most(m[f"S {k}"].fvu.values >= LOST) for k in ("plain", "smoothed")]
+        lost = [most(m[f"S {k}"].fvu.values >= TASK_LOST) for k in ("plain", "smoothed")]
         return {
             "B8": bool(noise >= CLEAR) if rate["none"] >= CLEAR else NOTHING,
             "B19": all_of(fallen(failed["long"], failed["long smoothed"]), bool(late >= CLEAR))

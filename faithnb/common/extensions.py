@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import textwrap
 import uuid
+from pathlib import Path
 from typing import Any
 
 from faithnb.common.meaning import meaning
 
+PACKAGE = __name__.split(".")[0]
+
 _digests: dict[tuple[str, str], str] = {}
 
 
-def extend(kind: str, name: str, added: Any) -> None:
-    """Note what a class or function of that name does, unless the package has it itself."""
-    if added.__module__.split(".")[0] != __name__.split(".")[0]:
-        _digests[kind, name] = _digest(added)
+def extend(kind: str, name: str, added: Any, said: Any = None) -> None:
+    """Note what a class or function of that name does, unless the package has it itself.
+
+    Args:
+        kind: of what, such as ``"measure"``.
+        name: in the package.
+        added: the class or function.
+        said: what was said of it besides.
+    """
+    if added.__module__.split(".")[0] != PACKAGE:
+        _digests[kind, name] = f"{_digest(added)} {said!r}"
 
 
 def forget(kind: str, name: str) -> None:
@@ -33,9 +44,47 @@ def digests(kind: str, name: str | None = None) -> list[str]:
 
 
 def _digest(added: Any) -> str:
-    """Hash of its source. Where that cannot be read it is new in every process, so that nothing is
+    """Of the files that it and its bases stand in, whole, because they may use all of them. Where
+    that is not the whole story, or cannot be read, it is new in every process, so that nothing is
     found that another may have kept."""
+    every = added.__mro__ if inspect.isclass(added) else (added,)
+    outside = {of.__module__ for of in every if of.__module__.split(".")[0] not in STABLE}
     try:
-        return meaning(textwrap.dedent(inspect.getsource(added)).encode())
-    except (OSError, TypeError):
+        if added.__name__ == "<lambda>" or _holds_values(added):
+            raise TypeError
+        own = meaning(textwrap.dedent(inspect.getsource(added)).encode())
+        files = [Path(str(sys.modules[name].__file__)) for name in sorted(outside)]
+        return " ".join(
+            [added.__qualname__, own, _defaults(added), *(meaning(f.read_bytes()) for f in files)]
+        )
+    except (AttributeError, KeyError, OSError, TypeError):
         return uuid.uuid4().hex
+
+
+def _defaults(added: Any) -> str:
+    """What a function's parameters are by default.
+
+    Raises:
+        TypeError: if that cannot be written down.
+    """
+    function = inspect.unwrap(added)
+    given = (
+        (getattr(function, "__defaults__", None) or ()),
+        (getattr(function, "__kwdefaults__", None) or {}),
+    )
+    if any(not isinstance(v, PLAIN) for v in (*given[0], *given[1].values())):
+        raise TypeError
+    return repr(given)
+
+
+PLAIN = (bool, int, float, str, type(None))
+
+STABLE = {PACKAGE, "torch", "builtins", "abc", "typing", "collections"}
+
+
+def _holds_values(added: Any) -> bool:
+    """Whether a class or function that was made in a function has values of that function's."""
+    members = vars(added).values() if inspect.isclass(added) else [inspect.unwrap(added)]
+    cells = [getattr(of, "__closure__", None) or () for of in members]
+    held = [cell.cell_contents for some in cells for cell in some]
+    return any(not inspect.isclass(value) and not inspect.isroutine(value) for value in held)

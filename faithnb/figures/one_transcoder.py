@@ -318,7 +318,7 @@ def portrait(
     one, support = transcoder[0], p.nonzero()[:, 0]
     k = len(support)
     h = one.encode(p[None])[0, 0]
-    active = (h * one.decoder_norms()[0] > CONTRIBUTES).nonzero()[:, 0]
+    active = (h.abs() * one.decoder_norms()[0] > CONTRIBUTES).nonzero()[:, 0]
     written = (h[active, None] * one.W_dec[0, active])[:, support]
     order = written.argmax(-1).argsort(stable=True)
     written = written[order]

@@ -43,9 +43,9 @@ from faithnb.measures.jacobian import (
 )
 from faithnb.measures.memorization import (
     DATAPOINT,
-    LOST,
     PARTIAL,
     STATES,
+    TASK_LOST,
     alignment,
     datapoint_features,
     fails,
@@ -63,10 +63,10 @@ __all__ = [
     "ALIKE",
     "CONTRIBUTES",
     "DATAPOINT",
-    "LOST",
     "MEASURES",
     "PARTIAL",
     "STATES",
+    "TASK_LOST",
     "CircuitMap",
     "ablation_error",
     "absorption",

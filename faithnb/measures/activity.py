@@ -67,9 +67,9 @@ def coordinate_features(transcoder: Transcoder, p: Point) -> Int[Tensor, "n_inst
     require_square(transcoder)
     support = p.nonzero()[:, 0]
     alone = torch.diag_embed(p)[support].to(transcoder.W_enc)
-    aligned = unit(transcoder.W_dec, dim=-1)[..., support] > ALIGNED
     h = transcoder.encode(alone) * transcoder.decoder_norms()[:, None]
-    most = torch.where(aligned.mT, h, 0.0).max(-1)
+    aligned = h.sign() * unit(transcoder.W_dec, dim=-1)[..., support].mT > ALIGNED
+    most = torch.where(aligned, h.abs(), 0.0).max(-1)
     return torch.where(most.values > CONTRIBUTES, most.indices, -1)
 
 

@@ -76,9 +76,9 @@ def off_distribution_fvu(
         ValueError: if ``kind`` is unknown or p is missing.
     """
     if kind == "dense":
-        x = 2 * fixed("uniform", n, target.d_in) - 1
+        x = 2 * fixed("uniform", n, transcoder.d_in) - 1
     elif kind == "near_point" and p is not None:
-        x = p.cpu() + scale * fixed("normal", n, target.d_in)
+        x = p.cpu() + scale * fixed("normal", n, transcoder.d_in)
     else:
         raise ValueError(
             f"kind = {kind!r} is not allowed: use 'dense', or 'near_point' together with p."

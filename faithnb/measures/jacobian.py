@@ -144,7 +144,14 @@ def masking_index(transcoder: Transcoder, x: Inputs, small: float = 0.05) -> Per
     It is high where derivatives are made by features that hardly act for their weights: gradient
     masking. Neither splitting a feature nor rescaling it changes its share. The true circuits of
     y = abs(x) have ``small`` itself, on inputs uniform on (−1, 1). NaN where nothing is on.
+
+    Raises:
+        ValueError: if the features are no ReLUs: what turns them off is not known then.
     """
+    if not transcoder.is_relu:
+        raise ValueError(
+            f"masking_index is defined for ReLUs alone, not for {type(transcoder).__name__}."
+        )
     size = contribution_sizes(transcoder, x)
     gain = (transcoder.W_enc.norm(dim=1) * transcoder.decoder_norms())[:, None]
     carried = (size > 0) * gain.square()

@@ -26,7 +26,7 @@ DATAPOINT, PARTIAL = 0.44 / (3**0.5 - 1), 0.08 / (3**0.5 - 1)
 For the note's p they are the total memorizations 0.44 and 0.08.
 """
 
-LOST = 0.1
+TASK_LOST = 0.1
 """FVU from which a transcoder counts as one that has not learned the task."""
 
 STATES = ("generalising", "pair", "datapoint", "other")
@@ -110,9 +110,11 @@ def state(transcoder: Transcoder, target: Layer, p: Point) -> list[str]:
     basis = torch.eye(transcoder.d_out, dtype=torch.float64).to(transcoder.W_dec)
     pairs = torch.stack([basis[i] + basis[j] for i, j in combinations(support, 2)])
     decoder = unit(transcoder.W_dec, dim=-1)
+    sign = transcoder.encode(p[None])[:, 0].sign()
 
     def writes(directions: Tensor) -> Tensor:
-        return (decoder @ unit(directions, dim=-1).mT > ALIGNED) & active[..., None]
+        along = sign[..., None] * (decoder @ unit(directions, dim=-1).mT)
+        return (along > ALIGNED) & active[..., None]
 
     whole = (_alignments(transcoder, target, p) > ALIGNED) & active
     datapoint = (m >= DATAPOINT) & whole.any(1)
@@ -140,10 +142,12 @@ def datapoint_features(
 
 
 def _alignments(transcoder: Transcoder, target: Layer, p: Point) -> Float[Tensor, "n_inst d_sae"]:
-    """How nearly each feature reads p and writes f(p): the smaller of its two cosines."""
+    """How nearly each feature reads p and writes f(p): the smaller of its two cosines. One whose
+    activation at p is below 0 reads and writes the other way round."""
+    sign = torch.where(transcoder.encode(p[None])[:, 0] < 0, -1.0, 1.0)
     reads = unit(transcoder.W_enc, dim=1).mT @ unit(p, dim=0)
     writes = unit(transcoder.W_dec, dim=-1) @ unit(outputs(target, p), dim=0)
-    return torch.minimum(reads, writes)
+    return torch.minimum(sign * reads, sign * writes)
 
 
 @measure("cosine")
@@ -168,4 +172,4 @@ def writes_pattern(measured: xr.Dataset) -> xr.DataArray:
 def fails(measured: xr.Dataset) -> xr.DataArray:
     """Where a transcoder has a pattern feature (:func:`writes_pattern`) or has not learned the
     task: its FVU is not below 0.1, or its training diverged."""
-    return writes_pattern(measured) | ~(measured.fvu < LOST)
+    return writes_pattern(measured) | ~(measured.fvu < TASK_LOST)

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from faithnb.common.extensions import extend
 from faithnb.data.inputs import ball
+from faithnb.experiment import Experiment
 from faithnb.model.layers import Layer
 from faithnb.model.transcoder import Transcoder
 
@@ -81,6 +82,9 @@ class Measure:
 GIVEN = frozenset({"transcoder", "target", "x", "p", "y_p"})
 """What a view can fill in."""
 
+RESERVED = {"inst", "point", "step", *Experiment.__dataclass_fields__}
+"""Names that a table has for something else."""
+
 MEASURES: dict[str, Measure] = {}
 """Every column of the table by its name."""
 
@@ -108,6 +112,8 @@ def measure(
 
     def register(function: F) -> F:
         column = name or function.__name__
+        if column in RESERVED:
+            raise ValueError(f"{column} cannot be a measure: it is a field, or an axis of tables.")
         if column in MEASURES and MEASURES[column].function.__module__ != function.__module__:
             raise ValueError(f"there is a measure {column} already.")
         for parameter in inspect.signature(function).parameters.values():
@@ -117,7 +123,7 @@ def measure(
                     f"{', '.join(sorted(GIVEN))}."
                 )
         MEASURES[column] = Measure(column, unit, function, at, words, costly)
-        extend("measure", column, function)
+        extend("measure", column, function, (unit, at, words, costly))
         return function
 
     return register
@@ -151,18 +157,27 @@ def remembering(transcoder: Transcoder) -> Transcoder:
     """The same in float64, which keeps what it gave for the last inputs, as many metrics ask for
     the same one by one."""
     found = transcoder.with_weights({k: w.double() for k, w in transcoder.weights().items()})
-    memory: dict[str, tuple[tuple[Any, ...], Any]] = {}
+    memory: dict[str, tuple[tuple[Any, ...], tuple[int, ...], Any]] = {}
 
     def ask(name: str, measure: Callable[..., Any], *inputs: Any) -> Any:
-        last = memory.get(name)
-        if last is None or any(a is not b for a, b in zip(last[0], inputs, strict=True)):
-            last = memory[name] = inputs, measure(*inputs)
-        return last[1]
+        held = (*found.parameters(), *(a for a in inputs if isinstance(a, Tensor)))
+        now = tuple(a._version for a in held)  # an array may have been changed in place
+        last = memory.get(name, ((), (), None))
+        if last[1] != now or list(map(id, last[0])) != list(map(id, inputs)):
+            last = memory[name] = inputs, now, measure(*inputs)
+        return last[2]
 
     object.__setattr__(found, "ask", ask)
     for name in ("hidden_pre", "encode"):
-        object.__setattr__(found, name, partial(ask, name, getattr(found, name)))
+        object.__setattr__(found, name, _asking(partial(ask, name), getattr(found, name)))
+    object.__setattr__(found, "__deepcopy__", lambda _: found.with_weights(
+        {k: w.clone() for k, w in found.weights().items()}
+    ))  # fmt: skip
     return found
+
+
+def _asking(ask: Callable[..., Any], measure: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
+    return lambda x: ask(measure, x)
 
 
 def remembered(measure: Callable[..., Any]) -> Callable[..., Any]:

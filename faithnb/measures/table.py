@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from faithnb.common.ambient import settled
 from faithnb.common.checks import checked
-from faithnb.common.errors import ParameterError
+from faithnb.common.errors import InputError, ParameterError
 from faithnb.data.inputs import Inputs, Point
 from faithnb.data.sampling import evaluation_sample, pad_points
 from faithnb.experiment import Experiment
@@ -42,6 +41,8 @@ def columns(asked: Collection[str] | None = None, of_point: bool = True) -> list
     Raises:
         ParameterError: if there is no such measure.
     """
+    if isinstance(asked, str):
+        asked = [asked]
     if asked is None:
         chosen = [m for m in MEASURES.values() if not m.costly]
     else:
@@ -55,14 +56,24 @@ def columns(asked: Collection[str] | None = None, of_point: bool = True) -> list
 
 
 def _empty(m: Measure, shape: tuple[int, ...]) -> np.ndarray:
-    return np.full(shape, "", dtype="<U12") if m.words else np.full(shape, np.nan)
+    longest = max(12, *map(len, m.words)) if m.words else 0
+    return np.full(shape, "", dtype=f"<U{longest}") if m.words else np.full(shape, np.nan)
 
 
 def _fill(values: np.ndarray, at: Any, m: Measure, view: View) -> None:
     """Where a measure is not defined, nothing is filled in."""
-    with suppress(ValueError):
-        found = m.of(view)
-        values[at] = found.cpu() if isinstance(found, Tensor) else found
+    try:
+        with torch.no_grad():
+            found = m.of(view)
+    except ValueError:
+        return
+    found = found.cpu().numpy() if isinstance(found, Tensor) else np.asarray(found)
+    if found.shape != (n := view.transcoder.n_inst,):
+        raise TypeError(
+            f"the measure {m.name} gave an array of shape {list(found.shape)}; it must give one "
+            f"value an instance, [{n}]."
+        )
+    values[at] = found
 
 
 @settled()
@@ -149,6 +160,11 @@ def measure(
     at = None if p is None else p.to(some.W_enc)
     if not isinstance(layer, Layer):
         layer = Layer.of(layer, some.d_in)
+    if layer.d_out != some.d_out:
+        raise InputError(
+            f"layer has d_out = {layer.d_out}, the transcoder d_out = {some.d_out}: they must be "
+            "equal."
+        )
     view = View(some, layer, x.to(some.W_enc), at)
     values = {m.name: _empty(m, (len(some),)) for m in chosen}
     with torch.no_grad():

@@ -80,7 +80,8 @@ class Found:
 
     def require_weights(self, axes: Collection[str], own: Collection[str]) -> None:
         """That these are there and no others, in types that transcoders are trained in."""
-        optional = () if "skip" in str(self.cfg["architecture"]) else ("W_skip",)
+        with_skip = str(self.cfg["architecture"]).endswith("skip_transcoder")
+        optional = () if with_skip else ("W_skip",)
         needed = [name for name in (*axes, *own) if name not in optional]
         if missing := [name for name in needed if name not in self.weights]:
             raise self.refuse(f"{WEIGHTS} lacks {', '.join(missing)}")

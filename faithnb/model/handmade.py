@@ -37,9 +37,9 @@ def plant(
         ValueError: if it is no ReLU transcoder, there are several instances, or ``zone`` is not
             above 0.
     """
-    if transcoder.architecture != "relu":
+    if not transcoder.is_relu:
         raise ValueError(
-            f"a {transcoder.architecture} transcoder is not allowed: masks are planted with ReLUs."
+            f"a {type(transcoder).__name__} is not allowed: masks are planted with ReLUs."
         )
     if len(transcoder) != 1:
         raise ValueError(f"{len(transcoder)} transcoders are not allowed: plant into one.")

@@ -114,7 +114,7 @@ class Layer:
         Raises:
             Unknown: if it has none.
         """
-        raise Unknown(f"{self.name} is not known to be made of units.")
+        raise Unknown(f"{_named(self)} is not known to be made of units.")
 
     def ignored(self, x: Float[Tensor, "*batch d_in"]) -> Bool[Tensor, "*batch d_in"]:
         """Diagonal entries (i, i) of the Jacobian left out of comparisons at x: none."""
@@ -137,12 +137,23 @@ class Layer:
         Raises:
             Unknown: if that is not known.
         """
-        raise Unknown(f"the circuits of {self.name} are not known.")
+        raise Unknown(f"the circuits of {_named(self)} are not known.")
+
+
+def _named(layer: Layer) -> str:
+    return getattr(layer, "name", type(layer).__name__)
 
 
 def basis(d: int, like: Tensor) -> Tensor:
     """The unit vectors, one a row."""
     return torch.eye(d, dtype=like.dtype, device=like.device)
+
+
+def _copied(module: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    try:
+        return deepcopy(module)
+    except (RuntimeError, TypeError):  # as where a weight is computed from others
+        return module
 
 
 class _OfModule(Layer):
@@ -151,7 +162,7 @@ class _OfModule(Layer):
         called = type(module).__name__
         given = self._as_module(torch.linspace(-1, 1, 3 * d_in, device="cpu").reshape(3, d_in))
         try:
-            tried = deepcopy(module)  # a call may change what a module has counted
+            tried = _copied(module)  # a call may change what a module has counted
             found = [tried(given).detach(), tried(given).detach(), tried(given[:2]).detach()]
         except Exception as error:
             why = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")
@@ -163,6 +174,8 @@ class _OfModule(Layer):
                 f"{called} is not allowed: it maps [3, {d_in}] to {list(found[0].shape)}, and must "
                 "map it to [3, d_out]."
             )
+        if not torch.isfinite(found[0]).all():
+            raise InputError(f"{called} is not allowed: what it gives is not finite.")
         if not torch.equal(found[0], found[1]):
             raise InputError(
                 f"{called} is not allowed: it gives another output each time. Call its eval()."
@@ -176,9 +189,11 @@ class _OfModule(Layer):
         self.name = called
 
     def _as_module(self, rows: Tensor) -> Tensor:
-        """In the type and on the device of the module's weights."""
-        weights = self.module.parameters() if isinstance(self.module, nn.Module) else iter(())
-        return rows.to(next(weights, rows))
+        """In the type and on the device of the module's weights; a function takes float32."""
+        if not isinstance(self.module, nn.Module):
+            return rows.to(torch.float32)
+        held = (*self.module.parameters(), *self.module.buffers())
+        return rows.to(next((w for w in held if w.is_floating_point()), rows.float()))
 
     def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
         with torch.no_grad():

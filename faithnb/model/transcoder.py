@@ -1,9 +1,10 @@
-"""An ensemble of transcoders: a sparse ReLU layer trained to stand in for a layer of a model."""
+"""An ensemble of transcoders: sparse layers trained to stand in for a layer of a model."""
 
 from __future__ import annotations
 
 import numbers
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -13,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from faithnb.common.ambient import settled
-from faithnb.common.errors import InputError
+from faithnb.common.errors import InputError, ParameterError
 from faithnb.common.extensions import extend
 from faithnb.data.rng import Stream
 from faithnb.model.formats import FLOATS, SIZES, read, write
@@ -31,6 +32,10 @@ if it has a linear part. An architecture may have others of its own."""
 
 ARCHITECTURES: dict[str, type[Transcoder]] = {}
 """Every class of transcoders by the name of its architecture."""
+
+
+ONE_FORM = ("hidden_pre", "encode", "decode", "forward", "gate", "slopes", "jvp", "jacobian")
+"""What every architecture has in common."""
 
 
 class Transcoder(nn.Module):
@@ -89,9 +94,13 @@ class Transcoder(nn.Module):
         for name, weight in given.items():
             setattr(self, name, None if weight is None else nn.Parameter(weight, False))
         for name in self.settings:
+            if name not in own:
+                raise ParameterError(f"{self.architecture} transcoders need {name}.")
             setattr(self, name, own.pop(name))
         if own:
             raise TypeError(f"{type(self).__name__} has no {', '.join(own)}")
+        if missing := [name for name in self.own_axes if given.get(name) is None]:
+            raise ParameterError(f"{self.architecture} transcoders need {missing[0]}.")
         self.axes = {
             name: axes
             for name, axes in (AXES | dict(self.own_axes)).items()
@@ -101,11 +110,35 @@ class Transcoder(nn.Module):
 
     def __init_subclass__(cls, **given: Any):
         super().__init_subclass__(**given)
-        if "activate" in vars(cls) and "slope" not in vars(cls):
+        made = [name for name in ONE_FORM if getattr(cls, name) is not getattr(Transcoder, name)]
+        if made:
+            raise TypeError(
+                f"{cls.__name__} has a {made[0]} of its own: an architecture says its activate, "
+                "and slope if it likes; all else follows from them."
+            )
+        of = {
+            name: next(k for k, base in enumerate(cls.__mro__) if name in vars(base))
+            for name in ("activate", "slope")
+        }
+        if of["activate"] < of["slope"]:
             cls.slope = slope_by_autograd  # type: ignore[method-assign]
         if "architecture" in vars(cls):
-            ARCHITECTURES[cls.architecture] = cls
-            extend("architecture", cls.architecture, cls)
+            cls._register()
+
+    @classmethod
+    def _register(cls) -> None:
+        name, own = cls.architecture, cls.__module__.startswith("faithnb.")
+        if not re.fullmatch(r"(?!skip(_|$))\w+(?<!_skip)", name):
+            raise TypeError(
+                f"architecture = {name!r} is not allowed: it must be a word that neither begins "
+                "nor ends with skip."
+            )
+        if name in ARCHITECTURES and ARCHITECTURES[name].__module__ != cls.__module__:
+            raise TypeError(f"architecture = {name!r} is not allowed: there is one of that name.")
+        if not own and (unknown := [s for s in cls.settings if s != "k"]):
+            raise TypeError(f"settings = {unknown} are not allowed: an experiment has only k.")
+        ARCHITECTURES[name] = cls
+        extend("architecture", name, cls)
 
     def activate(self, z: Float[Tensor, "n_inst B d_sae"]) -> Float[Tensor, "n_inst B d_sae"]:
         """Feature activations h from what the encoder reads. A feature's activation may depend on
@@ -115,6 +148,11 @@ class Transcoder(nn.Module):
     def slope(self, z: Float[Tensor, "n_inst B d_sae"]) -> Float[Tensor, "n_inst B d_sae"]:
         """∂h_i/∂z_i: 1 where a ReLU is on, 0 elsewhere."""
         return (z > 0).to(z)
+
+    @property
+    def is_relu(self) -> bool:
+        """Whether its features are ReLUs; what holds for these alone asks."""
+        return type(self).activate is Transcoder.activate
 
     def weights(self) -> dict[str, Tensor]:
         """Its weights by name, without gradients."""
@@ -389,7 +427,12 @@ class Transcoder(nn.Module):
         Raises:
             ParameterError: if ``folder`` is no folder's name.
             OSError: if it cannot be written.
+            ValueError: if its class has no name of its own, and so could not be read again.
         """
+        if ARCHITECTURES.get(self.architecture) is not type(self):
+            raise ValueError(
+                f"{type(self).__name__} cannot be saved: give the class an architecture of its own."
+            )
         weights = {k: weight.cpu() for k, weight in self.weights().items()}
         sizes = {name: getattr(self, name) for name in SIZES}
         write(folder, self.architecture, weights, sizes | self.own_settings())
@@ -484,7 +527,10 @@ def slope_by_autograd(
     """∂h_i/∂z_i, whatever the activation; exact where which features are on does not change."""
     with torch.inference_mode(False), torch.enable_grad():
         z = z.detach().clone().requires_grad_()
-        (found,) = torch.autograd.grad(self.activate(z).sum(), z)
+        h = self.activate(z)
+        if not h.requires_grad:  # steps alone
+            return torch.zeros_like(z)
+        (found,) = torch.autograd.grad(h.sum(), z)
     return found
 
 

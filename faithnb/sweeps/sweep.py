@@ -20,7 +20,7 @@ from faithnb.common.progress import progress_bar
 from faithnb.experiment import Experiment
 from faithnb.model.transcoder import Transcoder
 from faithnb.parameters import Range, clean, unknown_name
-from faithnb.sweeps.workers import Here, There
+from faithnb.sweeps.workers import OtherWorkers, ThisProcess
 from faithnb.training.ensemble import Trained, train
 from faithnb.training.store import Store, source_hash
 
@@ -84,10 +84,10 @@ def sweep(
         raise ParameterError(f"base = {base!r} is not allowed: it must be a faithnb.Experiment.")
     values = _checked(axes)
     grid = _Rows(math.prod(map(len, values.values())))
-    here: Here | There | None = None
+    here: ThisProcess | OtherWorkers | None = None
     try:
         experiments = _cells(base, values)
-        here = Here(device) if executor is None else There(device, executor)
+        here = ThisProcess(device) if executor is None else OtherWorkers(device, executor)
         _fill(grid, experiments, here, store, weights, progress)
         found = grid.on(values)
     except KeyboardInterrupt:
@@ -111,8 +111,8 @@ def _cells(base: Experiment, values: Mapping[str, list[Any]]) -> list[Experiment
 
 
 def _fill(
-    grid: _Rows, experiments: Sequence[Experiment], here: Here | There, store: Store | None,
-    weights: bool, progress: bool,
+    grid: _Rows, experiments: Sequence[Experiment], here: ThisProcess | OtherWorkers,
+    store: Store | None, weights: bool, progress: bool,
 ) -> None:  # fmt: skip
     """Every row: what a store holds, then what is done now, which is kept before it counts."""
     for at, kept in here.kept(experiments, store, weights):

@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 import xarray as xr
 
+from faithnb.common.extensions import digests
 from faithnb.experiment import Experiment
 from faithnb.measures.table import refuse_other_columns
 from faithnb.sweeps.tasks import (
@@ -146,7 +147,7 @@ class _Failures:
             ) from self.first
 
 
-class Here(Workers):
+class ThisProcess(Workers):
     """This process, with all its threads or its GPU."""
 
     def __init__(self, device: str | torch.device):
@@ -188,7 +189,7 @@ class Here(Workers):
             yield left, *measure(rest, self._packs(store, rest), self.device, weights)
 
 
-class There(Workers):
+class OtherWorkers(Workers):
     """The workers of an executor.
 
     Raises:
@@ -257,7 +258,9 @@ class There(Workers):
         for."""
         for k, at in enumerate(parts):
             some = [experiments[i] for i in at]
-            given = some, self._packs(store, some), self.on, weights, source_hash(), self.torch
+            added = digests("measure") + [one for e in some for one in e.added()]
+            version = source_hash(), self.torch, added
+            given = some, self._packs(store, some), self.on, weights, version
             try:
                 tasks.submit(at, _task, *given)
             except Exception as error:
@@ -305,16 +308,23 @@ def _introduction(device: str, source: str) -> tuple[str, str]:
 
 
 def _task(
-    experiments: Sequence[Experiment], packs: Packs, device: str, weights: bool, source: str,
-    torch_version: str,
+    experiments: Sequence[Experiment], packs: Packs, device: str, weights: bool,
+    version: tuple[str, str, list[str]],
 ) -> tuple[xr.Dataset, Packs]:  # fmt: skip
-    _refuse_another_version(source, torch_version)
+    _refuse_another_version(*version)
     if multiprocessing.parent_process() is not None:
         torch.set_num_threads(1)
     return measure(experiments, packs, device, weights)
 
 
-def _refuse_another_version(source: str, torch_version: str) -> None:
+def _refuse_another_version(source: str, torch_version: str, added: Sequence[str] = ()) -> None:
+    here = {one for kind in ("architecture", "layer", "measure") for one in digests(kind)}
+    if missing := [one for one in added if one not in here]:
+        kind, name, *_ = missing[0].split()
+        raise _AnotherVersion(
+            f"the worker on {socket.gethostname()} does not have the {kind} {name!r} as it is "
+            "here. Put it into a module, and import that where the workers start."
+        )
     other = ""
     if source != source_hash():
         other = f"faithnb (source {source_hash()}, here {source})"

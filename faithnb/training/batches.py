@@ -34,8 +34,9 @@ class Batches:
     matrix, the encoder with its bias as last row, acts on both as it should.
 
     Args:
-        experiments: those of an ensemble; they differ in :data:`faithnb.training.ensemble.OWN`
-        only. device: where to draw.
+        experiments: those of an ensemble; they differ only in
+            :data:`faithnb.training.ensemble.MAY_DIFFER`.
+        device: where to draw.
 
     Attributes:
         stream: which stream an instance sees.
@@ -47,39 +48,40 @@ class Batches:
             are; ``draw`` writes into them.
     """
 
+    @torch.no_grad()
     def __init__(self, experiments: Sequence[Experiment], device: torch.device):
-        self.form = form = experiments[0]
-        self.target = form.make_target()
+        self.template = template = experiments[0]
+        self.target = template.make_target()
         self.step = 0
         self._seen_by: dict[tuple[Any, Any], slice | Tensor] = {}
-        self.literal = form.sampling == "bernoulli"
-        self.points = pad_points(form.points, form.d_in, form.torch_dtype).to(device)
+        self.literal = template.sampling == "bernoulli"
+        self.points = pad_points(template.points, template.d_in, template.torch_dtype).to(device)
 
-        own_frac = self.literal or form.probe == "covariance"
+        own_frac = self.literal or template.probe == "covariance"
         keys = [(e.seed, e.density, e.repeat_frac if own_frac else None) for e in experiments]
         number = {key: k for k, key in enumerate(dict.fromkeys(keys))}
         self.stream = [number[key] for key in keys]
         seeds, density, drawn_frac = zip(*number, strict=True)
-        as_form: dict[str, Any] = {"dtype": form.torch_dtype, "device": device}
+        as_form: dict[str, Any] = {"dtype": template.torch_dtype, "device": device}
         self.density = torch.tensor(density, **as_form)[:, None, None]
         self.drawn_frac = torch.tensor([r or 0.0 for r in drawn_frac], **as_form)[:, None]
 
         at_once = DRAWN_AT_ONCE.get(device.type, DRAWN_AT_ONCE["cuda"])
-        self.ahead = min(max(1, at_once // len(number)), form.steps)
+        self.ahead = min(max(1, at_once // len(number)), template.steps)
         purposes: tuple[Purpose, ...] = ("data", "probe", "noise", "variation", "blur")
         self.blocks = [
             (block, {name: Stream(seeds[block], name, device) for name in purposes})
             for block in (slice(k, k + at_once) for k in range(0, len(number), at_once))
         ]
 
-        matching = form.jacobian_matching
-        needs_v = matching not in ("none", "noise") and form.jacobian_estimator == "sampled"
+        matching = template.jacobian_matching
+        needs_v = matching not in ("none", "noise") and template.jacobian_estimator == "sampled"
         needs_noise = matching in ("smoothed", "noise")
-        base = torch.zeros(form.batch_size, form.d_in, **as_form)
+        base = torch.zeros(template.batch_size, template.d_in, **as_form)
         points = self.points[:0] if self.literal else self.points
         fracs = torch.tensor([0.0 if self.literal else e.repeat_frac for e in experiments],
                              dtype=torch.float64)  # fmt: skip
-        self.varied = form.point_variation != "none" and len(points) > 0
+        self.varied = template.point_variation != "none" and len(points) > 0
         copies = COPIES if needs_v or needs_noise or self.varied else 1
         rows, weight = mixture(base, points, fracs, copies)
         self.weight: Float[Tensor, "n_inst rows"] = weight
@@ -94,6 +96,7 @@ class Batches:
         if self.ahead > 1:
             self.now = {name: part.clone() for name, part in self.now.items()}
 
+    @torch.no_grad()
     def draw(self) -> None:
         """Go on to the next batch. Batches of several steps are drawn together."""
         k = self.step % self.ahead
@@ -107,18 +110,18 @@ class Batches:
         self.step += 1
 
     def _draw_block(self, steps: range, block: slice, streams: dict[Purpose, Stream]) -> None:
-        B, d, dtype = self.form.batch_size, self.form.d_in, self.form.torch_dtype
+        B, d, dtype = self.template.batch_size, self.template.d_in, self.template.torch_dtype
         u = streams["data"].uniform(steps, (B, d + self.literal), dtype)
         base = sample_base(u[..., :d], self.density[block])
-        if self.form.blur > 0:
-            base += self.form.blur * streams["blur"].normal(steps, (B, d), dtype)
+        if self.template.blur > 0:
+            base += self.template.blur * streams["blur"].normal(steps, (B, d), dtype)
         if self.literal:
             base = replace_at_random(base, self.points, self.drawn_frac[block], u[..., -1])
         x, y = self.drawn["x"][:, block, :, :-1], self.drawn["y"][:, block]
         x[..., :B, :] = base
         y[..., :B, :] = self.target(base)
         if self.varied:
-            kind, scale = self.form.point_variation, self.form.variation_scale
+            kind, scale = self.template.point_variation, self.template.variation_scale
             repeated = self.points.repeat(COPIES, 1)
             x[..., B:, :] = vary(repeated, kind, scale, streams["variation"], steps)
             y[..., B:, :] = self.target(x[..., B:, :])
@@ -131,7 +134,7 @@ class Batches:
     def _probes(
         self, steps: range, block: slice, stream: Stream, shape: tuple[int, int]
     ) -> Float[Tensor, "n_steps n_streams rows d_in"]:
-        kind, (rows, d), dtype = self.form.probe, shape, self.form.torch_dtype
+        kind, (rows, d), dtype = self.template.probe, shape, self.template.torch_dtype
         if kind == "gaussian":
             return stream.normal(steps, shape, dtype)
         if kind == "covariance":

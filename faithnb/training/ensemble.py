@@ -56,10 +56,10 @@ enough to keep a GPU busy."""
 COPIES_IN_FLIGHT = 12
 """Arrays as large as that at any time, at most; `make bench` measures it."""
 
-OWN = (*SCALARS, "seed", "density", "repeat_frac", "init")
+MAY_DIFFER = (*SCALARS, "seed", "density", "repeat_frac", "init")
 """Fields in which experiments may differ and still share an ensemble."""
 
-SHARED = tuple(f.name for f in fields(Experiment) if f.name not in OWN)
+MUST_AGREE = tuple(f.name for f in fields(Experiment) if f.name not in MAY_DIFFER)
 """Fields in which they may not."""
 
 
@@ -216,18 +216,18 @@ def refuse_other_weights(
     refuse_unlike(wanted | {"recorded": (steps, "i")}, rows)
 
 
-def unpacked(form: Experiment, kept: xr.Dataset) -> tuple[Transcoder, xr.Dataset]:
-    """What :func:`packed` packed of experiments of that form."""
-    weights = {name: torch.from_numpy(kept[name].values) for name in _axes(form)}
-    transcoder = ARCHITECTURES[form.architecture](**weights, **settings(form))
+def unpacked(template: Experiment, kept: xr.Dataset) -> tuple[Transcoder, xr.Dataset]:
+    """What :func:`packed` packed of experiments like the template."""
+    weights = {name: torch.from_numpy(kept[name].values) for name in _axes(template)}
+    transcoder = ARCHITECTURES[template.architecture](**weights, **settings(template))
     history = kept.drop_vars([*weights, "recorded"]).assign_coords(step=kept.recorded.values)
     return transcoder, history
 
 
-def _axes(form: Experiment) -> dict[str, tuple[str, ...]]:
-    """The weights of a form's transcoders, and their axes after that of the instances."""
-    own = ARCHITECTURES[form.architecture].own_axes
-    return {k: axes for k, axes in AXES.items() if form.skip or k != "W_skip"} | dict(own)
+def _axes(template: Experiment) -> dict[str, tuple[str, ...]]:
+    """The weights of a template's transcoders, and their axes after that of the instances."""
+    own = ARCHITECTURES[template.architecture].own_axes
+    return {k: axes for k, axes in AXES.items() if template.skip or k != "W_skip"} | dict(own)
 
 
 def device_named(device: str | torch.device) -> torch.device:
@@ -258,7 +258,7 @@ def groups(
     Those that share a seed stand together, so that fewer ensembles draw the same data.
 
     Args:
-        experiments: of any form.
+        experiments: of any kind.
         device: where they are to be trained.
         which: indices of those that are; all by default.
         most: the size of a group, where it is not the device that decides.
@@ -266,8 +266,8 @@ def groups(
     alike = defaultdict(list)
     for i in range(len(experiments)) if which is None else which:
         experiment = experiments[i]
-        form = tuple(getattr(experiment, name) for name in SHARED)
-        alike[form, experiment.contribution_coefficient > 0].append(i)
+        template = tuple(getattr(experiment, name) for name in MUST_AGREE)
+        alike[template, experiment.contribution_coefficient > 0].append(i)
     for members in alike.values():
         members.sort(key=lambda i: (experiments[i].seed, experiments[i].density))
         size = most or max_instances(experiments[members[0]], device)
@@ -279,16 +279,16 @@ class Loop:
     """The training of one ensemble, to be driven step by step: ``draw``, then ``update``.
 
     Args:
-        experiments: equal in all fields but :data:`OWN`.
+        experiments: equal in all fields but :data:`MAY_DIFFER`.
         device: where to train.
     """
 
     def __init__(self, experiments: Sequence[Experiment], device: torch.device):
-        self.form = form = experiments[0]
-        self.target = form.make_target()
+        self.template = template = experiments[0]
+        self.target = template.make_target()
         self.batches = Batches(experiments, device)
         first = start(experiments, self.target).to(device)
-        if ClosedForm.holds_for(form):
+        if ClosedForm.holds_for(template):
             encoder = torch.cat([first.W_enc, first.b_enc[:, None]], dim=1).detach()
             decoder = first.W_dec.detach()
             self.weights: tuple[Tensor, ...] = encoder, decoder
@@ -299,34 +299,38 @@ class Loop:
         self.gradients = tuple(torch.zeros_like(weight) for weight in self.weights)
         for weight, gradient in zip(self.weights, self.gradients, strict=True):
             weight.grad = gradient
-        as_form: dict[str, Any] = {"dtype": form.torch_dtype, "device": device}
+        as_form: dict[str, Any] = {"dtype": template.torch_dtype, "device": device}
         self.scalars = {
             name: torch.tensor([getattr(e, name) for e in experiments], **as_form)
             for name in SCALARS
         }
-        n_chunks = -(-len(experiments) // most_in_a_chunk(form, device))
+        n_chunks = -(-len(experiments) // most_in_a_chunk(template, device))
         self.chunk_size = -(-len(experiments) // n_chunks)
         self.chunks = _slices(len(experiments), self.chunk_size)
         self.quarters = _slices(len(experiments), -(-self.chunk_size // 4))
-        self.stages = [(round(form.jacobian_start * form.steps), form, self._gradient(form))]
+        self.stages = [
+            (round(template.jacobian_start * template.steps), template, self._gradient(template))
+        ]
         if self.stages[0][0] > 0:
             unmatched = replace(
-                form, jacobian_matching="none", jacobian_coefficient=0.0, jacobian_start=0.0,
+                template, jacobian_matching="none", jacobian_coefficient=0.0, jacobian_start=0.0,
                 kink="zero",
             )  # fmt: skip
             self.stages.insert(0, (0, unmatched, self._gradient(unmatched)))
-        self.optimiser = torch.optim.Adam(self.weights, lr=form.learning_rate, fused=True)
+        self.optimiser = torch.optim.Adam(self.weights, lr=template.learning_rate, fused=True)
 
-    def _gradient(self, form: Experiment) -> Callable[[], None]:
-        given = form, self.target, self.scalars, self.batches, self.chunks
-        if ClosedForm.holds_for(form):
+    def _gradient(self, template: Experiment) -> Callable[[], None]:
+        given = template, self.target, self.scalars, self.batches, self.chunks
+        if ClosedForm.holds_for(template):
             return ClosedForm(*given, self.weights, self.gradients)
         return Autograd(*given, self.transcoder, self.gradients)
 
     def _stage(self) -> tuple[Experiment, Callable[[], None]]:
-        """The form that the present batch is trained on, and its gradient."""
+        """The template that the present batch is trained on, and its gradient."""
         step = max(0, self.batches.step - 1)
-        return [(form, gradient) for first, form, gradient in self.stages if first <= step][-1]
+        return [(template, gradient) for first, template, gradient in self.stages if first <= step][
+            -1
+        ]
 
     def draw(self) -> None:
         """Draw the next batch."""
@@ -338,14 +342,14 @@ class Loop:
 
         A quarter of a chunk at a time: written for reading, they take much memory.
         """
-        form, _ = self._stage()
+        template, _ = self._stage()
         values = torch.zeros(
             len(TERMS), len(self.batches.stream), device=self.batches.weight.device
         )
         for part in self.quarters:
             scalars = {name: scalar[part] for name, scalar in self.scalars.items()}
             terms = loss_terms(
-                form, self.transcoder[part], self.target,
+                template, self.transcoder[part], self.target,
                 **self.batches.inputs(part), **scalars,
             )  # fmt: skip
             for name, value in terms.items():
@@ -360,8 +364,8 @@ class Loop:
         """One step of Adam on the present batch. No call in it asks for a value, as :meth:`draw`
         does not, so that neither waits for a GPU."""
         self.gradient()
-        now = rate(self.form, self.batches.step - 1)
-        self.optimiser.param_groups[0]["lr"] = self.form.learning_rate * now
+        now = rate(self.template, self.batches.step - 1)
+        self.optimiser.param_groups[0]["lr"] = self.template.learning_rate * now
         self.optimiser.step()
 
 
@@ -369,28 +373,28 @@ def _slices(n: int, size: int) -> list[slice]:
     return [slice(i, min(i + size, n)) for i in range(0, n, size)]
 
 
-def max_instances(form: Experiment, device: torch.device) -> int:
-    """How many instances of a form one ensemble holds on a device."""
+def max_instances(template: Experiment, device: torch.device) -> int:
+    """How many instances like a template one ensemble holds on a device."""
     if device.type != "cuda":
         return MAX_INSTANCES
-    n_weights = (2 * form.d_in + 1) * form.d_sae
+    n_weights = (2 * template.d_in + 1) * template.d_sae
     weights = 8 * n_weights  # themselves, gradients, Adam's two moments, the same scaled
-    seen = 6 * (form.batch_size + COPIES) * (form.d_in + 1)  # x, v, noise, and to draw them
-    of_one = (weights + seen) * form.torch_dtype.itemsize
+    seen = 6 * (template.batch_size + COPIES) * (template.d_in + 1)  # x, v, noise, and to draw them
+    of_one = (weights + seen) * template.torch_dtype.itemsize
     kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     free = 0.8 * (torch.cuda.mem_get_info(device)[0] + kept)
     return max(MAX_INSTANCES, int((free - COPIES_IN_FLIGHT * CHUNK_BYTES["cuda"]) / of_one))
 
 
-def most_in_a_chunk(form: Experiment, device: torch.device) -> int:
+def most_in_a_chunk(template: Experiment, device: torch.device) -> int:
     """How many instances' hidden layers fit :data:`CHUNK_BYTES`; at least one.
 
     The exact form also holds a matrix of features by features.
     """
-    rows = form.batch_size
-    if form.jacobian_estimator == "exact":
-        rows = max(rows, form.d_sae)
-    hidden = rows * form.d_sae * form.torch_dtype.itemsize
+    rows = template.batch_size
+    if template.jacobian_estimator == "exact":
+        rows = max(rows, template.d_sae)
+    hidden = rows * template.d_sae * template.torch_dtype.itemsize
     return max(1, CHUNK_BYTES.get(device.type, CHUNK_BYTES["cuda"]) // hidden)
 
 
@@ -447,7 +451,7 @@ def _diverged(
     """Whose weights or loss are not finite, or whose loss, or error at last, is far above the loss
     at first. A loss is recorded before its update, and says nothing of the last one."""
     loss = history.loss.values.astype(float)
-    weights = torch.cat([w.flatten(1) for w in transcoder.parameters()], dim=1)
+    weights = torch.cat([w.reshape(len(w), -1) for w in transcoder.parameters()], dim=1)
     finite = torch.isfinite(weights).all(dim=1).cpu().numpy() & np.isfinite(loss).all(axis=1)
     target = experiments[0].make_target()
     errors = [mse(transcoder[k], target, _seen(e)).item() for k, e in enumerate(experiments)]

@@ -30,7 +30,7 @@ from faithnb.experiment import Experiment
 from faithnb.matching import SOFT
 from faithnb.model.jacobians import target_diagonal
 from faithnb.model.layers import Layer
-from faithnb.model.transcoder import Transcoder
+from faithnb.model.transcoder import ARCHITECTURES, Transcoder
 from faithnb.training.batches import Batches
 from faithnb.training.objectives import loss_terms
 
@@ -68,7 +68,7 @@ class ClosedForm:
     ensemble, chunk by chunk.
 
     Args:
-        form: says which penalty, matching form, estimator and kink.
+        template: says which penalty, matching form, estimator and kink.
         target: what the transcoders should do.
         scalars: coefficients and scales, each ``[n_inst]``.
         batches: what the instances see.
@@ -80,7 +80,7 @@ class ClosedForm:
 
     def __init__(
         self,
-        form: Experiment,
+        template: Experiment,
         target: Layer,
         scalars: Mapping[str, Tensor],
         batches: Batches,
@@ -90,23 +90,23 @@ class ClosedForm:
     ):
         self.do, buffers = Tape(), Buffers()
         scaled = weights
-        is_scaled = form.sparsity_penalty != "none" or form.jacobian_matching in SOFT
+        is_scaled = template.sparsity_penalty != "none" or template.jacobian_matching in SOFT
         if is_scaled:
             n = torch.empty_like(weights[1][..., 0])
             scaled = torch.empty_like(weights[0]), torch.empty_like(weights[1])
-            c = contribution_units(form, scalars["tanh_scale"])[:, None]
+            c = contribution_units(template, scalars["tanh_scale"])[:, None]
             self.scale(c, n, weights, scaled)
         for chunk in chunks:
             own = {name: scalar[chunk, None, None] for name, scalar in scalars.items()}
             arrays = [array[chunk] for array in (*scaled, *gradients)]
-            ChunkGradient(form, target, own, batches, chunk, arrays, buffers, self.do)
+            ChunkGradient(template, target, own, batches, chunk, arrays, buffers, self.do)
         if is_scaled:
             self.scale_back(c, n, scaled, gradients)
 
     @staticmethod
-    def holds_for(form: Experiment) -> bool:
-        """Whether it is the gradient of this form's loss."""
-        return form.architecture == "relu" and not form.skip
+    def holds_for(template: Experiment) -> bool:
+        """Whether it is the gradient of the template's loss."""
+        return ARCHITECTURES[template.architecture] is Transcoder and not template.skip
 
     @torch.no_grad()
     def __call__(self) -> None:
@@ -146,14 +146,14 @@ class Autograd:
     :mod:`faithnb.training.objectives`, by autograd.
 
     Args:
-        form: as for :class:`ClosedForm`, and so target, scalars, batches and chunks.
+        template: as for :class:`ClosedForm`, and so target, scalars, batches and chunks.
         transcoder: the ensemble; its weights are read at every call.
         gradients: where to write those of its weights, all but ``b_dec``, in their order.
     """
 
     def __init__(
         self,
-        form: Experiment,
+        template: Experiment,
         target: Layer,
         scalars: Mapping[str, Tensor],
         batches: Batches,
@@ -161,7 +161,12 @@ class Autograd:
         transcoder: Transcoder,
         gradients: Sequence[Tensor],
     ):
-        self.form, self.target, self.batches, self.gradients = form, target, batches, gradients
+        self.template, self.target, self.batches, self.gradients = (
+            template,
+            target,
+            batches,
+            gradients,
+        )
         names = [name for name in transcoder.axes if name != "b_dec"]
         self.chunks = []
         for chunk in chunks:
@@ -179,12 +184,12 @@ class Autograd:
         with torch.enable_grad():
             for chunk, part, own in self.chunks:
                 inputs = self.batches.inputs(chunk)
-                terms = loss_terms(self.form, part, self.target, **inputs, **own)
+                terms = loss_terms(self.template, part, self.target, **inputs, **own)
                 sum(terms.values(), torch.zeros(())).sum().backward()
 
 
 class ChunkGradient:
-    """Writes down the gradients of a form's terms for one chunk, in the scaled coordinates.
+    """Writes down the gradients of a template's terms for one chunk, in the scaled coordinates.
 
     The hidden layer of a chunk takes two buffers; finite matching takes a third, and so does
     sampled matching with masked kinks.
@@ -197,7 +202,7 @@ class ChunkGradient:
 
     def __init__(
         self,
-        form: Experiment,
+        template: Experiment,
         target: Layer,
         own: Mapping[str, Tensor],
         batches: Batches,
@@ -206,22 +211,22 @@ class ChunkGradient:
         buffers: Buffers,
         do: Tape,
     ):
-        self.form, self.target, self.batches, self.do = form, target, batches, do
+        self.template, self.target, self.batches, self.do = template, target, batches, do
         self.streams, self.buffer = batches.seen_by(chunk), buffers.like
         self.E, self.D, self.grad_E, self.grad_D = E, D, _, _ = arrays
         self.W_enc, self.grad_W = self.E[:, :-1], self.grad_E[:, :-1]
         self.sigma = own["perturbation_scale"]
         # of a soft gate, in the scaled coordinates
-        self.width = self.sigma * contribution_units(form, own["tanh_scale"])
-        self.tanh = form.sparsity_penalty == "tanh"
+        self.width = self.sigma * contribution_units(template, own["tanh_scale"])
+        self.tanh = template.sparsity_penalty == "tanh"
 
         weight = batches.weight[chunk].T[..., None, None]
-        B, rows = form.batch_size, batches.weight.shape[1]
+        B, rows = template.batch_size, batches.weight.shape[1]
         self.parts = [(slice(None, B), weight[0])]
         if rows > B:
             self.parts.append((slice(B, None), weight[-1]))
         mu = own["jacobian_coefficient"]
-        at = form.matching_at
+        at = template.matching_at
         self.matched = at in ("all", "base"), at in ("all", "points")
         self.factors: dict[str, float | Tensor] = {
             "reconstruction": 2.0,
@@ -240,19 +245,19 @@ class ChunkGradient:
 
     def write(self) -> None:
         """The forward pass, then term by term."""
-        form, do, h, error, grad_z = self.form, self.do, self.h, self.error, self.grad_z
+        template, do, h, error, grad_z = self.template, self.do, self.h, self.error, self.grad_z
         x = self.see("x")
         do(torch.bmm, self.each(x), self.E, out=h)
         do(h.relu_)
         do(torch.bmm, h, self.D, out=error)
         do(error.sub_, self.see("y"))
-        if form.jacobian_matching == "finite":
+        if template.jacobian_matching == "finite":
             moved = self.finite_difference(x)
         self.weigh(error, "reconstruction")
-        if form.jacobian_matching == "finite":
+        if template.jacobian_matching == "finite":
             do(error.sub_, moved[2])
 
-        penalised = form.sparsity_penalty != "none"
+        penalised = template.sparsity_penalty != "none"
         if penalised:
             self.sparsity()
         do(grad_z.baddbmm_, error, self.D.mT, beta=int(penalised))
@@ -260,20 +265,20 @@ class ChunkGradient:
         do(torch.bmm, h.mT, error, out=self.grad_D)
         do(torch.bmm, self.each(x).mT, grad_z, out=self.grad_E)
 
-        if form.contribution_coefficient > 0:
+        if template.contribution_coefficient > 0:
             self.contribution()
-        if form.jacobian_matching == "finite":
-            self.through(*moved)
-        elif form.jacobian_matching == "noise":
+        if template.jacobian_matching == "finite":
+            self.backward_from_output(*moved)
+        elif template.jacobian_matching == "noise":
             self.noisy(self.move(x, self.see("noise")))
-        elif form.jacobian_matching in SOFT:
+        elif template.jacobian_matching in SOFT:
             self.soft(x)
-        elif form.jacobian_matching != "none":
-            if form.jacobian_matching == "smoothed":
+        elif template.jacobian_matching != "none":
+            if template.jacobian_matching == "smoothed":
                 x = self.move(x, self.see("noise"))
                 do(torch.bmm, x, self.E, out=h)
                 do(h.relu_)
-            if form.jacobian_estimator == "exact":
+            if template.jacobian_estimator == "exact":
                 self.exact(x[..., :-1])
             else:
                 self.sampled(x[..., :-1])
@@ -342,7 +347,7 @@ class ChunkGradient:
         do(mask_where_off, on_v, h, 0, grad_input=on_v)
         do(torch.bmm, on_v, self.D, out=residual)
         do(minus, residual, target.jvp, x, v[..., :-1])
-        if self.form.kink == "masked":
+        if self.template.kink == "masked":
             gate, through = self.buffer("gate", h), self.buffer("through ignored", residual)
 
             W_enc, D = self.W_enc, self.D
@@ -355,9 +360,9 @@ class ChunkGradient:
 
             do(leave_out_ignored)
         self.weigh(residual, "jacobian")
-        if self.form.kink == "masked":
+        if self.template.kink == "masked":
             do(through.mul_, residual)
-            self.through_diagonal(gate, through)
+            self.backward_from_diagonal(gate, through)
         do(self.grad_D.baddbmm_, on_v.mT, residual)
         do(torch.bmm, residual, self.D.mT, out=on_v)
         do(mask_where_off, on_v, h, 0, grad_input=on_v)
@@ -372,7 +377,7 @@ class ChunkGradient:
         do(torch.bmm, self.each(x), self.E, out=gate)
         do(torch.div, gate, self.width, out=slope)
         do(slope.sigmoid_)
-        if self.form.jacobian_matching == "straight_through":
+        if self.template.jacobian_matching == "straight_through":
             do(torch.gt, gate, 0, out=gate)
         else:
             do(gate.copy_, slope)
@@ -399,7 +404,7 @@ class ChunkGradient:
         do(torch.bmm, h, self.D, out=residual)
         do(minus, residual, self.target, x[..., :-1])
         self.weigh(residual, "noise")
-        self.through(x, h, residual)
+        self.backward_from_output(x, h, residual)
 
     def exact(self, x: Tensor) -> None:
         """μ Σ_b ω_b ‖J_T − J_M‖_F² in Gram form, each row scaled by √(2 μ ω_b).
@@ -422,7 +427,7 @@ class ChunkGradient:
         slope = self.buffer("slope", self.E, *self.error.shape[:-1], d_hidden)
         do(lambda: slope.copy_(target.slope(x)))
         self.weigh(slope, "jacobian", root=True)
-        if self.form.kink == "masked":
+        if self.template.kink == "masked":
             ignored = self.buffer("ignored", self.error)
 
             def of_ignored() -> None:
@@ -430,14 +435,14 @@ class ChunkGradient:
                 torch.mul(target.ignored(x), diagonal.neg_(), out=ignored)
 
             do(of_ignored)
-            self.through_diagonal(gate, ignored)
+            self.backward_from_diagonal(gate, ignored)
         do(slope.neg_)
-        self.through_units(gate, slope)
+        self.backward_from_overlaps(gate, slope)
 
-    def through_units(self, gate: Tensor, grad: Tensor) -> None:
+    def backward_from_overlaps(self, gate: Tensor, grad: Tensor) -> None:
         """Chain rule through the overlaps, Σ_i gate_i (e_i · read_k)(d_i · write_k)."""
         if self.target.units is None:
-            return self.through_diagonal(gate, grad)
+            return self.backward_from_diagonal(gate, grad)
         W_enc, D, grad_W, grad_D = self.W_enc, self.D, self.grad_W, self.grad_D
         read, write = (w.to(D) for w in self.target.units)
 
@@ -448,7 +453,7 @@ class ChunkGradient:
 
         self.do(add)
 
-    def through_diagonal(self, gate: Tensor, grad: Tensor) -> None:
+    def backward_from_diagonal(self, gate: Tensor, grad: Tensor) -> None:
         """Chain rule through the Jacobian's diagonal, J_jj = Σ_i gate_i W_ji D_ij."""
         grad_products = self.buffer("products", self.D)
         self.do(torch.bmm, gate.mT, grad, out=grad_products)
@@ -467,7 +472,7 @@ class ChunkGradient:
         self.weigh(residual, "finite")
         return x, h, residual
 
-    def through(self, x: Tensor, h: Tensor, grad_y: Tensor) -> None:
+    def backward_from_output(self, x: Tensor, h: Tensor, grad_y: Tensor) -> None:
         """Adds what an output gradient at x makes of the weights."""
         self.do(torch.bmm, grad_y, self.D.mT, out=self.grad_z)
         self.do(mask_where_off, self.grad_z, h, 0, grad_input=self.grad_z)
@@ -487,9 +492,9 @@ class ChunkGradient:
         self.do(add)
 
 
-def contribution_units(form: Experiment, tanh_scale: Tensor) -> Tensor:
+def contribution_units(template: Experiment, tanh_scale: Tensor) -> Tensor:
     """c, in which contributions are measured: 2s where there is a tanh of them, else 1."""
-    return 2 * tanh_scale if form.sparsity_penalty == "tanh" else torch.ones_like(tanh_scale)
+    return 2 * tanh_scale if template.sparsity_penalty == "tanh" else torch.ones_like(tanh_scale)
 
 
 def minus(out: Tensor, function: Callable[..., Tensor], *at: Float[Tensor, "..."]) -> None:

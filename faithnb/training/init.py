@@ -21,11 +21,17 @@ small enough not to disturb it, not 0, so that they can grow."""
 
 def start(experiments: Sequence[Experiment], target: Layer) -> Transcoder:
     """The transcoders before their first step, one an experiment; they may differ in ``init``."""
-    form = experiments[0]
+    template = experiments[0]
     seeds = [e.seed for e in experiments]
-    of = ARCHITECTURES[form.architecture]
+    of = ARCHITECTURES[template.architecture]
     random = of.random(
-        seeds, form.d_in, form.d_sae, target.d_out, form.torch_dtype, form.skip, **settings(form)
+        seeds,
+        template.d_in,
+        template.d_sae,
+        target.d_out,
+        template.torch_dtype,
+        template.skip,
+        **settings(template),
     )
     for i, experiment in enumerate(experiments):
         if experiment.init == "random":
@@ -42,9 +48,9 @@ def start(experiments: Sequence[Experiment], target: Layer) -> Transcoder:
     return random
 
 
-def settings(form: Experiment) -> dict[str, Any]:
+def settings(template: Experiment) -> dict[str, Any]:
     """What an experiment says of its architecture's numbers."""
-    return {name: getattr(form, name) for name in ARCHITECTURES[form.architecture].settings}
+    return {name: getattr(template, name) for name in ARCHITECTURES[template.architecture].settings}
 
 
 def memorising_circuits(target: Layer, p: Float[Tensor, "d_in"]) -> list[Circuit]:

@@ -36,17 +36,17 @@ def reconstruction(y_hat: Outputs, y: Outputs, weight: Weight) -> PerInstance:
 def tanh_l1(
     h: Gate, W_dec: Float[Tensor, "n_inst d_sae d_out"], weight: Weight, scale: PerInstance
 ) -> PerInstance:
-    """Σ_b ω_b Σ_i tanh(s · h_bi · ‖d_i‖), the note's penalty.
+    """Σ_b ω_b Σ_i tanh(s · |h_bi| · ‖d_i‖), the note's penalty.
 
     The decoder norms keep h → 0 with W_dec → ∞ from escaping it.
     """
-    contribution = h * W_dec.norm(dim=-1)[:, None]
+    contribution = h.abs() * W_dec.norm(dim=-1)[:, None]
     return (weight * torch.tanh(scale[:, None, None] * contribution).sum(-1)).sum(-1)
 
 
 def l1(h: Gate, W_dec: Float[Tensor, "n_inst d_sae d_out"], weight: Weight) -> PerInstance:
-    """Σ_b ω_b Σ_i h_bi · ‖d_i‖."""
-    return (weight * (h * W_dec.norm(dim=-1)[:, None]).sum(-1)).sum(-1)
+    """Σ_b ω_b Σ_i |h_bi| · ‖d_i‖."""
+    return (weight * (h.abs() * W_dec.norm(dim=-1)[:, None]).sum(-1)).sum(-1)
 
 
 def jacobian_sampled(
@@ -126,25 +126,25 @@ def soft_gate(
 
 
 def contribution_norms(gate: Gate, transcoder: Transcoder, weight: Weight) -> PerInstance:
-    """Σ_b ω_b Σ_i D_bi ‖e_i‖ ‖d_i‖, the note's penalty on contributions to the Jacobian.
+    """Σ_b ω_b Σ_i |D_bi| ‖e_i‖ ‖d_i‖, the note's penalty on contributions to the Jacobian.
 
     It bounds the nuclear norm of J_T from above. Alone it rewards one datapoint feature over
     three honest ones at p; it makes sense beside matching only.
     """
     norms = transcoder.W_enc.norm(dim=1) * transcoder.decoder_norms()
-    return (weight * (gate * norms[:, None]).sum(-1)).sum(-1)
+    return (weight * (gate.abs() * norms[:, None]).sum(-1)).sum(-1)
 
 
-def rows_matched(form: Experiment, n_rows: int) -> Bool[Tensor, "rows"]:
+def rows_matched(template: Experiment, n_rows: int) -> Bool[Tensor, "rows"]:
     """On which rows of a batch, base samples first, the Jacobian is matched."""
-    of_base = torch.arange(n_rows) < form.batch_size
-    if form.matching_at == "all":
+    of_base = torch.arange(n_rows) < template.batch_size
+    if template.matching_at == "all":
         return torch.ones_like(of_base)
-    return of_base if form.matching_at == "base" else ~of_base
+    return of_base if template.matching_at == "base" else ~of_base
 
 
 def loss_terms(
-    form: Experiment,
+    template: Experiment,
     transcoder: Transcoder,
     target: Layer,
     x: Float[Tensor, "n_inst rows d_in"],
@@ -156,7 +156,7 @@ def loss_terms(
     """The named terms of the loss, coefficients included; the loss is their sum.
 
     Args:
-        form: says which penalty, matching form, estimator and kink; its numbers are not used.
+        template: says which penalty, matching form, estimator and kink; its numbers are not used.
         transcoder: the ensemble.
         target: what it should do.
         x: the batch. Its first axis, like that of v and noise, is 1 if all instances see the same.
@@ -171,42 +171,42 @@ def loss_terms(
     y, y_hat = target(x), transcoder.with_linear(transcoder.decode(h), x)
     terms = {"reconstruction": reconstruction(y_hat, y, weight)}
 
-    if form.sparsity_penalty == "tanh":
+    if template.sparsity_penalty == "tanh":
         penalty = tanh_l1(h, transcoder.W_dec, weight, scalars["tanh_scale"])
         terms["sparsity"] = scalars["sparsity_coefficient"] * penalty
-    elif form.sparsity_penalty == "l1":
+    elif template.sparsity_penalty == "l1":
         penalty = l1(h, transcoder.W_dec, weight)
         terms["sparsity"] = scalars["sparsity_coefficient"] * penalty
 
     gate = transcoder.slope(z).detach()
-    matched = weight * rows_matched(form, weight.shape[-1]).to(weight)
-    if form.jacobian_matching == "finite":
+    matched = weight * rows_matched(template, weight.shape[-1]).to(weight)
+    if template.jacobian_matching == "finite":
         assert v is not None
         sigma = scalars["perturbation_scale"]
         moved = x + sigma[:, None, None] * v
         distance = finite_difference(y_hat, y, transcoder(moved), target(moved), matched, sigma)
         terms["jacobian"] = scalars["jacobian_coefficient"] * distance
-    elif form.jacobian_matching == "noise":
+    elif template.jacobian_matching == "noise":
         assert noise is not None
         sigma = scalars["perturbation_scale"]
         moved = x + sigma[:, None, None] * noise
         distance = noisy_error(transcoder(moved), target(moved), matched, sigma)
         terms["jacobian"] = scalars["jacobian_coefficient"] * distance
-    elif form.jacobian_matching in SOFT:
+    elif template.jacobian_matching in SOFT:
         assert v is not None
-        hard = form.jacobian_matching == "straight_through"
+        hard = template.jacobian_matching == "straight_through"
         soft = soft_gate(z, transcoder.W_dec, scalars["perturbation_scale"], hard)
         distance = jacobian_sampled(soft, transcoder, target.jvp(x, v), v, matched)
         terms["jacobian"] = scalars["jacobian_coefficient"] * distance
-    elif form.jacobian_matching != "none":
-        if form.jacobian_matching == "smoothed":
+    elif template.jacobian_matching != "none":
+        if template.jacobian_matching == "smoothed":
             assert noise is not None
             x = x + scalars["perturbation_scale"][:, None, None] * noise
             read_gate = transcoder.slopes(x).detach()
         else:
             read_gate = gate
-        ignored = target.ignored(x) if form.kink == "masked" else None
-        if form.jacobian_estimator == "exact":
+        ignored = target.ignored(x) if template.kink == "masked" else None
+        if template.jacobian_estimator == "exact":
             slope = target.slope(x)
             distance = jacobian_exact(read_gate, transcoder, target, slope, matched, ignored)
         else:
@@ -217,7 +217,7 @@ def loss_terms(
             )  # fmt: skip
         terms["jacobian"] = scalars["jacobian_coefficient"] * distance
 
-    if form.contribution_coefficient > 0:
+    if template.contribution_coefficient > 0:
         penalty = contribution_norms(gate, transcoder, weight)
         terms["contribution"] = scalars["contribution_coefficient"] * penalty
     return terms

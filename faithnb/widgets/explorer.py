@@ -125,7 +125,7 @@ STORIES: list[dict[str, Any]] = [
 LEARNED = ("W_enc", "b_enc", "W_dec")
 """What a page needs of a transcoder, in this order."""
 
-ONLY_HERE: dict[str, Any] = {
+PAGE_TRAINS: dict[str, Any] = {
     "target": "abs", "sampling": "exact", "architecture": "relu", "skip": False, "k": 0,
     "point_variation": "none",
     "jacobian_estimator": "sampled", "probe": "rademacher", "matching_at": "all",
@@ -230,6 +230,12 @@ class Mechanism(anywidget.AnyWidget):
     p: Any = traitlets.List().tag(sync=True)
 
     def __init__(self, transcoders: Mapping[str, Transcoder], p: Float[Tensor, "d_in"]):
+        for name, t in transcoders.items():
+            if not t.is_relu or t.W_skip is not None or t.b_dec.any():
+                raise ParameterError(
+                    f"transcoders[{name!r}] is not allowed: the page computes ReLU transcoders "
+                    "without a linear part or a decoder bias."
+                )
         shown = [
             {"name": name, "d": t.d_in, "H": t.d_sae} | {
                 weight: [round(v, 5) for v in getattr(t, weight)[0].flatten().tolist()]
@@ -333,7 +339,7 @@ def _rounded(values: np.ndarray) -> list[Any]:
 
 
 def _refuse_what_a_page_cannot_train(experiment: Experiment) -> None:
-    for name, known in ONLY_HERE.items():
+    for name, known in PAGE_TRAINS.items():
         if (value := getattr(experiment, name)) != known:
             raise ParameterError(
                 f"{name} = {value!r} is not allowed: a page trains {name} = {known!r} only; "
@@ -353,7 +359,7 @@ def explore(experiment: Experiment, *title: str) -> Explorer:
     if experiment.jacobian_matching not in FORMS:
         experiment = replace(experiment, jacobian_matching="none", jacobian_coefficient=0.0,
                              jacobian_start=0.0)  # fmt: skip
-    return Explorer(replace(experiment, **ONLY_HERE), *title)
+    return Explorer(replace(experiment, **PAGE_TRAINS), *title)
 
 
 def compare(*experiments: Experiment) -> GridBox:

@@ -28,7 +28,7 @@ def alone(loop: Loop) -> Callable[[], None]:
 
     Shapes and strides are those of the step, and the chunks share their buffers as there.
     """
-    form, buffers = loop.form, Buffers()
+    form, buffers = loop.template, Buffers()
     loop.draw()
     rows, d_sae, d_out = loop.batches.weight.shape[1], form.d_sae, loop.target.d_out
     calls = []

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -301,6 +303,30 @@ def checking(size: Size, device: torch.device) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def importing(size: Size, device: torch.device) -> pd.DataFrame:
+    """What it takes beyond torch to load the package, and what training needs of it: processes that
+    do both, against processes that load torch alone."""
+    code = {
+        "torch": "import torch",
+        "faithnb": "import torch, faithnb",
+        "faithnb.train": "import torch; from faithnb import Experiment, Store, train",
+    }
+    starts = {
+        name: partial(subprocess.run, [sys.executable, "-c", text], check=True)
+        for name, text in code.items()
+    }
+    times = timing.side_by_side(starts, max(5, size.rounds), 0)
+    alone = statistics.median(times["torch"])
+    return pd.DataFrame([
+        {
+            "what": name, "seconds": statistics.median(times[name]),
+            "beyond_torch": (statistics.median(times[name]) - alone) / alone,
+            **timing.ratio(times[name], times["torch"]),
+        }
+        for name in ("faithnb", "faithnb.train")
+    ])  # fmt: skip
+
+
 def sweeping(size: Size, device: torch.device) -> pd.DataFrame:
     """A sweep of 200 steps into an empty store: what it takes besides training and measuring in one
     process, with that process's peak of memory, and how long with a worker process a core."""
@@ -377,6 +403,6 @@ def in_page(size: Size, device: torch.device) -> pd.DataFrame:
 
 TABLES = {
     "steps": steps, "ways": ways, "scaling": scaling, "memory": memory_peaks,
-    "measuring": measuring, "checking": checking, "sweeping": sweeping, "many": many,
-    "pages": book_pages, "in page": in_page,
+    "measuring": measuring, "checking": checking, "importing": importing, "sweeping": sweeping,
+    "many": many, "pages": book_pages, "in page": in_page,
 }  # fmt: skip

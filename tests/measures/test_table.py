@@ -328,7 +328,7 @@ def test_the_background_page_has_the_constants_of_the_code():
     words = (ROOT / "book" / "background.md").read_text().partition("## Words and measures")[2]
     for said in (
         f"on {sample['n'].default:,} fixed inputs",
-        f"From {measures.LOST:g} on we say that it has lost the task",
+        f"From {measures.TASK_LOST:g} on we say that it has lost the task",
         f"contribute more than {measures.CONTRIBUTES:g} to an output",
         f"is one worth {100 * measures.DATAPOINT:.0f} % of writing",
         f"over {ball_of['n'].default} points within a thousandth",

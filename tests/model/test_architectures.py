@@ -15,7 +15,7 @@ from faithnb.model.architectures import JumpReLU, TopK, trainable
 from faithnb.model.layers import AbsoluteValue
 from faithnb.model.transcoder import ARCHITECTURES
 from faithnb.training.ensemble import Loop
-from faithnb.training.objectives import loss_terms
+from faithnb.training.objectives import l1, loss_terms, tanh_l1
 
 CPU = torch.device("cpu")
 SMALL = Experiment(d_in=D, d_sae=16, batch_size=32, steps=20, repeat_frac=0.1)
@@ -105,7 +105,9 @@ def test_a_class_stays_what_it_is(kind, tmp_path):
     t = made(kind)
     torch.testing.assert_close(Transcoder.cat([t[0], t[1:]])(X), t(X))
     if kind.startswith("unsloped"):
-        return  # it has no name
+        with pytest.raises(ValueError, match="Unsloped cannot be saved: give the class an archit"):
+            t.save(tmp_path)
+        return
     for some in (t, t[1]):
         some.save(tmp_path)
         again = Transcoder.load(tmp_path)
@@ -233,3 +235,69 @@ def test_a_linear_part_counts_as_a_mechanism():
     at_0 = t(changed) - t(x)
     torch.testing.assert_close(patched_change(t, x, changed), at_0.double(), atol=0.02, rtol=0)
     assert measures.memorization(t, P).item() == 0
+
+
+class Absolute:
+    def activate(self, z):
+        return z.abs()
+
+
+def test_slopes_follow_the_activation_wherever_it_comes_from():
+    class Mixed(Absolute, Transcoder):
+        pass
+
+    class Steps(Transcoder):
+        def activate(self, z):
+            return (z > 0).to(z)
+
+    t = Mixed(**made("relu").weights())
+    expected = jacrev(lambda x: t(x[None])[:, 0])(X[0])
+    torch.testing.assert_close(t.jacobian(X)[:, 0], expected)
+    assert not t.is_relu
+    assert Steps(**made("relu").weights()).jacobian(X).abs().sum() == 0
+
+
+@pytest.mark.parametrize(("members", "sentence"), [
+    ({"encode": lambda self, x: x}, "Odd has a encode of its own: an architecture says its activ"),
+    ({"architecture": "relu"}, "architecture = 'relu' is not allowed: there is one of that name"),
+    ({"architecture": "skip_relu"}, "it must be a word that neither begins nor ends with skip"),
+    ({"architecture": "batch-abs"}, "it must be a word that"),
+    ({"architecture": "warm", "settings": ("temperature",)}, "an experiment has only k"),
+])  # fmt: skip
+def test_a_class_that_could_not_be_what_it_says(members, sentence):
+    before = dict(ARCHITECTURES)
+    with pytest.raises(TypeError, match=sentence):
+        type("Odd", (Transcoder,), {"__module__": __name__, **members})
+    assert before == ARCHITECTURES
+
+
+def test_what_an_architecture_needs_is_asked_for():
+    w = made("relu").weights()
+    with pytest.raises(ParameterError, match="topk transcoders need k"):
+        TopK.from_arrays(**w)
+    with pytest.raises(ParameterError, match="jumprelu transcoders need threshold"):
+        JumpReLU(**w)
+
+
+def test_features_that_act_below_0_count_as_much():
+    """One that reads and writes the other way round, and acts with the sign that makes it right."""
+
+    class Signed(Transcoder):
+        def activate(self, z):
+            return z
+
+    p, layer = P.double(), AbsoluteValue(D)
+    found = []
+    for sign in (1.0, -1.0):
+        t = Signed.from_arrays(
+            sign * p[:, None] / 3, torch.zeros(1), sign * p[None], torch.zeros(D)
+        )
+        found.append([measures.state(t, layer, p), measures.alignment(t, layer, p).item(),
+                      measures.l0(t, p[None]).item()])  # fmt: skip
+        assert measures.memorization_share(t, p).item() == pytest.approx(1)
+    assert found[0] == found[1] == [["datapoint"], pytest.approx(1), 1]
+    penalty = tanh_l1(-torch.ones(1, 2, 3), torch.ones(1, 3, 1), torch.ones(1, 2), torch.ones(1))
+    assert penalty > 0
+    assert l1(-torch.ones(1, 2, 3), torch.ones(1, 3, 1), torch.ones(1, 2)) == 6
+    with pytest.raises(ValueError, match="for ReLUs alone, not for Signed"):
+        measures.masking_index(t, p[None])

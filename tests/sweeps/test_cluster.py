@@ -328,7 +328,7 @@ def test_a_task_that_fails_does_not_stop_the_others(tmp_path, monkeypatch):
 def test_what_a_worker_with_another_torch_gives_is_kept_as_its(monkeypatch):
     monkeypatch.setattr(workers, "_introduction", lambda *_: ("2.0", "cpu"))
     with ThreadPoolExecutor(1) as pool:
-        there = workers.There("auto", pool)
+        there = workers.OtherWorkers("auto", pool)
     assert there.keys([SMALL]) == Store.keys([SMALL], CPU, torch_version="2.0")
     assert there.on == "cpu"  # on every worker, whatever else it has
 

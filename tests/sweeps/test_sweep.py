@@ -75,8 +75,8 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path, trained):
     ("where", "sentence"),
     [
         ("sweeps.sweep._cells", "Nothing was trained."),
-        ("sweeps.sweep.Here", "Nothing was trained."),
-        ("sweeps.workers.There.__init__", "Nothing was trained."),
+        ("sweeps.sweep.ThisProcess", "Nothing was trained."),
+        ("sweeps.workers.OtherWorkers.__init__", "Nothing was trained."),
         ("sweeps.workers.Workers.kept", "2 of 4 experiments were done and are kept; run it again"),
         ("sweeps.sweep.progress_bar", "2 of 4 experiments were done and are kept; run it again"),
         ("training.store.Store.save", "2 of 4 experiments were done and are kept; run it again"),
@@ -91,7 +91,7 @@ def test_an_interrupted_sweep_says_what_is_kept_wherever_it_is(
 
     sweep(SMALL, store=Store(tmp_path), progress=False, seed=range(2))
     monkeypatch.setattr(f"faithnb.{where}", interrupted)
-    executor = ThreadPoolExecutor(1) if "There" in where else None
+    executor = ThreadPoolExecutor(1) if "OtherWorkers" in where else None
     with pytest.raises(KeyboardInterrupt, match=sentence):
         sweep(SMALL, executor, Store(tmp_path), progress=False, seed=range(4))
 

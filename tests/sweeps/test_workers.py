@@ -159,7 +159,7 @@ def test_whatever_a_worker_raises_has_a_name(error, reason, tmp_path, monkeypatc
 def test_a_worker_that_introduces_itself_as_nobody(answer, monkeypatch):
     monkeypatch.setattr(workers, "_introduction", lambda *_: answer)
     with ThreadPoolExecutor(1) as pool, pytest.raises(SweepError, match="executor cannot help"):
-        workers.There("auto", pool)
+        workers.OtherWorkers("auto", pool)
 
 
 @pytest.mark.parametrize(

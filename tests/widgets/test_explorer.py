@@ -14,7 +14,7 @@ from faithnb.data.sampling import pad_points
 from faithnb.experiment import ParameterError
 from faithnb.widgets.explorer import (
     KNOBS,
-    ONLY_HERE,
+    PAGE_TRAINS,
     STORIES,
     Atlas,
     Explorer,
@@ -44,7 +44,7 @@ def test_knobs_are_fields_and_the_explorers_notebook_takes_them_all():
 def test_stories_are_experiments(story):
     unmatched = {"jacobian_coefficient": 0.0, "kink": "zero"}
     e = replace(Experiment(), **(unmatched | story["fields"]))
-    assert replace(e, **ONLY_HERE) == e
+    assert replace(e, **PAGE_TRAINS) == e
 
 
 def test_what_a_page_does_not_know_is_refused_and_explored_without():

@@ -1,5 +1,4 @@
-// What is measured of a transcoder, once more for a page without a kernel: faithnb/metrics.py and
-// faithnb/circuits.py for one network { d, H, W_enc, b_enc, W_dec } that explains |x|.
+// What is measured of a transcoder, once more for a page without a kernel: faithnb/measures for one network { d, H, W_enc, b_enc, W_dec } that explains |x|.
 //
 // W_enc[k * H + i] is what coordinate k gives feature i, W_dec[i * d + k] what feature i writes to k.
 
