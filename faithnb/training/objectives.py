@@ -36,7 +36,7 @@ def reconstruction(y_hat: Outputs, y: Outputs, weight: Weight) -> PerInstance:
 def tanh_l1(
     h: Gate, W_dec: Float[Tensor, "n_inst d_sae d_out"], weight: Weight, scale: PerInstance
 ) -> PerInstance:
-    """Σ_b ω_b Σ_i tanh(s · |h_bi| · ‖d_i‖), the note's penalty.
+    """Σ_b ω_b Σ_i tanh(s · abs(h_bi) · ‖d_i‖), the note's penalty.
 
     The decoder norms keep h → 0 with W_dec → ∞ from escaping it.
     """
@@ -45,7 +45,7 @@ def tanh_l1(
 
 
 def l1(h: Gate, W_dec: Float[Tensor, "n_inst d_sae d_out"], weight: Weight) -> PerInstance:
-    """Σ_b ω_b Σ_i |h_bi| · ‖d_i‖."""
+    """Σ_b ω_b Σ_i abs(h_bi) · ‖d_i‖."""
     return (weight * (h.abs() * W_dec.norm(dim=-1)[:, None]).sum(-1)).sum(-1)
 
 
@@ -126,7 +126,7 @@ def soft_gate(
 
 
 def contribution_norms(gate: Gate, transcoder: Transcoder, weight: Weight) -> PerInstance:
-    """Σ_b ω_b Σ_i |D_bi| ‖e_i‖ ‖d_i‖, the note's penalty on contributions to the Jacobian.
+    """Σ_b ω_b Σ_i abs(D_bi) ‖e_i‖ ‖d_i‖, the note's penalty on contributions to the Jacobian.
 
     It bounds the nuclear norm of J_T from above. Alone it rewards one datapoint feature over
     three honest ones at p; it makes sense beside matching only.
