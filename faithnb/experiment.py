@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from faithnb.common.errors import ParameterError, shown
-from faithnb.common.extensions import digests
+from faithnb.common.extensions import digests, is_own
 from faithnb.common.files import read_json
 from faithnb.data.sampling import EVALUATED, pad_points
 from faithnb.matching import MATCHING, SAMPLED_ONLY, SOFT, UNDERIVED
@@ -222,7 +222,7 @@ class Experiment:
                 "every feature that is on, leave k at 0.",
             ),
             (
-                self.kink == "masked" and form != "none" and not self._is_square(),
+                self.kink == "masked" and form != "none" and self.d_out != self.d_in,
                 f"kink = 'masked' is not allowed with target = {self.target!r}: it leaves out "
                 "entries of a diagonal, and the layer has not as many outputs as inputs.",
             ),
@@ -322,11 +322,6 @@ class Experiment:
             ),
         ]
 
-    def _is_square(self) -> bool:
-        """Whether the layer has as many outputs as inputs; the package's own have."""
-        own = LAYERS[self.target].__module__.startswith("faithnb.")
-        return own or self.make_target().d_out == self.d_in
-
     def _equal_points(self) -> bool:
         """Whether two points are one, filled up with zeros and in the type of training."""
         rows = pad_points(self.points, self.d_in, self.torch_dtype).tolist()
@@ -369,6 +364,11 @@ class Experiment:
         points = pad_points(self.points, self.d_in)
         kink = kink or self.kink
         return LAYERS[self.target].of_experiment(self.d_in, points, kink)  # type: ignore[arg-type]
+
+    @property
+    def d_out(self) -> int:
+        """Outputs of the layer: as many as inputs, if it is the package's own."""
+        return self.d_in if is_own(LAYERS[self.target]) else self.make_target().d_out
 
     @property
     def torch_dtype(self) -> torch.dtype:

@@ -134,6 +134,13 @@ def test_what_a_layer_does_not_say_is_not_made_up(added):
         fb.circuit_match(Transcoder.random([0], D, 9, D + 2), layer)
 
 
+def test_a_layer_takes_no_name_that_is_taken():
+    before = dict(LAYERS)
+    with pytest.raises(TypeError, match="name = 'abs' is not allowed: a layer has it already"):
+        type("Odd", (Layer,), {"__module__": __name__, "name": "abs"})
+    assert before == LAYERS
+
+
 def test_any_torch_module_is_a_layer():
     module = torch.nn.Sequential(torch.nn.Linear(D, 8), torch.nn.ReLU(), torch.nn.Linear(8, 4))
     t, x = Transcoder.random([0, 1], D, 9, 4), evaluation_sample(D, 0.3, 64)

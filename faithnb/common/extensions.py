@@ -16,6 +16,11 @@ PACKAGE = __name__.split(".")[0]
 _digests: dict[tuple[str, str], str] = {}
 
 
+def is_own(added: Any) -> bool:
+    """Whether a class or function is the package's."""
+    return added.__module__.split(".")[0] == PACKAGE
+
+
 def extend(kind: str, name: str, added: Any, said: Any = None) -> None:
     """Note what a class or function of that name does, unless the package has it itself.
 
@@ -25,7 +30,7 @@ def extend(kind: str, name: str, added: Any, said: Any = None) -> None:
         added: the class or function.
         said: what was said of it besides.
     """
-    if added.__module__.split(".")[0] != PACKAGE:
+    if not is_own(added):
         _digests[kind, name] = f"{_digest(added)} {said!r}"
 
 

@@ -18,8 +18,8 @@ from faithnb.measures.registry import (
 )
 from faithnb.model.jacobians import (
     diagonal,
-    squared_distance,
-    squared_distance_by_columns,
+    inner_products,
+    inner_products_by_columns,
     target_diagonal,
 )
 from faithnb.model.layers import Layer
@@ -40,9 +40,9 @@ def jacobian_products(
     if not isinstance(target, Layer):
         target = Layer.of(target, transcoder.d_in)
     if not target.has_units():
-        return squared_distance_by_columns(transcoder, target, s, x)
+        return inner_products_by_columns(transcoder, target, s, x)
     slope, ignored = target.slope(x), target.ignored(x)
-    own, mixed, size = squared_distance(transcoder, target, s, slope)
+    own, mixed, size = inner_products(transcoder, target, s, slope)
     if ignored.any():
         of_T = diagonal(transcoder, s) * ignored
         of_M = target_diagonal(target, slope) * ignored

@@ -17,7 +17,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial, wraps
+from functools import cached_property, partial, wraps
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -58,9 +58,9 @@ class Measure:
     words: tuple[str, ...] = ()
     """The words that it can be, where it is no number."""
     costly: bool = False
-    """Whether it is left out of the table of a sweep, where it is not asked for."""
+    """Whether the tables of trained experiments leave it out; :func:`faithnb.measure` does not."""
 
-    @property
+    @cached_property
     def needs(self) -> frozenset[str]:
         """The parameters of the function that have no default, or that a view can fill."""
         return frozenset(inspect.signature(self.function).parameters) & GIVEN
@@ -104,7 +104,7 @@ def measure(
         name: of the column; the function's by default.
         at: where a parameter ``x`` is taken.
         words: what it can be, if it gives a list of words and not numbers.
-        costly: leave it out of the tables of sweeps.
+        costly: leave it out of the tables of trained experiments.
 
     Raises:
         ValueError: if the name is taken, or a parameter without a default is none that is given.

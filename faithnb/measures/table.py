@@ -82,7 +82,6 @@ def table(
     ensembles: Sequence[tuple[Sequence[int], Transcoder]],
     diverged: Sequence[int] = (),
     chunk: int = 4,
-    measures: Collection[str] | None = None,
 ) -> xr.Dataset:
     """Measures of trained transcoders over ``inst``, in the order of ``experiments``.
 
@@ -96,7 +95,7 @@ def table(
     n_points = max(len(e.points) for e in experiments)
     point_dims = ("point",) if n_points > 1 else ()
     shape = (len(experiments), *((n_points,) if point_dims else ()))
-    chosen = columns(measures, n_points > 0)
+    chosen = columns(of_point=n_points > 0)
     values = {m.name: _empty(m, shape if m.of_point else shape[:1]) for m in chosen}
 
     for indices, ensemble in ensembles:
@@ -167,9 +166,8 @@ def measure(
         )
     view = View(some, layer, x.to(some.W_enc), at)
     values = {m.name: _empty(m, (len(some),)) for m in chosen}
-    with torch.no_grad():
-        for m in chosen:
-            _fill(values[m.name], slice(None), m, view)
+    for m in chosen:
+        _fill(values[m.name], slice(None), m, view)
     return _dataset(chosen, values, ("inst",)).assign_coords(inst=range(len(some)))
 
 

@@ -42,7 +42,7 @@ def squared_norm(target: Layer, slope: Tensor) -> Tensor:
     return ((slope @ ((read @ read.T) * (write @ write.T))) * slope).sum(-1)
 
 
-def squared_distance(
+def inner_products(
     transcoder: Transcoder,
     target: Layer,
     s: Float[Tensor, "n_inst B d_sae"],
@@ -60,13 +60,13 @@ def squared_distance(
     return own, mixed, squared_norm(target, slope)
 
 
-def squared_distance_by_columns(
+def inner_products_by_columns(
     transcoder: Transcoder,
     target: Layer,
     s: Float[Tensor, "n_inst B d_sae"],
     x: Float[Tensor, "B d_in"],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """As :func:`squared_distance` for a layer that does not say its units: column by column of the
+    """As :func:`inner_products` for a layer that does not say its units: column by column of the
     two Jacobians."""
     own, mixed, size = torch.zeros_like(s[..., 0]), torch.zeros_like(s[..., 0]), x.new_zeros(len(x))
     for e in basis(target.d_in, x):

@@ -78,6 +78,8 @@ class Layer:
     def __init_subclass__(cls, **given: Any):
         super().__init_subclass__(**given)
         if "name" in vars(cls):
+            if cls.name in LAYERS and LAYERS[cls.name].__module__ != cls.__module__:
+                raise TypeError(f"name = {cls.name!r} is not allowed: a layer has it already.")
             LAYERS[cls.name] = cls
             extend("layer", cls.name, cls)
 
@@ -217,7 +219,6 @@ class AbsoluteValue(Layer):
     """
 
     name = "abs"
-    units: tuple[Tensor, Tensor] | None = None
 
     def __init__(self, d_in: int, kink: Kink = "zero"):
         if d_in < 1:

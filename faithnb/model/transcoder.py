@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from faithnb.common.ambient import settled
 from faithnb.common.errors import InputError, ParameterError
-from faithnb.common.extensions import extend
+from faithnb.common.extensions import extend, is_own
 from faithnb.data.rng import Stream
 from faithnb.model.formats import FLOATS, SIZES, read, write
 from faithnb.model.layers import Circuit
@@ -127,7 +127,7 @@ class Transcoder(nn.Module):
 
     @classmethod
     def _register(cls) -> None:
-        name, own = cls.architecture, cls.__module__.startswith("faithnb.")
+        name = cls.architecture
         if not re.fullmatch(r"(?!skip(_|$))\w+(?<!_skip)", name):
             raise TypeError(
                 f"architecture = {name!r} is not allowed: it must be a word that neither begins "
@@ -135,7 +135,7 @@ class Transcoder(nn.Module):
             )
         if name in ARCHITECTURES and ARCHITECTURES[name].__module__ != cls.__module__:
             raise TypeError(f"architecture = {name!r} is not allowed: there is one of that name.")
-        if not own and (unknown := [s for s in cls.settings if s != "k"]):
+        if not is_own(cls) and (unknown := [s for s in cls.settings if s != "k"]):
             raise TypeError(f"settings = {unknown} are not allowed: an experiment has only k.")
         ARCHITECTURES[name] = cls
         extend("architecture", name, cls)

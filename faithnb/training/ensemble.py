@@ -204,8 +204,7 @@ def refuse_other_weights(
         ValueError: naming what is missing, too much, or of another shape or kind.
     """
     e = experiments[at[0]]
-    d_out = e.make_target().d_out
-    sizes = {"inst": len(at), "d_in": e.d_in, "d_sae": e.d_sae, "d_out": d_out}
+    sizes = {"inst": len(at), "d_in": e.d_in, "d_sae": e.d_sae, "d_out": e.d_out}
     weight = "f4" if e.dtype == "float32" else "f8"
     steps = {"step": len(recorded_steps(e.steps))}
     wanted = {

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from faithnb.experiment import Experiment
 from faithnb.matching import SOFT
-from faithnb.model.jacobians import diagonal, squared_distance, target_diagonal
+from faithnb.model.jacobians import diagonal, inner_products, target_diagonal
 from faithnb.model.layers import Layer
 from faithnb.model.transcoder import Transcoder
 
@@ -33,6 +33,11 @@ def reconstruction(y_hat: Outputs, y: Outputs, weight: Weight) -> PerInstance:
     return (weight * (y_hat - y).square().sum(-1)).sum(-1)
 
 
+def contributions(h: Gate, W_dec: Float[Tensor, "n_inst d_sae d_out"]) -> Gate:
+    """abs(h_bi) · ‖d_i‖, how much each feature writes."""
+    return h.abs() * W_dec.norm(dim=-1)[:, None]
+
+
 def tanh_l1(
     h: Gate, W_dec: Float[Tensor, "n_inst d_sae d_out"], weight: Weight, scale: PerInstance
 ) -> PerInstance:
@@ -40,13 +45,13 @@ def tanh_l1(
 
     The decoder norms keep h → 0 with W_dec → ∞ from escaping it.
     """
-    contribution = h.abs() * W_dec.norm(dim=-1)[:, None]
-    return (weight * torch.tanh(scale[:, None, None] * contribution).sum(-1)).sum(-1)
+    contributed = torch.tanh(scale[:, None, None] * contributions(h, W_dec))
+    return (weight * contributed.sum(-1)).sum(-1)
 
 
 def l1(h: Gate, W_dec: Float[Tensor, "n_inst d_sae d_out"], weight: Weight) -> PerInstance:
     """Σ_b ω_b Σ_i abs(h_bi) · ‖d_i‖."""
-    return (weight * (h.abs() * W_dec.norm(dim=-1)[:, None]).sum(-1)).sum(-1)
+    return (weight * contributions(h, W_dec).sum(-1)).sum(-1)
 
 
 def jacobian_sampled(
@@ -85,7 +90,7 @@ def jacobian_exact(
     ``slope`` is that of the target's units. In float32 the three parts cancel when the Jacobians
     agree: a loss, not a metric.
     """
-    own, mixed, size = squared_distance(transcoder, target, gate, slope)
+    own, mixed, size = inner_products(transcoder, target, gate, slope)
     distance = own - 2 * mixed + size
     if ignored is not None:
         off = diagonal(transcoder, gate) - target_diagonal(target, slope)
