@@ -367,7 +367,7 @@ class Experiment:
 
     @property
     def d_out(self) -> int:
-        """Outputs of the layer: as many as inputs, if it is the package's own."""
+        """How many outputs the layer has; as many as inputs, if it is one of the package."""
         return self.d_in if is_own(LAYERS[self.target]) else self.make_target().d_out
 
     @property
