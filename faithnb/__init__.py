@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from faithnb.model.transcoder import Transcoder
     from faithnb.notebook import read_parameters
     from faithnb.sweeps.sweep import sweep, train_arms
-    from faithnb.training.ensemble import Trained, train
+    from faithnb.training.ensemble import train
     from faithnb.training.store import Store
+    from faithnb.training.trained import Trained
     from faithnb.widgets.explorer import explore
 
 __version__ = "0.1.0"
@@ -31,7 +32,8 @@ _HOMES = {
     "model.transcoder": ("Transcoder",),
     "notebook": ("read_parameters",),
     "sweeps.sweep": ("sweep", "train_arms"),
-    "training.ensemble": ("Trained", "train"),
+    "training.ensemble": ("train",),
+    "training.trained": ("Trained",),
     "training.store": ("Store",),
     "widgets.explorer": ("explore",),
 }

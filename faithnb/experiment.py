@@ -5,20 +5,42 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from faithnb.common.errors import ParameterError, shown
 from faithnb.common.extensions import digests, is_own
-from faithnb.common.files import read_json
+from faithnb.common.files import digest_of, read_json
+from faithnb.data.rng import Stream
 from faithnb.data.sampling import EVALUATED, pad_points
-from faithnb.matching import MATCHING, SAMPLED_ONLY, SOFT, UNDERIVED
-from faithnb.model.architectures import trainable
-from faithnb.model.layers import LAYERS, Layer
+from faithnb.data.sources import DATA, FILES, Data, source
+from faithnb.data.variations import VARIATIONS
+from faithnb.matching import MATCHING, PROBES, Estimator, Matching
+from faithnb.model.inits import INITS
+from faithnb.model.layers import LAYERS, Kink, Layer
 from faithnb.model.transcoder import ARCHITECTURES
-from faithnb.parameters import OneOf, PointList, Range, YesNo, clean, parameter, unknown_name
+from faithnb.parameters import (
+    Named,
+    NamedOrFile,
+    OneOf,
+    PointList,
+    Range,
+    YesNo,
+    clean,
+    parameter,
+    unknown_name,
+)
+from faithnb.penalties import PENALTIES, Penalty
+
+Sampling = Literal["exact", "bernoulli"]
+MatchingAt = Literal["all", "points", "base"]
+Precision = Literal["float32", "float64"]
 
 SMALLEST_STEP = {"float32": 1e-4, "float64": 1e-8}
 """Perturbations below drown in rounding."""
@@ -35,7 +57,7 @@ class Experiment:
         ParameterError: naming the field, its value and what is allowed.
     """
 
-    target: str = parameter("abs", OneOf(lambda: tuple(LAYERS)))
+    target: str = parameter("abs", Named(LAYERS))
     """The layer to explain. ``"abs"`` is ``y = |x|``; ``"abs_with_point"`` has a mechanism for p
     besides, see :class:`faithnb.model.layers.WithPoint`; ``"superposed"`` is a trained layer with
     too few neurons, see :class:`faithnb.model.networks.Superposed`; ``"smooth_abs"`` is ``|x|``
@@ -47,6 +69,11 @@ class Experiment:
 
     d_sae: int = parameter(64, Range(1, whole=True))
     """Features of the transcoder; the exact solution of ``"abs"`` needs 2·d_in."""
+
+    data: str = parameter("sparse_uniform", NamedOrFile(DATA, endings=FILES))
+    """Where base samples come from: the note's distribution, see
+    :class:`faithnb.data.sources.SparseUniform`, or the path of a file of activations, see
+    :class:`faithnb.data.sources.Activations`."""
 
     density: float = parameter(0.1, Range(0, 1, open_low=True))
     """Probability that a coordinate is not 0 (then it is uniform on (−1, 1))."""
@@ -61,21 +88,19 @@ class Experiment:
     repeat_frac: float = parameter(0.0, Range(0, 1))
     """Fraction of the data that is one of the points, all of them together."""
 
-    point_variation: str = parameter(
-        "none", OneOf(("none", "ray", "independent", "jitter", "signs"))
-    )
+    point_variation: str = parameter("none", Named(VARIATIONS, ("none",)))
     """What changes from one repeat to the next. ``"ray"`` is one factor for the whole point,
     ``"independent"`` a factor for each coordinate, ``"jitter"`` normal noise on its coordinates,
-    ``"signs"`` their signs. See :func:`faithnb.data.sampling.vary`."""
+    ``"signs"`` their signs. See :mod:`faithnb.data.variations`."""
 
     variation_scale: float = parameter(0.5, Range(0, 1))
     """Strength of the variation. Factors are uniform on (1 − scale, 1), noise has this standard
     deviation, and a sign flips with this probability."""
 
-    sampling: str = parameter("exact", OneOf(("exact", "bernoulli")))
+    sampling: Sampling = parameter("exact", OneOf(Sampling))
     """``"exact"`` weighs the points into every batch; ``"bernoulli"`` draws them at random."""
 
-    architecture: str = parameter("relu", OneOf(trainable))
+    architecture: str = parameter("relu", Named(ARCHITECTURES))
     """The transcoder's kind of sparse layer. ``"topk"`` keeps the k largest of its features, see
     :class:`faithnb.model.architectures.TopK`."""
 
@@ -85,7 +110,7 @@ class Experiment:
     k: int = parameter(0, Range(0, whole=True))
     """How many features of an input ``"topk"`` keeps; 0 where the architecture does not ask."""
 
-    sparsity_penalty: str = parameter("tanh", OneOf(("tanh", "l1", "none")))
+    sparsity_penalty: str = parameter("tanh", Named(PENALTIES, last=("none",)))
     """``"tanh"`` is Σ tanh(s·h_i·‖w_i‖), near L0; ``"l1"`` is Σ h_i·‖w_i‖ (w_i a decoder row)."""
 
     sparsity_coefficient: float = parameter(0.1, Range(0, 1e6))
@@ -94,7 +119,7 @@ class Experiment:
     tanh_scale: float = parameter(1.0, Range(0, 1e6, open_low=True))
     """s, how soon a contribution counts as one whole active feature; for ``"tanh"`` only."""
 
-    jacobian_matching: str = parameter("none", OneOf(("none", *MATCHING)))
+    jacobian_matching: str = parameter("none", Named(MATCHING, ("none",)))
     """``"plain"`` is ‖J_T(x) − J_M(x)‖²; ``"smoothed"`` the same at x + σε, ε ~ N(0, I);
     ``"finite"`` takes differences of outputs over a step σv instead of derivatives. Two forms let
     the gradient reach the gates: ``"sigmoid_gate"`` reads J_T with gates sigmoid(z‖w_i‖/σ), and
@@ -104,23 +129,21 @@ class Experiment:
     jacobian_coefficient: float = parameter(0.0, Range(0, 1e6))
     """μ, the weight of Jacobian matching."""
 
-    jacobian_estimator: str = parameter("sampled", OneOf(("sampled", "exact")))
+    jacobian_estimator: Estimator = parameter("sampled", OneOf(Estimator))
     """``"sampled"`` is one random probe v a row and step, the note's estimator; ``"exact"`` the
     Frobenius norm in closed form."""
 
-    kink: str = parameter("zero", OneOf(("zero", "masked", "one")))
+    kink: Kink = parameter("zero", OneOf(Kink))
     """How the target's derivative is read exactly at its kink, see
     :data:`faithnb.model.layers.Kink`."""
 
-    probe: str = parameter(
-        "rademacher", OneOf(("rademacher", "gaussian", "covariance", "active", "top_k"))
-    )
+    probe: str = parameter("rademacher", Named(PROBES))
     """Distribution of v. ``"rademacher"`` and ``"gaussian"`` have E v vᵀ = I. ``"covariance"`` is
     Gaussian with E v vᵀ = E x xᵀ over the data, repeats included. ``"active"`` is a
     Rademacher v on the coordinates where x is not 0, and 0 elsewhere; ``"top_k"`` one projected
     onto as many leading right singular vectors of the target's Jacobian at x."""
 
-    matching_at: str = parameter("all", OneOf(("all", "points", "base")))
+    matching_at: MatchingAt = parameter("all", OneOf(MatchingAt))
     """Which part of the data the Jacobian is matched on; the weights of the other part are 0."""
 
     perturbation_scale: float = parameter(0.1, Range(0, 1e6, open_low=True))
@@ -133,9 +156,9 @@ class Experiment:
     contribution_coefficient: float = parameter(0.0, Range(0, 1e6))
     """Weight of the note's penalty on contributions to the Jacobian, Σ_on ‖w_enc,i‖‖w_dec,i‖."""
 
-    init: str = parameter("random", OneOf(("random", "generalising", "memorising")))
+    init: str = parameter("random", Named(INITS, ("random",)))
     """Where training starts. ``"generalising"`` is the target's own mechanism, ``"memorising"`` one
-    with a feature for p; see :mod:`faithnb.training.init`."""
+    with a feature for p; see :mod:`faithnb.model.inits`."""
 
     steps: int = parameter(3000, Range(1, whole=True))
     """Optimiser steps (Adam)."""
@@ -156,7 +179,7 @@ class Experiment:
     """Decides initialisation, data and probes. Settings are chosen
     on seeds below 100, claims judged on others."""
 
-    dtype: str = parameter("float32", OneOf(("float32", "float64")))
+    dtype: Precision = parameter("float32", OneOf(Precision))
     """Floating-point type of training."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Experiment:
@@ -170,157 +193,76 @@ class Experiment:
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
             object.__setattr__(self, f.name, clean(f.name, value, f.metadata["allowed"]))
-        for refused, sentence in self._pairs_without_sense():
-            if refused:
-                raise ParameterError(sentence)
+        for sentence in self._refusals():
+            raise ParameterError(sentence)
 
-    def _pairs_without_sense(self) -> list[tuple[bool, str]]:
+    def _refusals(self) -> Iterator[str]:
+        """Choices that make no sense together: what each thing that was named refuses, and what
+        concerns none of them."""
         longest = max(map(len, self.points), default=0)
-        form, made = self.jacobian_matching, self.init != "random"
-        circuits = 2 * self.d_in + (self.init == "memorising")
-        asks_for_k = "k" in ARCHITECTURES[self.architecture].settings
-        return [
-            (
-                longest > self.d_in,
+        if longest > self.d_in:
+            yield (
                 f"points = {self.points} is not allowed with d_in = {self.d_in}: "
-                f"a point has {longest} coordinates, at most {self.d_in} fit.",
-            ),
-            (
-                longest <= self.d_in and self._equal_points(),
+                f"a point has {longest} coordinates, at most {self.d_in} fit."
+            )
+        elif self._equal_points():
+            yield (
                 f"points = {self.points} is not allowed with dtype = {self.dtype!r}: two of them "
-                "are the same point.",
-            ),
-            (
-                self.density * self.d_in * EVALUATED < 10 and self.blur == 0,
-                f"density = {self.density:g} is not allowed with d_in = {self.d_in}: among the "
-                f"{EVALUATED} inputs that measures are taken on hardly one would not be 0. It must "
-                f"be at least {10 / EVALUATED / self.d_in:.2g}.",
-            ),
-            (
-                self.perturbation_scale < SMALLEST_STEP[self.dtype],
+                "are the same point."
+            )
+        if self.perturbation_scale < SMALLEST_STEP[self.dtype]:
+            yield (
                 f"perturbation_scale = {self.perturbation_scale:g} is not allowed with dtype = "
-                f"{self.dtype!r}: steps below {SMALLEST_STEP[self.dtype]:g} drown in rounding.",
-            ),
-            (
-                self.repeat_frac > 0 and not self.points,
+                f"{self.dtype!r}: steps below {SMALLEST_STEP[self.dtype]:g} drown in rounding."
+            )
+        if self.repeat_frac > 0 and not self.points:
+            yield (
                 f"repeat_frac = {self.repeat_frac:g} is not allowed with points = (): "
-                "there is nothing to repeat, so it must be 0.",
-            ),
-            (
-                self.point_variation != "none" and self.sampling == "bernoulli",
+                "there is nothing to repeat, so it must be 0."
+            )
+        if self.point_variation != "none" and self.sampling == "bernoulli":
+            yield (
                 f"point_variation = {self.point_variation!r} is not allowed with "
-                "sampling = 'bernoulli': varied points have rows of their own, use 'exact'.",
-            ),
-            (
-                asks_for_k and not 1 <= self.k <= self.d_sae,
-                f"k = {self.k} is not allowed with architecture = {self.architecture!r} and "
-                f"d_sae = {self.d_sae}: it must be a whole number from 1 to d_sae.",
-            ),
-            (
-                not asks_for_k and self.k > 0,
-                f"k = {self.k} is not allowed with architecture = {self.architecture!r}: it keeps "
-                "every feature that is on, leave k at 0.",
-            ),
-            (
-                self.kink == "masked" and form != "none" and self.d_out != self.d_in,
-                f"kink = 'masked' is not allowed with target = {self.target!r}: it leaves out "
-                "entries of a diagonal, and the layer has not as many outputs as inputs.",
-            ),
-            (
-                form in SOFT and self.architecture != "relu",
-                f"jacobian_matching = {form!r} is not allowed with architecture = "
-                f"{self.architecture!r}: it softens the gates of a ReLU.",
-            ),
-            (
-                self.jacobian_coefficient > 0 and self.jacobian_matching == "none",
-                f"jacobian_coefficient = {self.jacobian_coefficient:g} is not allowed with "
-                f"jacobian_matching = 'none': use one of {', '.join(map(repr, MATCHING))}, or 0.",
-            ),
-            (
-                form in SAMPLED_ONLY and self.jacobian_estimator == "exact",
-                f"jacobian_estimator = 'exact' is not allowed with jacobian_matching = {form!r}: "
-                "it has no closed form, use 'sampled'.",
-            ),
-            (
-                (self.jacobian_estimator == "exact" or self.kink == "masked")
-                and form != "none"
-                and not LAYERS[self.target].has_units(),
-                f"target = {self.target!r} is not allowed with jacobian_estimator = "
-                f"{self.jacobian_estimator!r} and kink = {self.kink!r}: it does not say its units, "
-                "use 'sampled' and 'zero'.",
-            ),
-            (
-                made and self.target != "abs",
-                f"init = {self.init!r} is not allowed with target = {self.target!r}: only the "
-                "circuits of 'abs' are laid out by hand, use 'random'.",
-            ),
-            (
-                made and self.d_sae < circuits,
-                f"init = {self.init!r} is not allowed with d_sae = {self.d_sae} and d_in = "
-                f"{self.d_in}: it needs {circuits} features.",
-            ),
-            (
-                self.init == "memorising"
-                and (len(self.points) != 1 or sum(c != 0 for c in self.points[0]) < 2),
-                f"init = 'memorising' is not allowed with points = {self.points}: it needs exactly "
-                "one, with at least two coordinates that are not 0.",
-            ),
-            (
-                self.jacobian_start > 0 and form == "none",
-                f"jacobian_start = {self.jacobian_start:g} is not allowed with jacobian_matching = "
-                "'none': nothing would set in.",
-            ),
-            (
-                self.target == "abs_with_point" and len(self.points) != 1,
-                f"points = {self.points} is not allowed with target = 'abs_with_point': it has a "
-                "mechanism for exactly one point.",
-            ),
-            (
-                self.target in ("superposed", "gelu_network") and self.d_in < 2,
-                f"d_in = {self.d_in} is not allowed with target = {self.target!r}: it must be at "
-                "least 2.",
-            ),
-            (
-                self.probe in ("covariance", "active", "top_k")
-                and self.jacobian_estimator == "exact",
-                f"probe = {self.probe!r} is not allowed with jacobian_estimator = 'exact': the "
-                "exact form matches all directions alike, use 'sampled'.",
-            ),
-            (
-                self.probe == "covariance" and self.point_variation != "none",
-                f"probe = 'covariance' is not allowed with point_variation = "
-                f"{self.point_variation!r}: it knows the covariance of exact repeats only.",
-            ),
-            (
-                self.probe == "covariance" and self.blur > 0,
-                f"probe = 'covariance' is not allowed with blur = {self.blur:g}: it knows the "
-                "covariance of sparse data only.",
-            ),
-            (
-                self.matching_at != "all" and self.sampling == "bernoulli",
+                "sampling = 'bernoulli': varied points have rows of their own, use 'exact'."
+            )
+        if self.matching_at != "all" and self.sampling == "bernoulli":
+            yield (
                 f"matching_at = {self.matching_at!r} is not allowed with sampling = 'bernoulli': "
-                "drawn points have no rows of their own, use 'exact'.",
-            ),
-            (
-                self.matching_at == "points" and not self.points,
-                "matching_at = 'points' is not allowed with points = (): there are none.",
-            ),
-            (
-                form in UNDERIVED and self.kink != "zero",
-                f"kink = {self.kink!r} is not allowed with jacobian_matching = {form!r}: it reads "
-                "no derivative of the target, leave it at 'zero'.",
-            ),
-            (
-                form in SOFT and self.kink == "masked",
-                f"kink = 'masked' is not allowed with jacobian_matching = {form!r}: use 'zero' or "
-                "'one'.",
-            ),
-            (
-                self.warmup_frac + self.decay_frac > 1,
+                "drawn points have no rows of their own, use 'exact'."
+            )
+        if self.matching_at == "points" and not self.points:
+            yield "matching_at = 'points' is not allowed with points = (): there are none."
+        if self.warmup_frac + self.decay_frac > 1:
+            yield (
                 f"warmup_frac = {self.warmup_frac:g} is not allowed with decay_frac = "
-                f"{self.decay_frac:g}: together they must be at most 1.",
-            ),
-        ]
+                f"{self.decay_frac:g}: together they must be at most 1."
+            )
+        if self.kink == "masked" and self.matching and self.d_out != self.d_in:
+            yield (
+                f"kink = 'masked' is not allowed with target = {self.target!r}: it leaves out "
+                "entries of a diagonal, and the layer has not as many outputs as inputs."
+            )
+        named: list[Any] = [
+            source(self.data), LAYERS[self.target], ARCHITECTURES[self.architecture],
+            INITS.get(self.init), self.matching, PROBES[self.probe](),
+        ]  # fmt: skip
+        for chosen in named:
+            if chosen is not None:
+                yield from chosen.refusals(self)
+        if self.matching is None:
+            yield from self._refused_without_matching()
+
+    def _refused_without_matching(self) -> Iterator[str]:
+        if self.jacobian_coefficient > 0:
+            yield (
+                f"jacobian_coefficient = {self.jacobian_coefficient:g} is not allowed with "
+                f"jacobian_matching = 'none': use one of {', '.join(map(repr, MATCHING))}, or 0."
+            )
+        if self.jacobian_start > 0:
+            yield (
+                f"jacobian_start = {self.jacobian_start:g} is not allowed with jacobian_matching = "
+                "'none': nothing would set in."
+            )
 
     def _equal_points(self) -> bool:
         """Whether two points are one, filled up with zeros and in the type of training."""
@@ -348,7 +290,27 @@ class Experiment:
 
     def added(self) -> list[str]:
         """What keys must hold of the words that were added to the package from outside."""
-        return digests("architecture", self.architecture) + digests("layer", self.target)
+        found = []
+        for f in dataclasses.fields(self):
+            if isinstance(allowed := f.metadata["allowed"], Named):
+                found += digests(allowed.words.kind, getattr(self, f.name))
+        return found
+
+    def files(self) -> dict[str, str]:
+        """The hashes of the files that it is trained from, by name.
+
+        Raises:
+            OSError: if one is no longer there.
+        """
+        given = [*LAYERS[self.target].files, *([self.data] if self.data not in DATA else [])]
+        return {str(path): digest_of(Path(path)) for path in given}
+
+    def identity(self) -> str:
+        """What the key of its results is made of: its fields, what was added, and its files, by
+        their content and not by their names."""
+        files = self.files()
+        fields = dataclasses.asdict(self) | ({"data": "file"} if self.data in files else {})
+        return "".join([json.dumps(fields), *self.added(), *files.values()])
 
     def unusual(self) -> str:
         """The fields that differ from their defaults, for messages and captions."""
@@ -364,6 +326,34 @@ class Experiment:
         points = pad_points(self.points, self.d_in)
         kink = kink or self.kink
         return LAYERS[self.target].of_experiment(self.d_in, points, kink)  # type: ignore[arg-type]
+
+    def make_data(self) -> Data:
+        """Where its base samples come from."""
+        return source(self.data).of_experiment(self)
+
+    def evaluation_inputs(
+        self, n: int = EVALUATED, dtype: torch.dtype = torch.float32
+    ) -> Float[Tensor, "n d_in"]:
+        """The fixed base samples, without any repeated point, that every base metric is taken
+        on; fewer than n where a file holds no more back."""
+        x = self.make_data().evaluation(n, dtype)
+        if self.blur == 0:
+            return x
+        return x + self.blur * Stream([0], "blur").normal(0, tuple(x.shape), dtype)[0]
+
+    @property
+    def matching(self) -> Matching | None:
+        """The form of Jacobian matching, if there is one."""
+        if self.jacobian_matching == "none":
+            return None
+        return MATCHING[self.jacobian_matching](self.jacobian_estimator, self.kink)
+
+    @property
+    def penalty(self) -> Penalty | None:
+        """The sparsity penalty, if there is one."""
+        if self.sparsity_penalty == "none":
+            return None
+        return PENALTIES[self.sparsity_penalty]()
 
     @property
     def d_out(self) -> int:

@@ -6,25 +6,26 @@ import ast
 import difflib
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from faithnb.common.errors import ParameterError, shown
+from faithnb.common.extensions import Registry
 
 
 @dataclass(frozen=True)
 class OneOf:
     """Allowed: one of a few words."""
 
-    words: tuple[str, ...] | Callable[[], tuple[str, ...]]
-    """Them, or what tells them when it is asked, where more may be added."""
+    words: Any
+    """Them, or a ``Literal`` of them."""
 
     @property
     def choices(self) -> tuple[str, ...]:
-        return self.words() if callable(self.words) else self.words
+        return get_args(self.words) or tuple(self.words)
 
     def clean(self, value: Any) -> str:
         if not isinstance(value, str) or value not in self.choices:
@@ -33,6 +34,43 @@ class OneOf:
 
     def __str__(self) -> str:
         return "one of " + ", ".join(map(repr, self.choices))
+
+
+@dataclass(frozen=True, eq=False)
+class Named(OneOf):
+    """Allowed: the name of something in a registry, to which more may be added.
+
+    Attributes:
+        words: the registry.
+        first: words besides, before these.
+        last: and after these.
+    """
+
+    words: Registry[Any]
+    first: tuple[str, ...] = ()
+    last: tuple[str, ...] = ()
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        own = (name for name, of in self.words.items() if getattr(of, "trainable", True))
+        return (*self.first, *own, *self.last)
+
+
+@dataclass(frozen=True, eq=False)
+class NamedOrFile(Named):
+    """Allowed: the same, or the path of a file whose name ends in one of these."""
+
+    endings: tuple[str, ...] = ()
+
+    def clean(self, value: Any) -> str:
+        if isinstance(value, str) and value.endswith(self.endings):
+            return value
+        return super().clean(value)
+
+    def __str__(self) -> str:
+        return (
+            f"{super().__str__()}, or the path of a file that ends in {' or '.join(self.endings)}"
+        )
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from faithnb.data.sampling import pad_points
 from faithnb.model.layers import AbsoluteValue
 from faithnb.model.transcoder import Transcoder
-from faithnb.training.ensemble import Loop
+from faithnb.training.loop import Loop
 from faithnb.training.objectives import jacobian_exact
 
 CPU = torch.device("cpu")

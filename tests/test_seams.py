@@ -13,12 +13,16 @@ import torch
 
 import faithnb as fb
 from faithnb import Experiment, InputError, ParameterError, Store, Transcoder, sweep, train
-from faithnb.common import extensions
 from faithnb.common.extensions import digests
 from faithnb.data.sampling import evaluation_sample
+from faithnb.data.sources import DATA, Data
+from faithnb.data.variations import VARIATIONS, variation
+from faithnb.matching import MATCHING, PROBES, Matching, Plain, Probe
 from faithnb.measures.registry import MEASURES, measure, remembering
+from faithnb.model.inits import INITS, Init
 from faithnb.model.layers import LAYERS, AbsoluteValue, Layer, Unknown
 from faithnb.model.transcoder import ARCHITECTURES
+from faithnb.penalties import PENALTIES, Penalty, Tanh, contributions
 from faithnb.sweeps.tasks import SweepError
 
 D = 6
@@ -56,11 +60,65 @@ def added():
     def share_negative(transcoder, x):
         return (transcoder.encode(x) < 0).double().mean((1, 2))
 
-    yield SimpleNamespace(AbsoluteTopK=AbsoluteTopK, Small=Small, share_negative=share_negative)
+    class Columns(Matching):
+        """The Jacobians' column of the largest coordinate."""
+
+        name = "columns"
+        draws = ()
+
+        def distance(self, batch):
+            v = torch.zeros_like(batch.x)
+            v.scatter_(-1, batch.x.abs().argmax(-1, keepdim=True), 1.0)
+            residual = batch.transcoder.push(v, batch.slopes) - batch.target.jvp(batch.x, v)
+            return (batch.weight * residual.square().sum(-1)).sum(-1)
+
+    class Bump(Penalty):
+        """Σ a² / (1 + a²) of what a feature contributes."""
+
+        name = "bump"
+
+        def of(self, h, W_dec, weight, scale):
+            a = contributions(h, W_dec).square()
+            return (weight * (a / (1 + a)).sum(-1)).sum(-1)
+
+    class Axes(Probe):
+        """One coordinate alone, √d in size."""
+
+        name, isotropic = "axes", True
+
+        def draw(self, on):
+            chosen = on.normal().abs().argmax(-1, keepdim=True)
+            return torch.zeros_like(on.x).scatter(-1, chosen, on.x.shape[-1] ** 0.5)
+
+    class Heavy(Data):
+        """Cubes of uniform numbers on (−1, 1)."""
+
+        name = "heavy"
+
+        def __init__(self, d_in):
+            self.d_in = d_in
+
+        def draw(self, u):
+            return (2 * u - 1) ** 3
+
+    class Halved(Init):
+        """The layer's circuits, read half as strongly."""
+
+        name = "halved"
+
+        @staticmethod
+        def circuits(layer, points):
+            return [replace(c, read=c.read / 2) for c in layer.circuits()]
+
+    @variation
+    def stretched(points, scale, stream, step):
+        return points * (1 + scale * stream.uniform(step, (len(points), 1), points.dtype))
+
+    yield SimpleNamespace(AbsoluteTopK=AbsoluteTopK, Small=Small, share_negative=share_negative,
+                          Columns=Columns, Bump=Bump)  # fmt: skip
     del ARCHITECTURES["absolute_topk"], MEASURES["share_negative"], LAYERS["small"]
-    extensions.forget("architecture", "absolute_topk")
-    extensions.forget("measure", "share_negative")
-    extensions.forget("layer", "small")
+    del MATCHING["columns"], PENALTIES["bump"], PROBES["axes"], DATA["heavy"], INITS["halved"]
+    del VARIATIONS["stretched"]
 
 
 def test_an_architecture_is_trained_kept_swept_and_measured(added, tmp_path):
@@ -117,6 +175,72 @@ def test_a_layer_is_explained_by_all_there_is(added, changes, tmp_path):
     assert np.allclose(grid.fvu, table.fvu, rtol=1e-5)
 
 
+WORDS = {
+    "jacobian_matching": "columns", "sparsity_penalty": "bump", "probe": "axes", "data": "heavy",
+    "init": "halved", "point_variation": "stretched",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", WORDS)
+def test_every_other_word_is_one_class_or_function(field, tmp_path):
+    """Trained, kept, found again, swept beside the package's own word, and measured."""
+    mu = 0.1 if field in ("jacobian_matching", "probe") else 0.0
+    base = replace(BASE, jacobian_matching="plain" if mu else "none", jacobian_coefficient=mu)
+    cells = [replace(base, seed=s, **{field: WORDS[field]}) for s in range(2)]
+    store = Store(tmp_path)
+    trained = train(cells, device="cpu", progress=False, store=store)
+    again = train(cells, device="cpu", progress=False, store=store)
+    assert torch.equal(again.transcoder.W_enc, trained.transcoder.W_enc)
+    alone = train(cells[1], device="cpu", progress=False)
+    assert torch.allclose(alone.transcoder.W_enc[0], trained.transcoder.W_enc[1], atol=1e-6)
+    other = train(replace(base, seed=0), device="cpu", progress=False)
+    assert not torch.allclose(other.transcoder.W_enc[0], trained.transcoder.W_enc[0], atol=1e-4)
+    words = [getattr(base, field), WORDS[field]]
+    grid = sweep(base, store=store, device="cpu", progress=False, seed=range(2), **{field: words})
+    table = trained.metrics()
+    assert np.allclose(grid.sel({field: WORDS[field]}).fvu, table.fvu, rtol=1e-5)
+    assert digests("layer") != [] != cells[0].added()
+
+
+def test_an_eighth_form_has_a_look_and_a_place_among_the_others(added):
+    from faithnb import figures
+    from faithnb.matching import variants
+    from faithnb.sweeps.conditions import ladder, matched
+
+    assert [*variants()][-1] == "columns"
+    assert matched(BASE, "columns", 0.3).matching == added.Columns()
+    run = {"store": None, "progress": False}
+    found = ladder(BASE, ["plain", "columns"], [0.1, 1.0], range(2), run)
+    figures.curves(found, "jacobian_coefficient", {"fvu": "FVU (log)"}, "μ")
+    assert not added.Columns.has_gradient()
+
+
+def test_a_form_from_outside_does_not_inherit_the_gradient_of_another(added):
+    """Nor does a penalty; what says its own is believed."""
+
+    class Half(Plain):
+        def distance(self, batch):
+            return super().distance(batch) / 2
+
+    class Tenth(Tanh):
+        def of(self, h, W_dec, weight, scale):
+            return super().of(h, W_dec, weight, scale) / 10
+
+    assert Plain.has_gradient()
+    assert not Half.has_gradient()
+    assert Tanh.has_gradient()
+    assert not Tenth.has_gradient()
+
+
+def test_a_distance_that_needs_what_is_not_there_is_refused(added):
+    with pytest.raises(ParameterError, match="jacobian_estimator = 'exact' is not allowed with"):
+        replace(BASE, jacobian_matching="columns", jacobian_estimator="exact")
+    with pytest.raises(ParameterError, match="kink = 'masked' is not allowed with .*'columns'"):
+        replace(BASE, jacobian_matching="columns", kink="masked")
+    with pytest.raises(ParameterError, match="density = 0.5 is not allowed with data = 'heavy'"):
+        replace(BASE, data="heavy", density=0.5)
+
+
 def test_what_a_layer_does_not_say_is_not_made_up(added):
     layer, p = added.Small(D), torch.tensor([1.0, 1, 1, 0, 0, 0])
     x = evaluation_sample(D, 0.1, 64)
@@ -136,7 +260,7 @@ def test_what_a_layer_does_not_say_is_not_made_up(added):
 
 def test_a_layer_takes_no_name_that_is_taken():
     before = dict(LAYERS)
-    with pytest.raises(TypeError, match="name = 'abs' is not allowed: a layer has it already"):
+    with pytest.raises(TypeError, match="name = 'abs' is not allowed: there is another layer"):
         type("Odd", (Layer,), {"__module__": __name__, "name": "abs"})
     assert before == LAYERS
 
@@ -220,7 +344,7 @@ def test_keys_tell_two_additions_of_one_name_apart(added):
 def test_a_measure_asks_for_what_there_is():
     with pytest.raises(ValueError, match=r"asks for weights; a measure can ask for p, target"):
         measure("none")(lambda transcoder, weights: weights)
-    with pytest.raises(ValueError, match="there is a measure fvu already"):
+    with pytest.raises(ValueError, match="there is another measure of that name"):
         measure("none", name="fvu")(lambda transcoder, x: x)
 
 
@@ -262,7 +386,6 @@ def test_a_measure_of_another_shape_is_said_not_spread(function, sentence):
             fb.measure(Transcoder.from_circuits(layer.circuits()), layer, torch.ones(3, D))
     finally:
         del MEASURES["odd"]
-        extensions.forget("measure", "odd")
 
 
 @pytest.mark.parametrize("name", ["density", "inst", "point", "step", "seed"])

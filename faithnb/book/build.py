@@ -58,10 +58,10 @@ from faithnb.common.files import (
     write_whole,
 )
 from faithnb.common.meaning import meaning
+from faithnb.common.store import default_folder
 from faithnb.experiment import PROFILES
 from faithnb.notebook import RECORD, default_records, handed_over, write_records
 from faithnb.sweeps.workers import cores
-from faithnb.training.store import default_folder
 
 ROOT = CHECKOUT
 START_TIMEOUT, CELL_TIMEOUT = 120, 3600

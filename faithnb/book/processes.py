@@ -17,7 +17,7 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 
 from faithnb.common.files import DAY
-from faithnb.training.store import default_folder
+from faithnb.common.store import default_folder
 
 DROPPED = ("PYTHONSTARTUP", "PYTHONWARNINGS", "PYTHONIOENCODING", "PYTHONINSPECT", "MPLBACKEND")
 """Variables by which a person's own habits would reach into what we start."""

@@ -28,7 +28,8 @@ from faithnb.claims.grid import (
 from faithnb.claims.rules import CLEAR
 from faithnb.data.inputs import in_proportion, ray, sign_flips, subsets, without_one
 from faithnb.data.rng import Stream
-from faithnb.data.sampling import evaluation_sample, pad_points, vary
+from faithnb.data.sampling import evaluation_sample, pad_points
+from faithnb.data.variations import vary
 from faithnb.experiment import Experiment
 from faithnb.measures import (
     DATAPOINT,

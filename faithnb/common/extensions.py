@@ -7,13 +7,60 @@ import sys
 import textwrap
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from faithnb.common.errors import InputError
 from faithnb.common.meaning import meaning
 
 PACKAGE = __name__.split(".")[0]
 
+T = TypeVar("T")
+
 _digests: dict[tuple[str, str], str] = {}
+
+
+class Registry(dict[str, T]):
+    """What there is of a kind, by name: the package's own, and what is added from outside.
+
+    Args:
+        kind: what it is, for messages and keys, such as ``"layer"``.
+    """
+
+    def __init__(self, kind: str):
+        super().__init__()
+        self.kind = kind
+        self._modules: dict[str, str] = {}
+        REGISTRIES.append(self)
+
+    def add(self, name: str, added: Any, entry: T | None = None, said: Any = None) -> None:
+        """Take in a class or function; one of the same module may take its own place again.
+
+        Args:
+            name: a word.
+            added: the class or function, which keys follow.
+            entry: what stands in the registry, if not that itself.
+            said: what was said of it besides, which keys follow too.
+
+        Raises:
+            InputError: if the name is no word, or that of another.
+        """
+        if not name.isidentifier():
+            raise InputError(f"name = {name!r} is not allowed: a {self.kind} is named by a word.")
+        if name in self and self._modules[name] != added.__module__:
+            raise InputError(
+                f"name = {name!r} is not allowed: there is another {self.kind} of that name."
+            )
+        self[name] = added if entry is None else entry
+        self._modules[name] = added.__module__
+        extend(self.kind, name, added, said)
+
+    def __delitem__(self, name: str) -> None:
+        super().__delitem__(name)
+        forget(self.kind, name)
+
+
+REGISTRIES: list[Registry[Any]] = []
+"""One for each kind of thing that can be added."""
 
 
 def is_own(added: Any) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,18 @@ def read_file(path: Path) -> bytes:
     if path.exists() and not path.is_file():
         raise OSError(f"{path} is no file")
     return path.read_bytes()
+
+
+def digest_of(path: Path) -> str:
+    """Hash of a file's content. A file that was hashed is only hashed again if it has changed."""
+    about = path.stat()
+    return _digest_of(path.resolve(), about.st_size, about.st_mtime_ns, about.st_ino)
+
+
+@lru_cache(maxsize=64)
+def _digest_of(path: Path, *about: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(text: str) -> Any:

@@ -70,34 +70,6 @@ def mixture(
     return x, weight.to(base)
 
 
-def vary(
-    points: Float[Tensor, "rows d_in"],
-    kind: str,
-    scale: float,
-    stream: Stream,
-    step: int | range,
-) -> Float[Tensor, "*drawn rows d_in"]:
-    """Points that are not repeated exactly: the same coordinates act together, in other strength.
-
-    Args:
-        points: as they would repeat; coordinates that are 0 stay 0.
-        kind: ``"ray"``: u·p with u ~ U(1 − scale, 1). ``"independent"``: a u for each coordinate.
-            ``"jitter"``: p + scale·ε with ε ~ N(0, 1) on each coordinate. ``"signs"``: each
-            coordinate changes its sign with probability ``scale``.
-        scale: see ``kind``.
-        stream: where the numbers come from.
-        step: which step, or steps; the result is ``[n_seeds, …]`` or ``[n_steps, n_seeds, …]``.
-    """
-    shape, dtype = tuple(points.shape), points.dtype
-    if kind == "ray":
-        return points * (1 - scale * stream.uniform(step, (shape[0], 1), dtype))
-    if kind == "independent":
-        return points * (1 - scale * stream.uniform(step, shape, dtype))
-    if kind == "jitter":
-        return points + scale * stream.normal(step, shape, dtype) * (points != 0)
-    return points * torch.where(stream.uniform(step, shape, dtype) < scale, -1.0, 1.0).to(dtype)
-
-
 def replace_at_random(
     base: Float[Tensor, "*batch d_in"],
     points: Float[Tensor, "n_points d_in"],

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 
 from faithnb.figures.style import (
     BLUE,
-    FORM_LOOKS,
     GREEN,
     GREY,
     INK,
@@ -23,6 +22,7 @@ from faithnb.figures.style import (
     SHARE,
     STATE_COLOURS,
     TERM_COLOURS,
+    form_looks,
     from_zero,
     heat,
     log_y,
@@ -248,8 +248,9 @@ def curves(
     """
     if len(grids) > 7:
         raise ValueError(f"{len(grids)} series are not allowed: at most 7 can be told apart.")
-    forms = all(series in FORM_LOOKS for series in grids)
-    looks = [FORM_LOOKS[series] for series in grids] if forms else LOOKS
+    of_form = form_looks()
+    forms = all(series in of_form for series in grids)
+    looks = [of_form[series] for series in grids] if forms else LOOKS
     fig = new_figure(max(5.2, 0.5 + 2.6 * len(panels)), 3.1)
     axes = fig.subplots(1, len(panels), squeeze=False)[0]
     for ax, (name, label) in zip(axes, panels.items(), strict=True):
@@ -287,7 +288,7 @@ def against_l0(grids: Mapping[str, xr.Dataset], over: str, panels: Mapping[str, 
     axes = fig.subplots(1, len(panels), squeeze=False)[0]
     for ax, (name, label) in zip(axes, panels.items(), strict=True):
         for series, grid in grids.items():
-            colour, mark = FORM_LOOKS[series]
+            colour, mark = form_looks()[series]
             means = grid[["l0", name, "fails"]].astype(float).mean("seed").sortby(over)
             filled = "o" if mark == "x" else mark  # a cross cannot be open
             ax.plot(means.l0, means[name], color=colour, linewidth=1.3, marker=filled,

@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import wraps
+from itertools import cycle
 from typing import Any, TypeVar
 
 import matplotlib as mpl
@@ -18,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from faithnb.common.ambient import settled
-from faithnb.matching import forms_of_matching
+from faithnb.matching import variants
 from faithnb.measures import STATES
 
 BLUE, ORANGE, RED, GREEN, GREY, INK, SKY, PINK = (
@@ -36,8 +37,11 @@ TERM_COLOURS = {"loss": INK, "reconstruction": BLUE, "sparsity": ORANGE, "jacobi
 LOOKS = tuple(zip((BLUE, ORANGE, GREEN, RED, GREY, SKY, PINK), "osD^vP*", strict=True))
 """Colours and marks of series, one after the other."""
 
-FORM_LOOKS = dict(zip(forms_of_matching(), LOOKS, strict=True), none=(INK, "x"))
-"""The same for the same form of matching everywhere."""
+
+def form_looks() -> dict[str, tuple[str, str]]:
+    """The same for the same variant of matching everywhere, from the first again after the last."""
+    return dict(zip(variants(), cycle(LOOKS), strict=False), none=(INK, "x"))
+
 
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#8C3A00", RED, "#FBFBFB", BLUE, "#00344F"])
 LOADING = LinearSegmentedColormap.from_list("loading", ["#FBFBFB", "#7DB8DA", BLUE, "#00344F"])

@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from faithnb.common.extensions import extend
+from faithnb.common.extensions import Registry
 from faithnb.data.inputs import ball
 from faithnb.experiment import Experiment
 from faithnb.model.layers import Layer
@@ -85,7 +85,7 @@ GIVEN = frozenset({"transcoder", "target", "x", "p", "y_p"})
 RESERVED = {"inst", "point", "step", *Experiment.__dataclass_fields__}
 """Names that a table has for something else."""
 
-MEASURES: dict[str, Measure] = {}
+MEASURES: Registry[Measure] = Registry("measure")
 """Every column of the table by its name."""
 
 
@@ -114,16 +114,14 @@ def measure(
         column = name or function.__name__
         if column in RESERVED:
             raise ValueError(f"{column} cannot be a measure: it is a field, or an axis of tables.")
-        if column in MEASURES and MEASURES[column].function.__module__ != function.__module__:
-            raise ValueError(f"there is a measure {column} already.")
         for parameter in inspect.signature(function).parameters.values():
             if parameter.default is parameter.empty and parameter.name not in GIVEN:
                 raise ValueError(
                     f"{column} asks for {parameter.name}; a measure can ask for "
                     f"{', '.join(sorted(GIVEN))}."
                 )
-        MEASURES[column] = Measure(column, unit, function, at, words, costly)
-        extend("measure", column, function, (unit, at, words, costly))
+        entry = Measure(column, unit, function, at, words, costly)
+        MEASURES.add(column, function, entry, said=(unit, at, words, costly))
         return function
 
     return register

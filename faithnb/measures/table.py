@@ -15,7 +15,7 @@ from faithnb.common.ambient import settled
 from faithnb.common.checks import checked
 from faithnb.common.errors import InputError, ParameterError
 from faithnb.data.inputs import Inputs, Point
-from faithnb.data.sampling import evaluation_sample, pad_points
+from faithnb.data.sampling import pad_points
 from faithnb.experiment import Experiment
 from faithnb.measures import (  # noqa: F401 (they register their columns)
     activity,
@@ -85,7 +85,7 @@ def table(
 ) -> xr.Dataset:
     """Measures of trained transcoders over ``inst``, in the order of ``experiments``.
 
-    Base measures are taken on :func:`faithnb.data.sampling.evaluation_sample`; Jacobians are
+    Base measures are taken on ``Experiment.evaluation_inputs``; Jacobians are
     compared on the entries that the target defines (``kink = "masked"``), whatever convention
     trained them. Point measures are taken at the repeated points, with a further dim ``point`` if
     there are several. The fields in which the experiments differ become coordinates over ``inst``.
@@ -104,7 +104,7 @@ def table(
             e = experiments[group[0]]
             some = remembering(ensemble[[local[i] for i in group]])
             target = e.make_target(kink="masked")
-            x = evaluation_sample(e.d_in, e.density, blur=e.blur).to(some.W_enc)
+            x = e.evaluation_inputs().to(some.W_enc)
             view = View(some, target, x)
             for m in chosen:
                 if not m.of_point:
@@ -240,7 +240,8 @@ def _alike(experiments: Sequence[Experiment], indices: list[int], size: int) -> 
     groups: dict[Any, list[int]] = {}
     for i in indices:
         e = experiments[i]
-        groups.setdefault((e.target, e.d_in, e.density, e.blur, e.points), []).append(i)
+        alike = e.target, e.d_in, e.data, e.density, e.blur, e.points
+        groups.setdefault(alike, []).append(i)
     return [g[k : k + size] for g in groups.values() for k in range(0, len(g), size)]
 
 

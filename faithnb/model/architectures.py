@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from faithnb.common.errors import ParameterError
-from faithnb.model.transcoder import ARCHITECTURES, Transcoder
+from faithnb.model.transcoder import Transcoder
 
 
 class TopK(Transcoder):
@@ -60,8 +60,3 @@ class JumpReLU(Transcoder):
     def slope(self, z: Float[Tensor, "n_inst B d_sae"]) -> Float[Tensor, "n_inst B d_sae"]:
         """1[z > θ] where z > 0; the jump itself has no slope."""
         return (z > self.threshold[:, None].clamp(min=0)).to(z)
-
-
-def trainable() -> tuple[str, ...]:
-    """The names of all architectures that an experiment may ask for."""
-    return tuple(name for name, of in ARCHITECTURES.items() if of.trainable)

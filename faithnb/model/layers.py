@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from faithnb.common.errors import InputError
-from faithnb.common.extensions import extend
+from faithnb.common.extensions import Registry
 
 Kink = Literal["zero", "masked", "one"]
 """How the derivative of a kinked activation is read exactly at its kink.
@@ -48,7 +48,7 @@ class Circuit:
         return self.activation(x)[..., None] * self.write.to(x)
 
 
-LAYERS: dict[str, type[Layer]] = {}
+LAYERS: Registry[type[Layer]] = Registry("layer")
 """Every layer that ``Experiment.target`` may name."""
 
 
@@ -78,10 +78,15 @@ class Layer:
     def __init_subclass__(cls, **given: Any):
         super().__init_subclass__(**given)
         if "name" in vars(cls):
-            if cls.name in LAYERS and LAYERS[cls.name].__module__ != cls.__module__:
-                raise TypeError(f"name = {cls.name!r} is not allowed: a layer has it already.")
-            LAYERS[cls.name] = cls
-            extend("layer", cls.name, cls)
+            LAYERS.add(cls.name, cls)
+
+    files: ClassVar[tuple[str, ...]] = ()
+    """Files that it is made from; the keys of what is kept follow their content."""
+
+    @classmethod
+    def refusals(cls, experiment: Any) -> Iterator[str]:
+        """A sentence for each choice of an experiment that makes no sense with it."""
+        yield from ()
 
     @classmethod
     def of_experiment(cls, d_in: int, points: Float[Tensor, "n_points d_in"], kink: Kink) -> Layer:
@@ -327,6 +332,15 @@ class WithPoint(Units):
         self.units = both, both
 
     @classmethod
+    def refusals(cls, experiment: Any) -> Iterator[str]:
+        """Other points than one."""
+        if len(experiment.points) != 1:
+            yield (
+                f"points = {experiment.points} is not allowed with target = {cls.name!r}: it has a "
+                "mechanism for exactly one point."
+            )
+
+    @classmethod
     def of_experiment(cls, d_in: int, points: Float[Tensor, "n_points d_in"], kink: Kink) -> Layer:
         """With the one point that repeats.
 
@@ -352,17 +366,3 @@ class WithPoint(Units):
     def circuits(self) -> list[Circuit]:
         """The 2·d_in circuits of the absolute value, and the one for p."""
         return [*self.absolute.circuits(), self.circuit]
-
-
-def leading(
-    target: Layer, x: Float[Tensor, "*batch d_in"], v: Float[Tensor, "*batch d_in"]
-) -> Float[Tensor, "*batch d_in"]:
-    """v projected onto the leading right singular vectors of the target's Jacobian at x, as many as
-    x has coordinates that are not 0."""
-    if target.has_units() and target.units is None:  # 1 on these coordinates, 0 on the others
-        return v * (x != 0)
-    J = target.jacobian(x)
-    directions = torch.linalg.eigh(J.mT @ J).eigenvectors.flip(-1)
-    kept = torch.arange(target.d_in, device=x.device) < (x != 0).sum(-1, keepdim=True)
-    along = (v[..., None, :] @ directions)[..., 0, :] * kept
-    return (directions @ along[..., None])[..., 0]

@@ -2,37 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterator
 from functools import cache
+from typing import Any, ClassVar, Self
 
 import torch
+import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
 from faithnb.common.ambient import settled
+from faithnb.common.files import PACKAGE
+from faithnb.common.meaning import meaning
+from faithnb.common.store import Rows
 from faithnb.data.rng import Stream
 from faithnb.data.sampling import sample_base
-from faithnb.model.layers import AbsoluteValue, Circuit, Kink, Units
+from faithnb.model.layers import AbsoluteValue, Circuit, Kink, Layer, Units
 
 
 class Network(Units):
     """A hidden layer trained towards ``|x|`` on sparse data (density 0.05), without any penalty.
 
-    What it then computes, errors included, is the layer to explain. Training takes seconds, once.
+    What it then computes, errors included, is the layer to explain.
 
     Args:
-        d_in: number of coordinates, at least 2.
+        read: ``[d_hidden, d_in]``, what each neuron reads.
+        bias: ``[d_hidden]``.
+        write: ``[d_hidden, d_in]``, what each writes.
         kink: of no effect; no unit has its kink where the data sits.
     """
 
     name: str
-    neurons_per_coordinate: float
+    neurons_per_coordinate: ClassVar[float]
 
-    def __init__(self, d_in: int, kink: Kink = "zero"):
-        read, self.bias, write = _train(self.act, d_in, int(self.neurons_per_coordinate * d_in))
-        self.d_in = self.d_out = d_in
-        self.kink = kink
-        self.units = read, write
+    def __init__(self, read: Tensor, bias: Tensor, write: Tensor, kink: Kink = "zero"):
+        self.units, self.bias, self.kink = (read, write), bias, kink
+        self.d_in = self.d_out = read.shape[1]
+
+    @classmethod
+    def refusals(cls, experiment: Any) -> Iterator[str]:
+        """A width in which it has too few neurons."""
+        if experiment.d_in < 2:
+            yield (
+                f"d_in = {experiment.d_in} is not allowed with target = {cls.name!r}: it must be "
+                "at least 2."
+            )
+
+    @classmethod
+    def of_experiment(cls, d_in: int, points: Float[Tensor, "n_points d_in"], kink: Kink) -> Layer:
+        """The trained network of that width."""
+        return cls.trained(d_in, kink)
+
+    @classmethod
+    def trained(cls, d_in: int, kink: Kink = "zero") -> Self:
+        """The network of a width, at least 2: from ``networks`` in the folder that
+        ``$FAITHNB_STORE`` names; if it is not there, it is trained, in seconds, and kept."""
+        return cls(*_kept(cls, d_in), kink=kink)  # type: ignore[arg-type]
 
     @staticmethod
     def act(z: Tensor) -> Tensor:
@@ -107,7 +133,43 @@ class GeluNetwork(Network):
         return (1 + torch.erf(z / 2**0.5)) / 2 + z * density
 
 
+class Networks(Rows):
+    """Trained networks, a row each."""
+
+    kind = "networks"
+
+
 @cache
+def _kept(of: Any, d_in: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Encoder rows ``[d_hidden, d_in]``, biases and decoder rows of a network, found or trained."""
+    d_hidden = int(of.neurons_per_coordinate * d_in)
+    shapes = {"read": (1, d_hidden, d_in), "bias": (1, d_hidden), "write": (1, d_hidden, d_in)}
+
+    def fits(at: list[int], rows: xr.Dataset) -> None:
+        if {name: rows[name].shape for name in rows.data_vars} != shapes:
+            raise ValueError("it has other arrays")
+
+    about = f"{of.name} {d_in} {torch.__version__} {_SOURCE}"
+    key, store = hashlib.sha256(about.encode()).hexdigest()[:32], Networks()
+    if found := store.find([key], fits):
+        ((_, rows),) = found
+        read, bias, write = (torch.from_numpy(rows[name].values[0].copy()) for name in shapes)
+        return read, bias, write
+    weights = _train(of.act, d_in, d_hidden)
+    axes = ("inst", "unit", "in")
+    store.save([key], xr.Dataset({
+        name: (axes[: 1 + weight.ndim], weight[None].numpy())
+        for name, weight in zip(shapes, weights, strict=True)
+    }))  # fmt: skip
+    return weights
+
+
+_SOURCE = "".join(
+    meaning((PACKAGE / f"{name}.py").read_bytes())
+    for name in ("model/networks", "data/rng", "data/sampling", "common/ambient")
+)
+
+
 @settled()
 def _train(
     act: Callable[[Tensor], Tensor], d_in: int, d_hidden: int, steps: int = 4000

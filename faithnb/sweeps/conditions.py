@@ -9,7 +9,7 @@ from typing import Any
 import xarray as xr
 
 from faithnb.experiment import Experiment
-from faithnb.matching import forms_of_matching
+from faithnb.matching import variants
 from faithnb.sweeps.sweep import sweep
 
 
@@ -18,14 +18,14 @@ def matched(base: Experiment, form: str, weight: float, **changes: Any) -> Exper
 
     Args:
         base: without or with another.
-        form: a name in :func:`~faithnb.matching.forms_of_matching`.
+        form: a name in :func:`~faithnb.matching.variants`.
         weight: μ.
         **changes: of other fields; they win over what the form sets.
 
     Raises:
         ParameterError: if these make no sense together.
     """
-    of_form = {"jacobian_coefficient": weight} | forms_of_matching()[form]
+    of_form = {"jacobian_coefficient": weight} | variants()[form]
     return replace(base, **(of_form | changes))
 
 
@@ -53,7 +53,7 @@ def ladder(
     none = sweep(base, **sweeping, seed=seeds).expand_dims(jacobian_coefficient=[0.0])
     found = {}
     for form in forms:
-        of_form = replace(base, **forms_of_matching()[form])
+        of_form = replace(base, **variants()[form])
         some = sweep(of_form, **sweeping, seed=seeds, jacobian_coefficient=list(weights))
         found[form] = xr.concat([none, some], dim="jacobian_coefficient", join="outer")
     return found

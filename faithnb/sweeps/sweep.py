@@ -21,8 +21,9 @@ from faithnb.experiment import Experiment
 from faithnb.model.transcoder import Transcoder
 from faithnb.parameters import Range, clean, unknown_name
 from faithnb.sweeps.workers import OtherWorkers, ThisProcess
-from faithnb.training.ensemble import Trained, train
+from faithnb.training.ensemble import train
 from faithnb.training.store import Store, source_hash
+from faithnb.training.trained import Trained
 
 MOST_EXPERIMENTS = 1_000_000
 """In one sweep; more would not fit memory."""

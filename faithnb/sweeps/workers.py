@@ -8,15 +8,17 @@ import random
 import socket
 import traceback
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import torch
 import xarray as xr
 
-from faithnb.common.extensions import digests
+from faithnb.common.extensions import REGISTRIES, digests
+from faithnb.common.files import digest_of
 from faithnb.experiment import Experiment
 from faithnb.measures.table import refuse_other_columns
 from faithnb.sweeps.tasks import (
@@ -30,21 +32,12 @@ from faithnb.sweeps.tasks import (
     reason,
     within,
 )
-from faithnb.training.ensemble import (
-    MAX_INSTANCES,
-    DivergenceWarning,
-    assembled,
-    device_named,
-    groups,
-    packed,
-    refuse_other_weights,
-    train,
-    unpacked,
-)
+from faithnb.training.ensemble import MAX_INSTANCES, DivergenceWarning, device_named, groups, train
 from faithnb.training.store import Store, source_hash
+from faithnb.training.trained import assembled, packed, refuse_other_weights, unpacked
 
 Packs = list[tuple[list[int], xr.Dataset]]
-"""Transcoders with their histories as :func:`faithnb.training.ensemble.packed` has them, and which
+"""Transcoders with their histories as :func:`faithnb.training.trained.packed` has them, and which
 of the experiments they are."""
 
 Result = tuple[list[int], xr.Dataset, Packs]
@@ -259,7 +252,8 @@ class OtherWorkers(Workers):
         for k, at in enumerate(parts):
             some = [experiments[i] for i in at]
             added = digests("measure") + [one for e in some for one in e.added()]
-            version = source_hash(), self.torch, added
+            files = {path: digest for e in some for path, digest in e.files().items()}
+            version = source_hash(), self.torch, added, files
             given = some, self._packs(store, some), self.on, weights, version
             try:
                 tasks.submit(at, _task, *given)
@@ -309,7 +303,7 @@ def _introduction(device: str, source: str) -> tuple[str, str]:
 
 def _task(
     experiments: Sequence[Experiment], packs: Packs, device: str, weights: bool,
-    version: tuple[str, str, list[str]],
+    version: tuple[str, str, list[str], dict[str, str]],
 ) -> tuple[xr.Dataset, Packs]:  # fmt: skip
     _refuse_another_version(*version)
     if multiprocessing.parent_process() is not None:
@@ -317,14 +311,22 @@ def _task(
     return measure(experiments, packs, device, weights)
 
 
-def _refuse_another_version(source: str, torch_version: str, added: Sequence[str] = ()) -> None:
-    here = {one for kind in ("architecture", "layer", "measure") for one in digests(kind)}
+def _refuse_another_version(
+    source: str, torch_version: str, added: Sequence[str] = (), files: Mapping[str, str] = {}
+) -> None:
+    here = {one for registry in REGISTRIES for one in digests(registry.kind)}
     if missing := [one for one in added if one not in here]:
         kind, name, *_ = missing[0].split()
         raise _AnotherVersion(
             f"the worker on {socket.gethostname()} does not have the {kind} {name!r} as it is "
             "here. Put it into a module, and import that where the workers start."
         )
+    for path, digest in files.items():
+        if not Path(path).is_file() or digest_of(Path(path)) != digest:
+            raise _AnotherVersion(
+                f"the worker on {socket.gethostname()} does not have the file {path} as it is "
+                "here. Copy it there, to the same place."
+            )
     other = ""
     if source != source_hash():
         other = f"faithnb (source {source_hash()}, here {source})"

@@ -10,9 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from faithnb.data.rng import Purpose, Stream
-from faithnb.data.sampling import mixture, pad_points, replace_at_random, sample_base, vary
+from faithnb.data.sampling import mixture, pad_points, replace_at_random
+from faithnb.data.sources import Data, source
+from faithnb.data.variations import VARIATIONS
 from faithnb.experiment import Experiment
-from faithnb.model.layers import leading
+from faithnb.matching.probes import PROBES, Drawing
 
 COPIES = 16
 """Rows a repeated point is split over when each row is drawn (probes, smoothing, variation)."""
@@ -57,41 +59,38 @@ class Batches:
         self.literal = template.sampling == "bernoulli"
         self.points = pad_points(template.points, template.d_in, template.torch_dtype).to(device)
 
-        own_frac = self.literal or template.probe == "covariance"
+        self.probe = PROBES[template.probe]()
+        own_frac = self.literal or self.probe.of_mixture
         keys = [(e.seed, e.density, e.repeat_frac if own_frac else None) for e in experiments]
         number = {key: k for k, key in enumerate(dict.fromkeys(keys))}
         self.stream = [number[key] for key in keys]
-        seeds, density, drawn_frac = zip(*number, strict=True)
+        of_stream = [experiments[self.stream.index(k)] for k in range(len(number))]
         as_form: dict[str, Any] = {"dtype": template.torch_dtype, "device": device}
-        self.density = torch.tensor(density, **as_form)[:, None, None]
-        self.drawn_frac = torch.tensor([r or 0.0 for r in drawn_frac], **as_form)[:, None]
+        fracs = [e.repeat_frac if own_frac else 0.0 for e in of_stream]
+        self.drawn_frac = torch.tensor(fracs, **as_form)[:, None]
 
         at_once = DRAWN_AT_ONCE.get(device.type, DRAWN_AT_ONCE["cuda"])
         self.ahead = min(max(1, at_once // len(number)), template.steps)
         purposes: tuple[Purpose, ...] = ("data", "probe", "noise", "variation", "blur")
-        self.blocks = [
-            (block, {name: Stream(seeds[block], name, device) for name in purposes})
-            for block in (slice(k, k + at_once) for k in range(0, len(number), at_once))
-        ]
+        self.blocks = []
+        for block in (slice(k, k + at_once) for k in range(0, len(number), at_once)):
+            seeds = [e.seed for e in of_stream[block]]
+            streams = {name: Stream(seeds, name, device) for name in purposes}
+            self.blocks.append((block, source(template.data).of_streams(of_stream[block]), streams))
 
-        matching = template.jacobian_matching
-        needs_v = matching not in ("none", "noise") and template.jacobian_estimator == "sampled"
-        needs_noise = matching in ("smoothed", "noise")
+        needs = template.matching.needs if template.matching else ()
         base = torch.zeros(template.batch_size, template.d_in, **as_form)
         points = self.points[:0] if self.literal else self.points
-        fracs = torch.tensor([0.0 if self.literal else e.repeat_frac for e in experiments],
-                             dtype=torch.float64)  # fmt: skip
+        weighed = [0.0 if self.literal else e.repeat_frac for e in experiments]
         self.varied = template.point_variation != "none" and len(points) > 0
-        copies = COPIES if needs_v or needs_noise or self.varied else 1
-        rows, weight = mixture(base, points, fracs, copies)
+        copies = COPIES if needs or self.varied else 1
+        of_each = torch.tensor(weighed, dtype=torch.float64)
+        rows, weight = mixture(base, points, of_each, copies)
         self.weight: Float[Tensor, "n_inst rows"] = weight
         ones = torch.nn.functional.pad(rows, (0, 1), value=1.0)
         x = ones.repeat(self.ahead, len(number), 1, 1)
         self.drawn = {"x": x, "y": self.target(x[..., :-1])}
-        if needs_v:
-            self.drawn["v"] = torch.zeros_like(x)
-        if needs_noise:
-            self.drawn["noise"] = torch.zeros_like(x)
+        self.drawn |= {name: torch.zeros_like(x) for name in needs}
         self.now = {name: part[0] for name, part in self.drawn.items()}
         if self.ahead > 1:
             self.now = {name: part.clone() for name, part in self.now.items()}
@@ -102,52 +101,38 @@ class Batches:
         k = self.step % self.ahead
         if k == 0:
             steps = range(self.step, self.step + self.ahead)
-            for block, streams in self.blocks:
-                self._draw_block(steps, block, streams)
+            for block, data, streams in self.blocks:
+                self._draw_block(steps, block, data, streams)
         if self.ahead > 1:
             for name, part in self.drawn.items():
                 self.now[name].copy_(part[k])
         self.step += 1
 
-    def _draw_block(self, steps: range, block: slice, streams: dict[Purpose, Stream]) -> None:
-        B, d, dtype = self.template.batch_size, self.template.d_in, self.template.torch_dtype
-        u = streams["data"].uniform(steps, (B, d + self.literal), dtype)
-        base = sample_base(u[..., :d], self.density[block])
-        if self.template.blur > 0:
-            base += self.template.blur * streams["blur"].normal(steps, (B, d), dtype)
+    def _draw_block(
+        self, steps: range, block: slice, data: Data, streams: dict[Purpose, Stream]
+    ) -> None:
+        template, dtype = self.template, self.template.torch_dtype
+        B, d = template.batch_size, template.d_in
+        u = streams["data"].uniform(steps, (B, data.uniforms + self.literal), dtype)
+        base = data.draw(u[..., : data.uniforms])
+        if template.blur > 0:
+            base += template.blur * streams["blur"].normal(steps, (B, d), dtype)
         if self.literal:
             base = replace_at_random(base, self.points, self.drawn_frac[block], u[..., -1])
         x, y = self.drawn["x"][:, block, :, :-1], self.drawn["y"][:, block]
         x[..., :B, :] = base
         y[..., :B, :] = self.target(base)
         if self.varied:
-            kind, scale = self.template.point_variation, self.template.variation_scale
-            repeated = self.points.repeat(COPIES, 1)
-            x[..., B:, :] = vary(repeated, kind, scale, streams["variation"], steps)
+            vary, repeated = VARIATIONS[template.point_variation], self.points.repeat(COPIES, 1)
+            x[..., B:, :] = vary(repeated, template.variation_scale, streams["variation"], steps)
             y[..., B:, :] = self.target(x[..., B:, :])
-        shape = self.weight.shape[1], d
         if "v" in self.drawn:
-            self.drawn["v"][:, block, :, :-1] = self._probes(steps, block, streams["probe"], shape)
-        if "noise" in self.drawn:
-            self.drawn["noise"][:, block, :, :-1] = streams["noise"].normal(steps, shape, dtype)
-
-    def _probes(
-        self, steps: range, block: slice, stream: Stream, shape: tuple[int, int]
-    ) -> Float[Tensor, "n_steps n_streams rows d_in"]:
-        kind, (rows, d), dtype = self.template.probe, shape, self.template.torch_dtype
-        if kind == "gaussian":
-            return stream.normal(steps, shape, dtype)
-        if kind == "covariance":
-            # E x xᵀ = (1 − r) q/3 I + r/n Σ p pᵀ: one normal number a coordinate and one a point
             r = self.drawn_frac[block, None]
-            drawn = stream.normal(steps, (rows, d + len(self.points)), dtype)
-            of_base = ((1 - r) * self.density[block] / 3).sqrt() * drawn[..., :d]
-            return of_base + (r / len(self.points)).sqrt() * drawn[..., d:] @ self.points
-        v = stream.signs(steps, shape, dtype)
-        x = self.drawn["x"][:, block, :, :-1]
-        if kind == "active":
-            return v * (x != 0)
-        return leading(self.target, x, v) if kind == "top_k" else v
+            on = Drawing(streams["probe"], steps, x, self.target, data, self.points, r)
+            self.drawn["v"][:, block, :, :-1] = self.probe.draw(on)
+        if "noise" in self.drawn:
+            noise = streams["noise"].normal(steps, tuple(x.shape[-2:]), dtype)
+            self.drawn["noise"][:, block, :, :-1] = noise
 
     def inputs(self, chunk: slice) -> dict[str, Tensor]:
         """The present batch of a chunk, as :func:`faithnb.training.objectives.loss_terms` takes

@@ -14,7 +14,7 @@ from faithnb.common.ambient import settled
 from faithnb.experiment import Experiment
 from faithnb.model.transcoder import Transcoder
 from faithnb.training.batches import Batches
-from faithnb.training.ensemble import SCALARS
+from faithnb.training.loop import SCALARS
 from faithnb.training.objectives import loss_terms
 
 FRESH = 2**40

@@ -4,54 +4,35 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from functools import cached_property, partial
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
+from functools import partial
 
-import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor
 from tqdm import tqdm
 
 from faithnb.common.ambient import settled
 from faithnb.common.errors import ParameterError
 from faithnb.common.progress import progress_bar
-from faithnb.data.sampling import evaluation_sample, pad_points
 from faithnb.experiment import Experiment
-from faithnb.measures.error import mse
-from faithnb.measures.table import refuse_unlike, table
-from faithnb.model.transcoder import ARCHITECTURES, AXES, Transcoder
-from faithnb.training.batches import COPIES, Batches
-from faithnb.training.gradients import Autograd, ClosedForm
-from faithnb.training.init import settings, start
-from faithnb.training.objectives import TERMS, loss_terms
+from faithnb.model.transcoder import Transcoder
+from faithnb.training.batches import COPIES
+from faithnb.training.loop import CHUNK_BYTES, SCALARS, Loop
+from faithnb.training.objectives import TERMS
 from faithnb.training.store import Store
-
-N_RECORDS = 100
-"""How many steps of a training are kept in its history, at most; the first and last are."""
+from faithnb.training.trained import (
+    Trained,
+    assembled,
+    packed,
+    recorded_steps,
+    refuse_other_weights,
+    unpacked,
+)
 
 MAX_INSTANCES = 64
 """Instances trained side by side in one ensemble, more are trained one ensemble after the other;
 on a GPU as many as its free memory holds, but at least these."""
-
-DIVERGED_AT = 100.0
-"""A last loss above this multiple of the first one (or of d_in, the most that |x|² can be on base
-data, if that is larger) counts as divergence."""
-
-SCALARS = (
-    "sparsity_coefficient",
-    "tanh_scale",
-    "jacobian_coefficient",
-    "perturbation_scale",
-    "contribution_coefficient",
-)
-"""Fields that enter the loss as one number an instance."""
-
-CHUNK_BYTES = {"cpu": 2**21, "cuda": 2**27}
-"""Size of a hidden layer of all instances computed together: what the caches of a CPU hold, and
-enough to keep a GPU busy."""
 
 COPIES_IN_FLIGHT = 12
 """Arrays as large as that at any time, at most; `make bench` measures it."""
@@ -65,52 +46,6 @@ MUST_AGREE = tuple(f.name for f in fields(Experiment) if f.name not in MAY_DIFFE
 
 class DivergenceWarning(RuntimeWarning):
     """Some of the experiments diverged; the others are as they should be."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """Trained transcoders with the experiments they came from, in the order these were given."""
-
-    experiments: tuple[Experiment, ...]
-    """What was trained."""
-    ensembles: tuple[tuple[tuple[int, ...], Transcoder], ...]
-    """The transcoders as they were trained, pairs of indices into ``experiments`` and ensemble."""
-    history: xr.Dataset
-    """Each term of the loss and their sum, ``loss``, over (inst, step), before each update."""
-    diverged: tuple[int, ...] = ()
-    """Indices of experiments whose loss or error left all bounds; their weights mean nothing."""
-
-    def __len__(self) -> int:
-        return len(self.experiments)
-
-    @cached_property
-    def transcoder(self) -> Transcoder:
-        """All transcoders as one ensemble.
-
-        Raises:
-            ValueError: if their shapes differ; then use ``trained.ensembles`` or ``trained[i]``.
-        """
-        shapes = {(t.d_in, t.d_sae, t.d_out, t.W_enc.dtype) for _, t in self.ensembles}
-        if len(shapes) > 1:
-            raise ValueError(
-                "these transcoders have different shapes or types and cannot be one ensemble; "
-                "use trained.ensembles, or trained[i] for one of them."
-            )
-        order = np.argsort([i for indices, _ in self.ensembles for i in indices])
-        return Transcoder.cat([t for _, t in self.ensembles])[order]
-
-    def __getitem__(self, i: int) -> Transcoder:
-        """The transcoder of experiment i, an ensemble of one."""
-        i = range(len(self))[i]
-        for indices, transcoder in self.ensembles:
-            if i in indices:
-                return transcoder[indices.index(i)]
-        raise IndexError(i)
-
-    def metrics(self) -> xr.Dataset:
-        """Every metric of every transcoder over ``inst``, see
-        :func:`faithnb.measures.table.table`."""
-        return table(self.experiments, self.ensembles, self.diverged)
 
 
 @settled()
@@ -168,67 +103,6 @@ def train(
     return whole
 
 
-def assembled(
-    experiments: Sequence[Experiment],
-    parts: Sequence[tuple[Sequence[int], Transcoder, xr.Dataset]],
-) -> Trained:
-    """The whole from its parts: indices into ``experiments``, transcoders, histories."""
-    ensembles, histories, diverged = [], [], []
-    for indices, transcoder, history in parts:
-        ensembles.append((tuple(indices), transcoder))
-        histories.append(history.assign_coords(inst=list(indices)))
-        bad = _diverged([experiments[i] for i in indices], transcoder, history)
-        diverged += [i for i, is_bad in zip(indices, bad, strict=True) if is_bad]
-    history = xr.concat(histories, dim="inst", join="outer").sortby("inst")
-    return Trained(tuple(experiments), tuple(ensembles), history, tuple(sorted(diverged)))
-
-
-def packed(transcoder: Transcoder, history: xr.Dataset) -> xr.Dataset:
-    """Weights and history as one dataset, for the store."""
-    weights = {
-        name: (("inst", *transcoder.axes[name]), weight.numpy())
-        for name, weight in transcoder.weights().items()
-    }
-    steps = ("step", history.step.values)
-    return history.drop_vars(["step", "inst"], errors="ignore").assign(
-        weights | {"recorded": steps}
-    )
-
-
-def refuse_other_weights(
-    experiments: Sequence[Experiment], at: Sequence[int], rows: xr.Dataset
-) -> None:
-    """Whether kept rows are what :func:`packed` gives of those experiments.
-
-    Raises:
-        ValueError: naming what is missing, too much, or of another shape or kind.
-    """
-    e = experiments[at[0]]
-    sizes = {"inst": len(at), "d_in": e.d_in, "d_sae": e.d_sae, "d_out": e.d_out}
-    weight = "f4" if e.dtype == "float32" else "f8"
-    steps = {"step": len(recorded_steps(e.steps))}
-    wanted = {
-        name: ({axis: sizes[axis] for axis in ("inst", *axes)}, weight)
-        for name, axes in _axes(e).items()
-    }
-    wanted |= {name: ({"inst": len(at), **steps}, "f4") for name in (*TERMS, "loss")}
-    refuse_unlike(wanted | {"recorded": (steps, "i")}, rows)
-
-
-def unpacked(template: Experiment, kept: xr.Dataset) -> tuple[Transcoder, xr.Dataset]:
-    """What :func:`packed` packed of experiments like the template."""
-    weights = {name: torch.from_numpy(kept[name].values) for name in _axes(template)}
-    transcoder = ARCHITECTURES[template.architecture](**weights, **settings(template))
-    history = kept.drop_vars([*weights, "recorded"]).assign_coords(step=kept.recorded.values)
-    return transcoder, history
-
-
-def _axes(template: Experiment) -> dict[str, tuple[str, ...]]:
-    """The weights of a template's transcoders, and their axes after that of the instances."""
-    own = ARCHITECTURES[template.architecture].own_axes
-    return {k: axes for k, axes in AXES.items() if template.skip or k != "W_skip"} | dict(own)
-
-
 def device_named(device: str | torch.device) -> torch.device:
     """The device, if it can be used here; ``"auto"`` is a GPU when there is one.
 
@@ -274,104 +148,6 @@ def groups(
             yield members[first : first + size]
 
 
-class Loop:
-    """The training of one ensemble, to be driven step by step: ``draw``, then ``update``.
-
-    Args:
-        experiments: equal in all fields but :data:`MAY_DIFFER`.
-        device: where to train.
-    """
-
-    def __init__(self, experiments: Sequence[Experiment], device: torch.device):
-        self.template = template = experiments[0]
-        self.target = template.make_target()
-        self.batches = Batches(experiments, device)
-        first = start(experiments, self.target).to(device)
-        if ClosedForm.holds_for(template):
-            encoder = torch.cat([first.W_enc, first.b_enc[:, None]], dim=1).detach()
-            decoder = first.W_dec.detach()
-            self.weights: tuple[Tensor, ...] = encoder, decoder
-            self.transcoder = Transcoder(encoder[:, :-1], encoder[:, -1], decoder, first.b_dec)
-        else:
-            self.transcoder = first
-            self.weights = tuple(w for name, w in first.weights().items() if name != "b_dec")
-        self.gradients = tuple(torch.zeros_like(weight) for weight in self.weights)
-        for weight, gradient in zip(self.weights, self.gradients, strict=True):
-            weight.grad = gradient
-        as_form: dict[str, Any] = {"dtype": template.torch_dtype, "device": device}
-        self.scalars = {
-            name: torch.tensor([getattr(e, name) for e in experiments], **as_form)
-            for name in SCALARS
-        }
-        n_chunks = -(-len(experiments) // most_in_a_chunk(template, device))
-        self.chunk_size = -(-len(experiments) // n_chunks)
-        self.chunks = _slices(len(experiments), self.chunk_size)
-        self.quarters = _slices(len(experiments), -(-self.chunk_size // 4))
-        self.stages = [
-            (round(template.jacobian_start * template.steps), template, self._gradient(template))
-        ]
-        if self.stages[0][0] > 0:
-            unmatched = replace(
-                template, jacobian_matching="none", jacobian_coefficient=0.0, jacobian_start=0.0,
-                kink="zero",
-            )  # fmt: skip
-            self.stages.insert(0, (0, unmatched, self._gradient(unmatched)))
-        self.optimiser = torch.optim.Adam(self.weights, lr=template.learning_rate, fused=True)
-
-    def _gradient(self, template: Experiment) -> Callable[[], None]:
-        given = template, self.target, self.scalars, self.batches, self.chunks
-        if ClosedForm.holds_for(template):
-            return ClosedForm(*given, self.weights, self.gradients)
-        return Autograd(*given, self.transcoder, self.gradients)
-
-    def _stage(self) -> tuple[Experiment, Callable[[], None]]:
-        """The template that the present batch is trained on, and its gradient."""
-        step = max(0, self.batches.step - 1)
-        return [(template, gradient) for first, template, gradient in self.stages if first <= step][
-            -1
-        ]
-
-    def draw(self) -> None:
-        """Draw the next batch."""
-        self.batches.draw()
-
-    @torch.no_grad()
-    def terms(self) -> Tensor:
-        """The terms of the loss on the present batch, ``[n_terms, n_inst]``.
-
-        A quarter of a chunk at a time: written for reading, they take much memory.
-        """
-        template, _ = self._stage()
-        values = torch.zeros(
-            len(TERMS), len(self.batches.stream), device=self.batches.weight.device
-        )
-        for part in self.quarters:
-            scalars = {name: scalar[part] for name, scalar in self.scalars.items()}
-            terms = loss_terms(
-                template, self.transcoder[part], self.target,
-                **self.batches.inputs(part), **scalars,
-            )  # fmt: skip
-            for name, value in terms.items():
-                values[TERMS.index(name), part] = value
-        return values
-
-    def gradient(self) -> None:
-        """Write the gradient on the present batch into ``gradients``."""
-        self._stage()[1]()
-
-    def update(self) -> None:
-        """One step of Adam on the present batch. No call in it asks for a value, as :meth:`draw`
-        does not, so that neither waits for a GPU."""
-        self.gradient()
-        now = rate(self.template, self.batches.step - 1)
-        self.optimiser.param_groups[0]["lr"] = self.template.learning_rate * now
-        self.optimiser.step()
-
-
-def _slices(n: int, size: int) -> list[slice]:
-    return [slice(i, min(i + size, n)) for i in range(0, n, size)]
-
-
 def max_instances(template: Experiment, device: torch.device) -> int:
     """How many instances like a template one ensemble holds on a device."""
     if device.type != "cuda":
@@ -383,23 +159,6 @@ def max_instances(template: Experiment, device: torch.device) -> int:
     kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     free = 0.8 * (torch.cuda.mem_get_info(device)[0] + kept)
     return max(MAX_INSTANCES, int((free - COPIES_IN_FLIGHT * CHUNK_BYTES["cuda"]) / of_one))
-
-
-def most_in_a_chunk(template: Experiment, device: torch.device) -> int:
-    """How many instances' hidden layers fit :data:`CHUNK_BYTES`; at least one.
-
-    The exact form also holds a matrix of features by features.
-    """
-    rows = template.batch_size
-    if template.jacobian_estimator == "exact":
-        rows = max(rows, template.d_sae)
-    hidden = rows * template.d_sae * template.torch_dtype.itemsize
-    return max(1, CHUNK_BYTES.get(device.type, CHUNK_BYTES["cuda"]) // hidden)
-
-
-def recorded_steps(steps: int) -> np.ndarray:
-    """The steps that a history keeps."""
-    return np.unique(np.linspace(0, steps - 1, N_RECORDS).astype(int))
 
 
 def _train_ensemble(
@@ -433,37 +192,6 @@ def _train_ensemble(
         {name: (("inst", "step"), values.T.numpy()) for name, values in columns.items()},
         coords={"step": recorded},
     )
-
-
-def rate(experiment: Experiment, step: int) -> float:
-    """The learning rate at a step, as a fraction of its height: rise, plateau, linear fall."""
-    rise = experiment.warmup_frac * experiment.steps
-    fall = experiment.decay_frac * experiment.steps
-    up = (step + 1) / rise if rise else 1.0
-    down = (experiment.steps - step) / fall if fall else 1.0
-    return min(1.0, up, down)
-
-
-def _diverged(
-    experiments: Sequence[Experiment], transcoder: Transcoder, history: xr.Dataset
-) -> list[bool]:
-    """Whose weights or loss are not finite, or whose loss, or error at last, is far above the loss
-    at first. A loss is recorded before its update, and says nothing of the last one."""
-    loss = history.loss.values.astype(float)
-    weights = torch.cat([w.reshape(len(w), -1) for w in transcoder.parameters()], dim=1)
-    finite = torch.isfinite(weights).all(dim=1).cpu().numpy() & np.isfinite(loss).all(axis=1)
-    target = experiments[0].make_target()
-    errors = [mse(transcoder[k], target, _seen(e)).item() for k, e in enumerate(experiments)]
-    ended = np.maximum(loss[:, -1], errors)
-    bound = DIVERGED_AT * np.maximum(loss[:, 0], transcoder.d_in)
-    return list(~finite | ~(ended <= bound))
-
-
-def _seen(experiment: Experiment, n: int = 1024) -> Tensor:
-    """Inputs of the kind that an experiment trains on, and its points."""
-    e = experiment
-    x = evaluation_sample(e.d_in, e.density, n, e.torch_dtype, e.blur)
-    return torch.cat([x, pad_points(e.points, e.d_in, e.torch_dtype)])
 
 
 def _warn_of_divergence(experiments: Sequence[Experiment], diverged: Sequence[int]) -> None:

@@ -14,8 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from faithnb.experiment import Experiment
-from faithnb.matching import SOFT
-from faithnb.model.jacobians import diagonal, inner_products, target_diagonal
+from faithnb.matching import Batch
 from faithnb.model.layers import Layer
 from faithnb.model.transcoder import Transcoder
 
@@ -31,103 +30,6 @@ Outputs = Float[Tensor, "n_inst rows d_out"]
 def reconstruction(y_hat: Outputs, y: Outputs, weight: Weight) -> PerInstance:
     """Σ_b ω_b ‖ŷ_b − y_b‖²."""
     return (weight * (y_hat - y).square().sum(-1)).sum(-1)
-
-
-def contributions(h: Gate, W_dec: Float[Tensor, "n_inst d_sae d_out"]) -> Gate:
-    """abs(h_bi) · ‖d_i‖, how much each feature writes."""
-    return h.abs() * W_dec.norm(dim=-1)[:, None]
-
-
-def tanh_l1(
-    h: Gate, W_dec: Float[Tensor, "n_inst d_sae d_out"], weight: Weight, scale: PerInstance
-) -> PerInstance:
-    """Σ_b ω_b Σ_i tanh(s · abs(h_bi) · ‖d_i‖), the note's penalty.
-
-    The decoder norms keep h → 0 with W_dec → ∞ from escaping it.
-    """
-    contributed = torch.tanh(scale[:, None, None] * contributions(h, W_dec))
-    return (weight * contributed.sum(-1)).sum(-1)
-
-
-def l1(h: Gate, W_dec: Float[Tensor, "n_inst d_sae d_out"], weight: Weight) -> PerInstance:
-    """Σ_b ω_b Σ_i abs(h_bi) · ‖d_i‖."""
-    return (weight * contributions(h, W_dec).sum(-1)).sum(-1)
-
-
-def jacobian_sampled(
-    gate: Gate,
-    transcoder: Transcoder,
-    target_jvp: Outputs,
-    v: Float[Tensor, "n_inst rows d_in"],
-    weight: Weight,
-    ignored: Bool[Tensor, "n_inst rows d_in"] | None = None,
-    diagonal_M: Outputs | None = None,
-) -> PerInstance:
-    """Σ_b ω_b ‖J_T(x_b) v_b − J_M(x_b) v_b‖², the note's estimator with K = 1.
-
-    E v vᵀ = I makes its mean over v the squared Frobenius norm. With ``ignored`` the entries
-    (j, j) marked there are left out: E_jj v_j is subtracted from coordinate j of the residual,
-    for which the diagonal of J_M is needed.
-    """
-    residual = transcoder.push(v, gate) - target_jvp
-    if ignored is not None and diagonal_M is not None:
-        residual = residual - ignored * (diagonal(transcoder, gate) - diagonal_M) * v
-    return (weight * residual.square().sum(-1)).sum(-1)
-
-
-def jacobian_exact(
-    gate: Gate,
-    transcoder: Transcoder,
-    target: Layer,
-    slope: Float[Tensor, "n_inst rows d_hidden"],
-    weight: Weight,
-    ignored: Bool[Tensor, "n_inst rows d_in"] | None = None,
-) -> PerInstance:
-    """Σ_b ω_b ‖J_T(x_b) − J_M(x_b)‖_F², without sampling and without building a Jacobian.
-
-    ‖J_T − J_M‖² = Dᵀ(G_d ∘ G_e)D − 2 Σ_i D_i d_iᵀ J_M e_i + ‖J_M‖², G_d ∘ G_e as in
-    :func:`faithnb.model.jacobians.gram`; a linear part adds its products with each.
-    ``slope`` is that of the target's units. In float32 the three parts cancel when the Jacobians
-    agree: a loss, not a metric.
-    """
-    own, mixed, size = inner_products(transcoder, target, gate, slope)
-    distance = own - 2 * mixed + size
-    if ignored is not None:
-        off = diagonal(transcoder, gate) - target_diagonal(target, slope)
-        distance = distance - (ignored * off.square()).sum(-1)
-    return (weight * distance).sum(-1)
-
-
-def finite_difference(
-    y_hat: Outputs,
-    y: Outputs,
-    y_hat_moved: Outputs,
-    y_moved: Outputs,
-    weight: Weight,
-    scale: Tensor,
-) -> PerInstance:
-    """Σ_b ω_b ‖[f_T(x_b + σv_b) − f_T(x_b)] − [f_M(x_b + σv_b) − f_M(x_b)]‖² / σ².
-
-    Its gradient is that of the loss, biases included; plain and smoothed matching hold the gates
-    fixed.
-    """
-    residual = (y_hat_moved - y_hat) - (y_moved - y)
-    return (weight * residual.square().sum(-1)).sum(-1) / scale.square()
-
-
-def noisy_error(y_hat_moved: Outputs, y_moved: Outputs, weight: Weight, scale: Tensor) -> Tensor:
-    """Σ_b ω_b ‖f_T(x_b + σε_b) − f_M(x_b + σε_b)‖² / σ²: no derivative, a control for those that
-    match one. It adds a weight of 1/σ² to the reconstruction."""
-    return reconstruction(y_hat_moved, y_moved, weight) / scale.square()
-
-
-def soft_gate(
-    z: Gate, W_dec: Float[Tensor, "n_inst d_sae d_out"], width: PerInstance, hard: bool = False
-) -> Gate:
-    """sigmoid(z_i ‖d_i‖ / width): in units of what a feature contributes, so that rescaling it
-    changes nothing. ``hard`` gives 1[z > 0] with the sigmoid's derivative, straight through."""
-    gate = torch.sigmoid(z * W_dec.norm(dim=-1)[:, None] / width[:, None, None])
-    return gate + ((z > 0).to(z) - gate).detach() if hard else gate
 
 
 def contribution_norms(gate: Gate, transcoder: Transcoder, weight: Weight) -> PerInstance:
@@ -176,53 +78,21 @@ def loss_terms(
     y, y_hat = target(x), transcoder.with_linear(transcoder.decode(h), x)
     terms = {"reconstruction": reconstruction(y_hat, y, weight)}
 
-    if template.sparsity_penalty == "tanh":
-        penalty = tanh_l1(h, transcoder.W_dec, weight, scalars["tanh_scale"])
-        terms["sparsity"] = scalars["sparsity_coefficient"] * penalty
-    elif template.sparsity_penalty == "l1":
-        penalty = l1(h, transcoder.W_dec, weight)
+    if template.penalty:
+        penalty = template.penalty.of(h, transcoder.W_dec, weight, scalars["tanh_scale"])
         terms["sparsity"] = scalars["sparsity_coefficient"] * penalty
 
-    gate = transcoder.slope(z).detach()
-    matched = weight * rows_matched(template, weight.shape[-1]).to(weight)
-    if template.jacobian_matching == "finite":
-        assert v is not None
-        sigma = scalars["perturbation_scale"]
-        moved = x + sigma[:, None, None] * v
-        distance = finite_difference(y_hat, y, transcoder(moved), target(moved), matched, sigma)
-        terms["jacobian"] = scalars["jacobian_coefficient"] * distance
-    elif template.jacobian_matching == "noise":
-        assert noise is not None
-        sigma = scalars["perturbation_scale"]
-        moved = x + sigma[:, None, None] * noise
-        distance = noisy_error(transcoder(moved), target(moved), matched, sigma)
-        terms["jacobian"] = scalars["jacobian_coefficient"] * distance
-    elif template.jacobian_matching in SOFT:
-        assert v is not None
-        hard = template.jacobian_matching == "straight_through"
-        soft = soft_gate(z, transcoder.W_dec, scalars["perturbation_scale"], hard)
-        distance = jacobian_sampled(soft, transcoder, target.jvp(x, v), v, matched)
-        terms["jacobian"] = scalars["jacobian_coefficient"] * distance
-    elif template.jacobian_matching != "none":
-        if template.jacobian_matching == "smoothed":
-            assert noise is not None
-            x = x + scalars["perturbation_scale"][:, None, None] * noise
-            read_gate = transcoder.slopes(x).detach()
-        else:
-            read_gate = gate
-        ignored = target.ignored(x) if template.kink == "masked" else None
-        if template.jacobian_estimator == "exact":
-            slope = target.slope(x)
-            distance = jacobian_exact(read_gate, transcoder, target, slope, matched, ignored)
-        else:
-            assert v is not None
-            distance = jacobian_sampled(
-                read_gate, transcoder, target.jvp(x, v), v, matched, ignored,
-                None if ignored is None else target_diagonal(target, target.slope(x)),
-            )  # fmt: skip
+    slopes = transcoder.slope(z).detach()
+    if template.matching:
+        batch = Batch(
+            transcoder, target, x, z, slopes, y, y_hat,
+            weight * rows_matched(template, weight.shape[-1]).to(weight),
+            scalars["perturbation_scale"], v, noise,
+        )  # fmt: skip
+        distance = template.matching.distance(batch)
         terms["jacobian"] = scalars["jacobian_coefficient"] * distance
 
     if template.contribution_coefficient > 0:
-        penalty = contribution_norms(gate, transcoder, weight)
+        penalty = contribution_norms(slopes, transcoder, weight)
         terms["contribution"] = scalars["contribution_coefficient"] * penalty
     return terms

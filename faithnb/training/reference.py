@@ -35,7 +35,7 @@ def layer(e: Experiment, x: Float[Tensor, "d_in"]) -> Float[Tensor, "d_out"]:
     y += p · ReLU(p · x − ⅔ p · p); or a trained network's own y = Σ_k write_k act(read_k · x +
     b_k) with ReLU or gelu."""
     if e.target in ("superposed", "gelu_network"):
-        network = (Superposed if e.target == "superposed" else GeluNetwork)(e.d_in)
+        network = (Superposed if e.target == "superposed" else GeluNetwork).trained(e.d_in)
         read, write = (w.to(x) for w in network.units)
         z = read @ x + network.bias.to(x)
         return (torch.relu(z) if e.target == "superposed" else gelu(z)) @ write

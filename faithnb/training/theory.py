@@ -27,7 +27,8 @@ from faithnb.common.checks import checked
 from faithnb.experiment import Experiment
 from faithnb.model.transcoder import Transcoder
 from faithnb.parameters import clean
-from faithnb.training.objectives import reconstruction, tanh_l1
+from faithnb.penalties import Tanh
+from faithnb.training.objectives import reconstruction
 
 NODES = (20, 10, 5)
 """Gauss–Legendre nodes for each half axis where one, two or three coordinates are not 0."""
@@ -224,7 +225,7 @@ def population_loss(
     weight = torch.cat([(1 - repeat_frac) * mass, mass.new_tensor([repeat_frac])])
     h = torch.relu(x @ W_enc + b_enc)
     scale = mass.new_tensor([tanh_scale])
-    penalty = tanh_l1(h[None], W_dec[None], weight[None], scale)
+    penalty = Tanh().of(h[None], W_dec[None], weight[None], scale)
     error = reconstruction((h @ W_dec)[None], x.abs()[None], weight[None])
     return (error + sparsity_coefficient * penalty)[0]
 

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from faithnb.common.ambient import settled
 from faithnb.common.checks import exact
-from faithnb.data.sampling import evaluation_sample
 from faithnb.experiment import Experiment
 from faithnb.measures import CONTRIBUTES, contribution_sizes, fvu
 from faithnb.model.transcoder import Transcoder
-from faithnb.training.ensemble import Loop, device_named
+from faithnb.training.ensemble import device_named
+from faithnb.training.loop import Loop
 
 
 @exact
@@ -67,7 +67,7 @@ def watch(
     if list(at) != sorted(set(at)) or not at or not 1 <= at[0] <= at[-1] <= base.steps:
         raise ValueError(f"at = {list(at)} is not allowed: steps increase, from 1 to {base.steps}.")
     loop = Loop([replace(base, seed=seed) for seed in seeds], device_named(device))
-    x = evaluation_sample(base.d_in, base.density, blur=base.blur)
+    x = base.evaluation_inputs()
     found = []
     for step in range(1, at[-1] + 1):
         loop.draw()

@@ -13,7 +13,7 @@ from matplotlib.colors import Colormap, to_hex
 from faithnb import measures
 from faithnb.figures import style
 from faithnb.measures import circuits
-from faithnb.training import ensemble
+from faithnb.training import trained
 
 PAGE = Path(__file__).parent / "js"
 STYLE = (PAGE / "style.css").read_text(encoding="utf-8")
@@ -27,7 +27,7 @@ def constants() -> dict[str, Any]:
         "METRICS": {
             "contributes": measures.CONTRIBUTES, "aligned": measures.ALIGNED,
             "datapoint": measures.DATAPOINT, "partial": measures.PARTIAL,
-            "diverged": ensemble.DIVERGED_AT,
+            "diverged": trained.DIVERGED_AT,
         },
         "CIRCUITS": {
             "thresholds": circuits.THRESHOLDS, "sparsity": circuits.SPARSITY,

@@ -21,8 +21,9 @@ from faithnb.common.errors import ParameterError
 from faithnb.data.sampling import pad_points
 from faithnb.experiment import Experiment
 from faithnb.model.transcoder import Transcoder
-from faithnb.training.ensemble import Trained, train
+from faithnb.training.ensemble import train
 from faithnb.training.store import Store
+from faithnb.training.trained import Trained
 from faithnb.widgets.bundle import STYLE, script
 
 

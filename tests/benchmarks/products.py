@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 
 from faithnb.experiment import Experiment
-from faithnb.training.ensemble import Loop
-from faithnb.training.gradients import Buffers
+from faithnb.matching.workspace import Buffers
+from faithnb.training.loop import Loop
 
 
 def of_a_step(form: Experiment) -> list[str]:

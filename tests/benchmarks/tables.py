@@ -25,7 +25,8 @@ from benchmarks import loops, memory, pages, products, timing
 from faithnb import AbsoluteValue, CircuitMap, Experiment, Store, Transcoder, measures, sweep, train
 from faithnb.data.sampling import evaluation_sample, pad_points
 from faithnb.sweeps import workers
-from faithnb.training.ensemble import Loop, groups
+from faithnb.training.ensemble import groups
+from faithnb.training.loop import Loop
 
 LIGHT = Experiment(repeat_frac=0.05)
 MATCHED = {"jacobian_coefficient": 0.03}

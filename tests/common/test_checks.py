@@ -233,7 +233,7 @@ SAMPLES = {
 def test_degenerate_systems_have_an_answer(weights, sample, d):
     t = Transcoder.from_arrays(*DEGENERATE[weights](d))
     x, p = SAMPLES[sample](d), torch.ones(d)
-    layers = [AbsoluteValue(d)] + ([Superposed(d)] if d > 1 else [])
+    layers = [AbsoluteValue(d)] + ([Superposed.trained(d)] if d > 1 else [])
     for layer in layers:
         for points in ([], [p]):
             found = CircuitMap.of(t, layer, x, points)

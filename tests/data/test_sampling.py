@@ -8,8 +8,8 @@ from faithnb.data.sampling import (
     pad_points,
     replace_at_random,
     sample_base,
-    vary,
 )
+from faithnb.data.variations import vary
 
 
 def uniform(n, d=None, seed=0):

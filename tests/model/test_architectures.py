@@ -11,11 +11,12 @@ from faithnb import Experiment, ParameterError, Store, Transcoder, measures, swe
 from faithnb.data.sampling import evaluation_sample
 from faithnb.measures.circuits import mechanism_error
 from faithnb.measures.interventions import patched_change
-from faithnb.model.architectures import JumpReLU, TopK, trainable
+from faithnb.model.architectures import JumpReLU, TopK
 from faithnb.model.layers import AbsoluteValue
 from faithnb.model.transcoder import ARCHITECTURES
-from faithnb.training.ensemble import Loop
-from faithnb.training.objectives import l1, loss_terms, tanh_l1
+from faithnb.penalties import L1, Tanh
+from faithnb.training.loop import Loop
+from faithnb.training.objectives import loss_terms
 
 CPU = torch.device("cpu")
 SMALL = Experiment(d_in=D, d_sae=16, batch_size=32, steps=20, repeat_frac=0.1)
@@ -193,7 +194,7 @@ def test_trained_alone_in_company_and_from_the_store(kind, tmp_path):
 
 def test_every_trainable_architecture_is_tried_here():
     assert {SMALL.architecture, *(k.get("architecture", "relu") for k in KINDS.values())} == set(
-        trainable()
+        name for name, of in ARCHITECTURES.items() if of.trainable
     )
 
 
@@ -296,8 +297,8 @@ def test_features_that_act_below_0_count_as_much():
                       measures.l0(t, p[None]).item()])  # fmt: skip
         assert measures.memorization_share(t, p).item() == pytest.approx(1)
     assert found[0] == found[1] == [["datapoint"], pytest.approx(1), 1]
-    penalty = tanh_l1(-torch.ones(1, 2, 3), torch.ones(1, 3, 1), torch.ones(1, 2), torch.ones(1))
+    penalty = Tanh().of(-torch.ones(1, 2, 3), torch.ones(1, 3, 1), torch.ones(1, 2), torch.ones(1))
     assert penalty > 0
-    assert l1(-torch.ones(1, 2, 3), torch.ones(1, 3, 1), torch.ones(1, 2)) == 6
+    assert L1().of(-torch.ones(1, 2, 3), torch.ones(1, 3, 1), torch.ones(1, 2), torch.ones(1)) == 6
     with pytest.raises(ValueError, match="for ReLUs alone, not for Signed"):
         measures.masking_index(t, p[None])

@@ -3,7 +3,8 @@ import torch
 
 from faithnb.data.sampling import evaluation_sample, pad_points
 from faithnb.experiment import Experiment
-from faithnb.model.layers import LAYERS, AbsoluteValue, SmoothAbsolute, WithPoint, leading
+from faithnb.matching.probes import leading
+from faithnb.model.layers import LAYERS, AbsoluteValue, SmoothAbsolute, WithPoint
 from faithnb.model.networks import GeluNetwork, Superposed
 
 X = torch.tensor([[0.5, -2.0, 0.0], [0.0, 0.0, 1.0]])
@@ -44,8 +45,8 @@ def test_bad_arguments_are_named():
 
 
 P = pad_points([[1, 1, 1]], 6)[0]
-OTHERS = [WithPoint(6, P), WithPoint(6, P, "one"), Superposed(6)]
-DIFFERENT = [*OTHERS, SmoothAbsolute(6), GeluNetwork(6)]
+OTHERS = [WithPoint(6, P), WithPoint(6, P, "one"), Superposed.trained(6)]
+DIFFERENT = [*OTHERS, SmoothAbsolute(6), GeluNetwork.trained(6)]
 
 
 @pytest.mark.parametrize("target", DIFFERENT, ids=lambda t: f"{t.name} {t.kink}")
@@ -86,17 +87,17 @@ def test_a_layer_that_knows_p():
 
 
 def test_the_superposed_layer_shares_its_neurons():
-    target = Superposed(16)
+    target = Superposed.trained(16)
     x = evaluation_sample(16, 0.05)
     error = (target(x) - x.abs()).square().sum(-1).mean()
     computing_some_exactly = (1 - 24 / 32) * x.square().sum(-1).mean()
     assert len(target.circuits()) == 24
     assert error < 0.6 * computing_some_exactly
-    assert torch.equal(Superposed(16)(x), target(x))
+    assert torch.equal(Superposed.trained(16)(x), target(x))
 
 
 def test_the_gelu_network_is_near_the_absolute_value_without_being_flat_at_zero():
-    target = GeluNetwork(8)
+    target = GeluNetwork.trained(8)
     x = evaluation_sample(8, 0.05)
     error = (target(x) - x.abs()).square().sum(-1).mean() / x.square().sum(-1).mean()
     slope = target.jacobian(torch.zeros(8)).diagonal()
@@ -115,7 +116,7 @@ def test_targets_by_name():
 
 
 def test_leading_directions_are_those_of_the_singular_value_decomposition():
-    layer, x = Superposed(6), torch.tensor([[1.0, 0, 0, 0.5, 0, 0], [0.0, 0, -1, 0, 0, 0]])
+    layer, x = Superposed.trained(6), torch.tensor([[1.0, 0, 0, 0.5, 0, 0], [0.0, 0, -1, 0, 0, 0]])
     v = torch.randn(2, 6)
     found = leading(layer, x, v)
     for row, k in ((0, 2), (1, 1)):

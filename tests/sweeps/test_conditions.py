@@ -3,17 +3,17 @@
 import pytest
 
 from faithnb import Experiment, ParameterError, sweep
-from faithnb.matching import forms_of_matching
+from faithnb.matching import variants
 from faithnb.sweeps.conditions import fair_noise, ladder, matched
 
 SMALL = Experiment(d_in=4, d_sae=8, batch_size=16, steps=20, repeat_frac=0.1)
 
 
-@pytest.mark.parametrize("form", forms_of_matching())
+@pytest.mark.parametrize("form", variants())
 def test_a_form_sets_its_own_fields_and_changes_win(form):
     arm = matched(SMALL, form, 0.3)
     differ = {k for k in vars(SMALL) if getattr(arm, k) != getattr(SMALL, k)}
-    assert differ == {"jacobian_coefficient", *forms_of_matching()[form]}
+    assert differ == {"jacobian_coefficient", *variants()[form]}
     assert arm.jacobian_coefficient == 0.3
     assert matched(SMALL, form, 0.3, perturbation_scale=0.7).perturbation_scale == 0.7
     with pytest.raises(ParameterError, match="jacobian_coefficient = -1"):

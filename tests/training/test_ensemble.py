@@ -7,23 +7,17 @@ import pytest
 import torch
 
 from faithnb import measures
+from faithnb.data import sources
 from faithnb.data.inputs import ball
 from faithnb.data.sampling import evaluation_sample, pad_points, sample_base
-from faithnb.experiment import MATCHING as EVERY_FORM
 from faithnb.experiment import Experiment, ParameterError
+from faithnb.matching import MATCHING as EVERY_FORM
 from faithnb.model.transcoder import Transcoder
-from faithnb.training import batches as batches_module
 from faithnb.training import ensemble
 from faithnb.training.batches import Batches
-from faithnb.training.ensemble import (
-    DivergenceWarning,
-    Loop,
-    max_instances,
-    most_in_a_chunk,
-    rate,
-    train,
-)
+from faithnb.training.ensemble import DivergenceWarning, max_instances, train
 from faithnb.training.init import start
+from faithnb.training.loop import Loop, most_in_a_chunk, rate
 from faithnb.training.objectives import loss_terms
 from faithnb.training.store import Store
 
@@ -248,7 +242,7 @@ def test_divergence_is_named_and_the_others_are_kept(monkeypatch):
     def poisoned(u, density):
         return torch.where(density > 0.8, torch.nan, sample_base(u, density))
 
-    monkeypatch.setattr(batches_module, "sample_base", poisoned)
+    monkeypatch.setattr(sources, "sample_base", poisoned)
     with pytest.warns(DivergenceWarning, match=r"1 of 4 experiments diverged \(2: .*density=0.9"):
         trained = train([*good[:2], replace(SMALL, density=0.9), good[2]], progress=False)
     assert trained.diverged == (2,)

@@ -8,9 +8,10 @@ import torch
 from faithnb import Experiment, measures, train
 from faithnb.data.sampling import pad_points
 from faithnb.experiment import ParameterError
+from faithnb.model.inits import memorising_circuits
 from faithnb.model.layers import AbsoluteValue
 from faithnb.model.transcoder import Transcoder
-from faithnb.training.init import memorising_circuits, start
+from faithnb.training.init import start
 
 SMALL = Experiment(d_in=6, d_sae=16, batch_size=64, steps=40, repeat_frac=0.1)
 
@@ -68,7 +69,7 @@ def test_starts_of_an_ensemble_are_each_their_own():
         ({"init": "memorising", "points": ((1,),)}, "at least two coordinates"),
         ({"init": "memorising", "points": ((1, 1), (0, 1, 1))}, "exactly one"),
         ({"init": "generalising", "target": "superposed"}, "only the circuits of 'abs'"),
-        ({"probe": "covariance", "blur": 0.1}, "sparse data only"),
+        ({"probe": "covariance", "blur": 0.1}, "without noise only"),
         ({"jacobian_start": 0.5}, "nothing would set in"),
         ({"jacobian_matching": "noise", "kink": "one"}, "reads no derivative"),
         ({"jacobian_matching": "sigmoid_gate", "kink": "masked"}, "use 'zero' or 'one'"),

@@ -9,12 +9,13 @@ from conftest import random_transcoder
 
 from faithnb.data.rng import Stream
 from faithnb.data.sampling import pad_points
-from faithnb.experiment import MATCHING as EVERY_FORM
 from faithnb.experiment import Experiment, ParameterError
+from faithnb.matching import MATCHING as EVERY_FORM
+from faithnb.matching import plain
 from faithnb.model.layers import LAYERS, AbsoluteValue
 from faithnb.training import reference
 from faithnb.training.gradients import ClosedForm
-from faithnb.training.objectives import TERMS, jacobian_exact, jacobian_sampled, loss_terms
+from faithnb.training.objectives import TERMS, loss_terms
 
 D, ROWS, N_BASE, N_INST = 4, 8, 6, 2
 SCALARS = {
@@ -229,13 +230,13 @@ def test_the_sampled_form_estimates_the_exact_one(probe, kink):
     v = draw(0, many.shape[1:], torch.float64)
     ignored = target.ignored(x) if kink == "masked" else None
     gate = t.gate(x).double()
-    exact = jacobian_exact(gate, t, target, target.slope(x), torch.full((1, 3), 1 / 3), ignored)
-    sampled = jacobian_sampled(
+    exact = plain.exact(gate, t, target, target.slope(x), torch.full((1, 3), 1 / 3), ignored)
+    sampled = plain.sampled(
         t.gate(many).double(), t, target.jvp(many, v), v, weight,
         None if ignored is None else target.ignored(many), target.slope(many),
     )  # fmt: skip
     singles = torch.stack([
-        jacobian_sampled(gate, t, target.jvp(x, v[:, k * 3 : k * 3 + 3]), v[:, k * 3 : k * 3 + 3],
+        plain.sampled(gate, t, target.jvp(x, v[:, k * 3 : k * 3 + 3]), v[:, k * 3 : k * 3 + 3],
                          torch.full((1, 3), 1 / 3), ignored, target.slope(x))
         for k in range(500)
     ])  # fmt: skip
@@ -255,8 +256,8 @@ def test_rademacher_probes_are_exact_on_a_diagonal_error():
     x = torch.zeros(1, 5, 6)
     v = torch.randint(0, 2, (1, 5, 6)) * 2.0 - 1
     gate, weight = t.gate(x).float(), torch.full((1, 5), 0.2)
-    found = jacobian_sampled(gate, t, target.jvp(x, v), v, weight)
-    assert found == jacobian_exact(gate, t, target, target.slope(x), weight) == 6
+    found = plain.sampled(gate, t, target.jvp(x, v), v, weight)
+    assert found == plain.exact(gate, t, target, target.slope(x), weight) == 6
 
 
 def test_the_literal_memorization_is_the_fast_one(made, p):

@@ -19,12 +19,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from platformdirs import user_cache_path
 
+import faithnb.common.store
 import faithnb.training.store
 from faithnb import ParameterError, sweep, train
 from faithnb.common.files import CHECKOUT, PACKAGE
+from faithnb.common.store import SUFFIX, StoreWarning, _name, default_folder
 from faithnb.experiment import Experiment
-from faithnb.training.ensemble import packed
-from faithnb.training.store import SOURCES, SUFFIX, Store, StoreWarning, _name, default_folder
+from faithnb.training.store import SOURCES, Store
+from faithnb.training.trained import packed
 
 CPU = torch.device("cpu")
 COLUMNS = xr.Dataset({
@@ -236,7 +238,7 @@ def imported(name, seen, but):
 
 def test_the_keys_follow_every_file_that_decides_a_number():
     """All but what shows progress, keeps results, complains, and gives intervals over rows."""
-    but = {f"common/{name}" for name in ("progress", "errors", "files", "meaning")}
+    but = {f"common/{name}" for name in ("progress", "errors", "files", "meaning", "store")}
     but |= {"common/extensions", "training/store", "measures/stats", "model/formats"}
     measures = {f"measures/{path.stem}" for path in (PACKAGE / "measures").glob("*.py")}
     rooms = {f"{path.parent.name}/__init__" for path in PACKAGE.glob("*/__init__.py")}
@@ -390,7 +392,7 @@ def test_a_folder_is_the_same_from_everywhere(tmp_path, monkeypatch):
     assert Store("rel").folder == tmp_path / "rel"
     monkeypatch.delenv("FAITHNB_STORE")
     assert default_folder() == CHECKOUT / "_cache"
-    monkeypatch.setattr(faithnb.training.store, "CHECKOUT", tmp_path / "site-packages")
+    monkeypatch.setattr(faithnb.common.store, "CHECKOUT", tmp_path / "site-packages")
     assert default_folder().parent == user_cache_path()
 
 
