@@ -440,10 +440,14 @@ class Transcoder(nn.Module):
     @staticmethod
     @settled()
     def load(folder: str | os.PathLike[str]) -> Transcoder:
-        """Read what :meth:`save` or SAELens wrote: ReLU, TopK and JumpReLU transcoders, with a
-        linear part or without, and autoencoders of these kinds; others by the name of their class,
-        once it is imported. What is subtracted from the input goes into the biases, exactly.
-        Nothing in the folder can execute code.
+        """Read what :meth:`faithnb.Transcoder.save` or SAELens wrote: ReLU, TopK and JumpReLU
+        transcoders, with a linear part or without, and autoencoders of these kinds; others by the
+        name of their class, once it is imported. What is subtracted from the input, a factor that
+        all inputs share and a ranking by decoder norms go into the weights, exactly. Nothing in
+        the folder can execute code.
+
+        Args:
+            folder: with ``cfg.json`` and ``sae_weights.safetensors``.
 
         Raises:
             ValueError: with the reason, if the folder holds anything else or is damaged.
@@ -464,7 +468,7 @@ class Transcoder(nn.Module):
         except ValueError as error:
             raise found.refuse(str(error).rstrip(".")) from error
         found.require_sizes({name: getattr(loaded, name) for name in SIZES})
-        return loaded
+        return loaded.with_weights(found.folded(loaded.weights()))
 
 
 def _tensor(name: str, value: Any) -> Tensor:
@@ -535,3 +539,5 @@ def slope_by_autograd(
 
 
 ARCHITECTURES[Transcoder.architecture] = Transcoder
+
+load = Transcoder.load
