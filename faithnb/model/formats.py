@@ -160,12 +160,9 @@ class Found:
         except (ValueError, OSError) as error:
             raise self.refuse(f"{SCALER} cannot be read ({error})") from error
         factor = found.get("scaling_factor") if isinstance(found, dict) else None
-        is_number = isinstance(factor, (int, float)) and not isinstance(factor, bool)
-        if not is_number or not (math.isfinite(factor) and factor > 0):
-            raise self.refuse(
-                f"{SCALER} says scaling_factor = {factor!r}, it must be a number above 0"
-            )
-        return float(factor)
+        if isinstance(factor, (int, float)) and factor is not True and 0 < factor < math.inf:
+            return float(factor)
+        raise self.refuse(f"{SCALER} says scaling_factor = {factor!r}, it must be a number above 0")
 
     def folded(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Weights of the same outputs and feature activations that need nothing done to the input.
