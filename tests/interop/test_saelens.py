@@ -4,6 +4,7 @@ Computed in another order, float64 agrees to 1e-12 of the largest value, float32
 """
 
 import json
+from itertools import product
 
 import pytest
 import torch
@@ -26,8 +27,14 @@ REFUSED = ["gated", "abstopk", "matching_pursuit", "temporal"]
 BECOME_JUMPRELU = ["batchtopk", "matryoshka_batchtopk"]
 """Once they are saved for use."""
 
-OWN = {"topk": {"k": K}, "abstopk": {"k": K}, "batchtopk": {"k": float(K)},
-       "matryoshka_batchtopk": {"k": float(K), "matryoshka_widths": [M // 2, M]}}  # fmt: skip
+OWN = {
+    "topk": {"k": K},
+    "abstopk": {"k": K},
+    "batchtopk": {"k": float(K)},
+    "matryoshka_batchtopk": {"k": float(K), "matryoshka_widths": [M // 2, M]},
+    "temporal": {"n_heads": 1, "bottleneck_factor": 2},
+}
+"""What their configurations need besides."""
 
 
 def random(size, seed=2):
@@ -169,19 +176,38 @@ def test_a_configuration_from_before_version_6(k, tmp_path):
 
 @pytest.mark.parametrize("name", TRANSCODERS + AUTOENCODERS)
 def test_theirs_goes_through_the_whole_table(name, tmp_path):
-    model = theirs(name)
-    model.save_model(tmp_path)
+    """With the layer's own circuits as its weights: every measure is defined, but those of ReLUs
+    alone."""
     layer = fb.AbsoluteValue(D)
-    table = fb.measure(fb.load(tmp_path), layer, X, P)
+    circuits = fb.Transcoder.from_circuits(layer.circuits()).weights()
+    model = theirs(name, d_sae=2 * D, **({"k": D} if name == "topk" else {}))
     with torch.no_grad():
-        y = layer(X)
-        fvu = (model(X) - y).square().sum() / (y - y.mean(0)).square().sum()
+        for weight_name, weight in model.named_parameters():
+            weight.copy_(circuits.get(weight_name, torch.zeros(1))[0])
+    model.save_model(tmp_path)
+    table = fb.measure(fb.load(tmp_path), layer, X, P)
+    undefined = {str(name) for name, column in table.items() if not column.notnull().all()}
+    of_relus = {"masking_index", "masking_index_at_p"}
+    assert undefined == (of_relus if "jumprelu" in name or name == "topk" else set())
+    assert table.fvu.item() < 1e-12
+    assert table.circuit_match.item() == 1
+    assert table.state.item() == "generalising"
+
+
+@pytest.mark.parametrize("d_out", [D, D_OUT])
+@pytest.mark.parametrize("name", TRANSCODERS)
+def test_theirs_beside_any_module(name, d_out, tmp_path):
+    model, module = theirs(name, d_out=d_out), torch.nn.Linear(D, d_out).double()
+    model.save_model(tmp_path)
+    table = fb.measure(fb.load(tmp_path), module, X)
+    with torch.no_grad():
+        y, found = module(X), model(X)
+    fvu = (found - y).square().sum() / (y - y.mean(0)).square().sum()
     assert table.fvu.item() == pytest.approx(fvu.item(), rel=1e-9)
-    undefined = [name for name, column in table.items() if not column.notnull().all()]
-    assert undefined == []
-    of_module = fb.measure(fb.load(tmp_path), torch.nn.Linear(D, D), X)
-    assert of_module.fvu.notnull().all()
-    assert of_module.jacobian_error.notnull().all()
+    J = torch.stack([torch.autograd.functional.jacobian(model, x) for x in X[:50]])
+    off = (J - module.weight).square().sum((1, 2)) / module.weight.square().sum()
+    table = fb.measure(fb.load(tmp_path), module, X[:50], measures=["jacobian_error"])
+    assert table.jacobian_error.item() == pytest.approx(off.mean().item(), rel=1e-9)
 
 
 OURS = {
@@ -191,15 +217,14 @@ OURS = {
     "jumprelu skip": (JumpReLU, "threshold W_skip", {}),
     "topk": (TopK, "", {"k": K}),
 }
+TO_ANOTHER = [name for name in OURS if name != "topk"]
+"""Those that SAELens knows with an output of another width."""
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("d_out", [D, D_OUT])
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize(("name", "d_out"), [*product(OURS, [D]), *product(TO_ANOTHER, [D_OUT])])
 def test_they_read_ours(name, d_out, dtype, tmp_path):
     of, further, settings = OURS[name]
-    if name == "topk" and d_out != D:
-        pytest.skip("SAELens has TopK among its autoencoders alone")
     size = {"d_in": D, "d_sae": M, "d_out": d_out}
     axes = AXES | dict(of.own_axes)
     weights = {
