@@ -4,14 +4,13 @@ Architectures have SAELens' names there: ``transcoder`` is the ReLU, ``jumprelu_
 JumpReLU with a linear part, and so on; autoencoders, which SAELens calls ``standard``, ``topk`` and
 ``jumprelu``, are read as transcoders whose output has the input's width. They subtract ``b_dec``
 from the input unless they say that they do not, transcoders only if they say so. What is done to
-an input, and undone in the output, goes into the weights where weights can do it.
+an input, and undone in the output, goes into the weights: :mod:`faithnb.model.folding`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import re
 from collections.abc import Collection, Mapping
@@ -53,16 +52,7 @@ DESCRIBES = (
     "sae_lens_training_version", "model_from_pretrained_kwargs", "seqpos_slice",
 )  # fmt: skip
 """What it may say besides, as SAELens did before its metadata had a place of their own. Norms are
-read by :meth:`Found.factor`."""
-
-AVERAGE, SCALER = "expected_average_only_in", "activation_scaler.json"
-"""The norm that is one number for all inputs, and the file that SAELens keeps it in."""
-
-BY_INPUT = {
-    "constant_norm_rescale": "every input is divided by its own norm",
-    "layer_norm": "every input is divided by its own standard deviation",
-}
-"""Norms that no weights can do."""
+read by :mod:`faithnb.model.folding`."""
 
 BESIDE = ("sparsity.safetensors", "activation_whitening.safetensors",
           "activations_store_state.safetensors")  # fmt: skip
@@ -142,64 +132,6 @@ class Found:
         for name, size in sizes.items():
             if (said := self.cfg.get(name, size)) != size or isinstance(said, bool):
                 raise self.refuse(f"{CFG} says {name} = {said!r}, the weights say {size}")
-
-    def factor(self) -> float:
-        """What inputs are multiplied by, and outputs divided."""
-        said = self.cfg.get("normalize_activations", "none")
-        if said in (None, False, "none"):
-            return 1.0
-        says = f"{CFG} says normalize_activations = {said!r}"
-        if isinstance(said, str) and said in BY_INPUT:
-            raise self.refuse(f"{says}: {BY_INPUT[said]}, which no weights can do")
-        if said not in (True, AVERAGE):
-            raise self.refuse(f"{says}, only 'none' or {AVERAGE!r} is understood")
-        if not (self.folder / SCALER).is_file():
-            raise self.refuse(f"{says}, and {SCALER}, which holds the factor, is missing")
-        try:
-            found = read_json((self.folder / SCALER).read_text(encoding="utf-8"))
-        except (ValueError, OSError) as error:
-            raise self.refuse(f"{SCALER} cannot be read ({error})") from error
-        factor = found.get("scaling_factor") if isinstance(found, dict) else None
-        if isinstance(factor, (int, float)) and factor is not True and 0 < factor < math.inf:
-            return float(factor)
-        raise self.refuse(f"{SCALER} says scaling_factor = {factor!r}, it must be a number above 0")
-
-    def folded(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Weights of the same outputs and feature activations that need nothing done to the input.
-        They are computed in float64 and rounded once.
-
-        Args:
-            weights: by name, with a leading instance axis.
-
-        Raises:
-            ValueError: if weights cannot do it.
-        """
-        factor = self.factor()
-        subtracts = self.cfg.get("apply_b_dec_to_input", self.cfg["architecture"] in AUTOENCODERS)
-        rescales = self.cfg.get("rescale_acts_by_decoder_norm", False)
-        if factor == 1 and not subtracts and not rescales:
-            return dict(weights)
-        w = {name: weight.double() for name, weight in weights.items()}
-        if rescales:  # h ‖w‖ is the activation, and w / ‖w‖ what it writes
-            norms = w["W_dec"].norm(dim=-1)
-            w["W_enc"], w["b_enc"] = w["W_enc"] * norms[:, None], w["b_enc"] * norms
-            w["W_dec"] = torch.nn.functional.normalize(w["W_dec"], dim=-1)
-        w["W_enc"], w["W_dec"] = w["W_enc"] * factor, w["W_dec"] / factor
-        w["b_dec"] = w["b_dec"] / factor
-        if subtracts:
-            if w["b_dec"].shape[-1] != w["W_enc"].shape[-2]:
-                raise self.refuse(
-                    f"b_dec cannot be subtracted from the input: it has {w['b_dec'].shape[-1]} "
-                    f"coordinates, the input {w['W_enc'].shape[-2]}"
-                )
-            w["b_enc"] = w["b_enc"] - (w["b_dec"][:, None] @ w["W_enc"])[:, 0]
-        rounded = {name: weight.to(weights[name].dtype) for name, weight in w.items()}
-        for name, weight in rounded.items():
-            if not torch.isfinite(weight).all():
-                raise self.refuse(
-                    f"{name} is not finite once what is done to the input has gone into it"
-                )
-        return rounded
 
 
 def _refused(folder: Path, reason: str) -> ValueError:

@@ -17,6 +17,7 @@ from faithnb.common.ambient import settled
 from faithnb.common.errors import InputError, ParameterError
 from faithnb.common.extensions import extend, is_own
 from faithnb.data.rng import Stream
+from faithnb.model.folding import folded
 from faithnb.model.formats import FLOATS, SIZES, read, write
 from faithnb.model.layers import Circuit
 
@@ -468,7 +469,7 @@ class Transcoder(nn.Module):
         except ValueError as error:
             raise found.refuse(str(error).rstrip(".")) from error
         found.require_sizes({name: getattr(loaded, name) for name in SIZES})
-        return loaded.with_weights(found.folded(loaded.weights()))
+        return loaded.with_weights(folded(found, loaded.weights()))
 
 
 def _tensor(name: str, value: Any) -> Tensor:

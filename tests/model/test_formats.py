@@ -266,6 +266,8 @@ FOREIGN = {
                          "activation_scaler.json says scaling_factor = True, it must be"),
     "a factor that is infinite": (beside("activation_scaler.json", b'{"scaling_factor": 1e999}'),
                                   "activation_scaler.json says scaling_factor = inf, it must be"),
+    "a factor of 400 digits": (beside("activation_scaler.json", b'{"scaling_factor": 1%s}'
+                                      % (b"0" * 400)), "it must be a number above 0"),
     "a factor that leaves the type": (beside("activation_scaler.json", b'{"scaling_factor": 1e99}'),
                                       "W_enc is not finite once"),
     "factors in a list": (beside("activation_scaler.json", b"[]"), "scaling_factor = None"),
