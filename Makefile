@@ -1,4 +1,4 @@
-# make book · make pdf · make test · make explore · make sweep · make bench · make clean · make distclean
+# make book · make pdf · make test · make interop · make explore · make sweep · make bench · make clean · make distclean
 # Each sets itself up in .venv first.
 
 PROFILE ?= paper
@@ -6,9 +6,10 @@ PIP_ARGS ?=
 PYTHON ?=
 
 VENV := .venv
+INTEROP := .venv-interop
 RUN := $(VENV)/bin/python
 
-.PHONY: book pdf test explore sweep bench clean distclean
+.PHONY: book pdf test interop explore sweep bench clean distclean
 .DELETE_ON_ERROR:
 
 book: $(VENV)/book.installed
@@ -19,6 +20,9 @@ pdf: $(VENV)/book.installed
 
 test: $(VENV)/test.installed
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+interop: $(INTEROP)/installed
+	@OMP_NUM_THREADS=1 $(INTEROP)/bin/python -m pytest tests/interop
 
 explore: $(VENV)/book.installed
 	@$(VENV)/bin/jupyter lab notebooks
@@ -33,7 +37,7 @@ clean:
 	rm -rf _build
 
 distclean: clean
-	rm -rf _cache $(VENV)
+	rm -rf _cache $(VENV) $(INTEROP)
 
 $(VENV)/book.installed: requirements.txt pyproject.toml
 	@set -e; \
@@ -66,3 +70,8 @@ $(VENV)/test.installed: $(VENV)/book.installed
 	  printf 'pip could not install the test requirements (its last words are above). Is the network reachable?\n' >&2; exit 1; \
 	fi; \
 	touch $@
+
+$(INTEROP)/installed: tests/interop/requirements.txt $(VENV)/test.installed
+	@printf 'Installing SAELens beside %s; the first time this takes a minute or two.\n' $(VENV)
+	@$(RUN) tests/interop/environment.py $(INTEROP) $(PIP_ARGS)
+	@touch $@

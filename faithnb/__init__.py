@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from faithnb.measures.circuits import CircuitMap, circuit_match
     from faithnb.measures.table import measure
     from faithnb.model.layers import AbsoluteValue
-    from faithnb.model.transcoder import Transcoder
+    from faithnb.model.transcoder import Transcoder, load
     from faithnb.notebook import read_parameters
     from faithnb.sweeps.sweep import sweep, train_arms
     from faithnb.training.ensemble import train
@@ -29,7 +29,7 @@ _HOMES = {
     "measures.circuits": ("CircuitMap", "circuit_match"),
     "measures.table": ("measure",),
     "model.layers": ("AbsoluteValue",),
-    "model.transcoder": ("Transcoder",),
+    "model.transcoder": ("Transcoder", "load"),
     "notebook": ("read_parameters",),
     "sweeps.sweep": ("sweep", "train_arms"),
     "training.ensemble": ("train",),
@@ -51,6 +51,7 @@ __all__ = [
     "circuit_match",
     "explore",
     "figures",
+    "load",
     "measure",
     "measures",
     "read_parameters",

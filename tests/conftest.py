@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -13,6 +14,9 @@ from faithnb.book.pdf import NoPdf, find_browser
 from faithnb.data.sampling import pad_points
 from faithnb.model.layers import AbsoluteValue, Circuit
 from faithnb.model.transcoder import Transcoder
+
+collect_ignore = [] if find_spec("sae_lens") else ["interop"]
+"""What needs a library that only ``make interop`` installs."""
 
 settings.register_profile("no clock", deadline=None)
 settings.load_profile("no clock")

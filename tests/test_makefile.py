@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,20 @@ def test_pip_fails(machine, pip_says, sentence):
     said = call("book")
     assert pip_says in said
     assert sentence in said
+
+
+def test_where_saelens_cannot_be_had(tmp_path):
+    """Pip says why, then one sentence says what to do."""
+    environment = {name: value for name, value in os.environ.items() if "PIP" not in name}
+    script = ROOT / "tests" / "interop" / "environment.py"
+    result = subprocess.run(
+        [sys.executable, script, tmp_path / "made", "--no-index"],
+        env=environment | {"PIP_CONFIG_FILE": os.devnull},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.returncode == 1
+    *pip, said = result.stderr.strip().splitlines()
+    assert "sae-lens" in "".join(pip)
+    assert "Traceback" not in result.stderr
+    assert said.startswith("SAELens could not be installed")
+    assert "PIP_ARGS" in said

@@ -14,6 +14,7 @@ from torch import Tensor
 from faithnb.common.ambient import settled
 from faithnb.common.errors import InputError
 from faithnb.common.extensions import Registry, is_own
+from faithnb.model.folding import folded
 from faithnb.model.formats import SIZES, read, write
 from faithnb.model.layers import Circuit
 from faithnb.model.weights import AXES, Weights
@@ -240,10 +241,14 @@ class Transcoder(Weights):
     @staticmethod
     @settled()
     def load(folder: str | os.PathLike[str]) -> Transcoder:
-        """Read what :meth:`save` or SAELens wrote: ReLU, TopK and JumpReLU transcoders, with a
-        linear part or without, and autoencoders of these kinds; others by the name of their class,
-        once it is imported. What is subtracted from the input goes into the biases, exactly.
-        Nothing in the folder can execute code.
+        """Read what :meth:`faithnb.Transcoder.save` or SAELens wrote: ReLU, TopK and JumpReLU
+        transcoders, with a linear part or without, and autoencoders of these kinds; others by the
+        name of their class, once it is imported. What is subtracted from the input, a factor that
+        all inputs share and a ranking by decoder norms go into the weights, exactly. Nothing in
+        the folder can execute code.
+
+        Args:
+            folder: with ``cfg.json`` and ``sae_weights.safetensors``.
 
         Raises:
             ValueError: with the reason, if the folder holds anything else or is damaged.
@@ -264,7 +269,7 @@ class Transcoder(Weights):
         except ValueError as error:
             raise found.refuse(str(error).rstrip(".")) from error
         found.require_sizes({name: getattr(loaded, name) for name in SIZES})
-        return loaded
+        return loaded.with_weights(folded(found, loaded.weights()))
 
 
 def slope_by_autograd(
@@ -281,3 +286,5 @@ def slope_by_autograd(
 
 
 ARCHITECTURES.add("relu", Transcoder)
+
+load = Transcoder.load

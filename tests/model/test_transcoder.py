@@ -140,13 +140,17 @@ def _truncate(folder):
         (lambda f: (f / "sae_weights.safetensors").unlink(), "is missing"),
         (lambda f: (f / "cfg.json").write_text("{"), "cannot be read"),
         (lambda f: (f / "cfg.json").write_bytes(b"\xff\xfe\x00"), "cannot be read"),
-        (lambda f: (f / "cfg.json").write_text("[]"), "architecture = transcoder"),
+        (lambda f: (f / "cfg.json").write_text("[]"), "cfg.json does not say architecture"),
+        (lambda f: (f / "cfg.json").write_text("{}"), "cfg.json does not say architecture"),
         (_truncate, "cannot be read"),
         (
             lambda f: (f / "sae_weights.safetensors").write_bytes(b"PK\x03\x04" * 50),
             "cannot be read",
         ),
-        (lambda f: _edit(f, architecture="crosscoder"), "architecture = transcoder"),
+        (
+            lambda f: _edit(f, architecture="crosscoder"),
+            "says architecture = 'crosscoder', only standard, topk, jumprelu and what ends in tran",
+        ),
         (
             lambda f: _edit(f, architecture="odd_transcoder"),
             "is 'odd', known are relu",
