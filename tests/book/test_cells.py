@@ -67,7 +67,7 @@ def test_parameters_are_what_the_cell_assigns():
     assert set(found) == known
     assert (found["steps"], found["word"], found["points"]) == (None, "é→", ((1, 1, 1),))
     assert cells.parameter_names(V4.new_notebook()) == set()
-    for wrong in ("a = 1 +", "a = 1 / 0"):
+    for wrong in ("a = 1 +", "a = 1 / 0", "a, c = 1, 2", "a = 1\na += 1", "a = open('x')"):
         with pytest.raises(cells.NotebookError, match="the parameters cell of n "):
             cells.defaults(notebook(wrong), "n")
 
