@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from faithnb.book.build import ROOT
+from faithnb.book.contents import ROOT
 
 
 def stub(folder: Path, name: str, script: str) -> None:

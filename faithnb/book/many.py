@@ -19,11 +19,13 @@ import nbformat
 import pandas as pd
 from nbformat import NotebookNode
 
-from faithnb.book.build import ROOT, BuildError, cache, environment, execute, remove_unfinished
 from faithnb.book.cells import NotebookError, parameter_names, read_notebook
+from faithnb.book.contents import ROOT, BuildError
+from faithnb.book.kept import cache
 from faithnb.book.processes import leave, print_anything
 from faithnb.book.row_pages import index, page, scripts_of_pages
 from faithnb.book.rows import MANY, Row, RowsError, check, read_rows
+from faithnb.book.running import environment, execute, remove_unfinished
 from faithnb.claims.statements import ledger
 from faithnb.common.errors import ParameterError
 from faithnb.common.files import BusyError, alone, clear_parts, folder_named, write_whole

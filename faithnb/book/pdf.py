@@ -17,7 +17,7 @@ from pypdf import PdfReader, PdfWriter
 from pypdf.generic import ArrayObject, NameObject
 
 from faithnb.book import build
-from faithnb.book.build import ROOT, pages
+from faithnb.book.contents import ROOT, pages
 from faithnb.book.processes import print_anything, run
 from faithnb.common.errors import ParameterError
 from faithnb.common.files import BusyError, alone, write_whole

@@ -1,290 +1,22 @@
-"""The build: what it reuses, what it refuses, and the built pages in a real browser."""
+"""The whole book, built, in a real browser."""
 
 import json
 import os
-import random
 import re
-import shutil
-import threading
-import time
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import quote
 
 import nbformat
 import papermill
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from browsing import ON_PAPER, grave, opened, real, served_at
 from pypdf import PdfReader
 
-from faithnb.book import build, cells
+from faithnb.book import build
+from faithnb.book.contents import ROOT, pages
 from faithnb.claims.statements import CLAIMS
-from faithnb.common.errors import ParameterError
-from faithnb.common.files import DAY, alone
-
-HARMLESS = ("classList", "theme mode")
-"""The theme's own console errors."""
-
-
-def notebook(*sources, **metadata):
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nb = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
-    for source in sources:
-        make = (
-            nbformat.v4.new_markdown_cell if source.startswith("#") else nbformat.v4.new_code_cell
-        )
-        nb.cells.append(make(source))
-    nb.cells[0].metadata.update(metadata)
-    return nb
-
-
-@pytest.fixture
-def sandbox(tmp_path, monkeypatch):
-    monkeypatch.setenv("FAITHNB_STORE", str(tmp_path / "store"))
-    return tmp_path
-
-
-def write(path, nb):
-    nbformat.write(nb, path)
-    return path
-
-
-def test_pages_are_read_from_the_table_of_contents():
-    assert build.pages(build.ROOT / "_toc.yml")[:3] == [
-        "book/index", "book/background", "notebooks/01_absolute_value"
-    ]  # fmt: skip
-
-
-@pytest.mark.book
-def test_a_notebook_is_run_once_and_again_when_its_code_changes(sandbox):
-    parameters = {"a": 2}
-    sources = ("a = 1  # a number", "print(a, id(object()))", "# prose")
-    path = write(sandbox / "n.ipynb", notebook(*sources, tags=["parameters"]))
-    first = build.execute(path, parameters, sandbox / "failed")
-    assert first.cells[1].outputs[0].text.startswith("2 ")
-    assert first.cells[0].source == "a = 2  # a number"
-
-    write(path, notebook(*sources[:2], "# other prose", tags=["parameters"]))
-    again = build.execute(path, parameters, sandbox / "failed")
-    assert again.cells[1].outputs == first.cells[1].outputs
-    assert again.cells[2].source == "# other prose"
-
-    next(build.cache().iterdir()).write_text("{")
-    rerun = build.execute(path, parameters, sandbox / "failed")
-    assert rerun.cells[1].outputs[0].text.startswith("2 ")
-    assert len(list(build.cache().glob("*.damaged"))) == 1
-
-    write(path, notebook(sources[0], "print(a, 'new')", tags=["parameters"]))
-    assert build.execute(path, parameters, sandbox / "failed").cells[1].outputs[0].text == "2 new\n"
-    assert build.execute(path, {"a": 3}, sandbox / "failed").cells[1].outputs[0].text == "3 new\n"
-    assert len(list(build.cache().glob("*.ipynb"))) == 3
-
-
-@pytest.mark.book
-def test_a_failing_cell_stops_the_build_and_keeps_the_report(sandbox):
-    path = write(sandbox / "n.ipynb", notebook("a = 1  # n", "1 / 0", tags=["parameters"]))
-    with pytest.raises(build.BuildError, match="n.ipynb failed in a cell with ZeroDivisionError"):
-        build.execute(path, {}, sandbox / "failed")
-    assert "ZeroDivisionError" in (sandbox / "failed" / "n.ipynb").read_text(encoding="utf-8")
-    assert list(build.cache().iterdir()) == []
-
-
-@pytest.mark.book
-def test_notebooks_run_side_by_side_and_readers_last(sandbox, monkeypatch):
-    """A reader comes first in the table of contents, runs last and sees what the other gave."""
-    code = {
-        "reader": "from faithnb.notebook import read_records\nprint(read_records()['runs'])",
-        "giver": "from faithnb.notebook import hand_over\nhand_over('runs', {'a': 0.5})",
-        "other": "import os\nprint(os.environ['OMP_NUM_THREADS'])",
-    }
-    monkeypatch.setattr(build, "ROOT", sandbox)
-    monkeypatch.setattr(build, "pages", lambda _: [f"notebooks/{name}" for name in code])
-    (sandbox / "notebooks").mkdir()
-    (sandbox / "requirements.txt").touch()
-    for name, line in code.items():
-        write(
-            sandbox / "notebooks" / f"{name}.ipynb",
-            notebook("a = 1  # a", line, tags=["parameters"]),
-        )
-    for _ in range(2):  # the second time from the cache
-        done = {path.stem: nb for path, nb in build.execute_all({"a": 2}, sandbox / "_build")}
-        assert list(done) == ["giver", "other", "reader"]
-        assert done["reader"].cells[-1].outputs[0].text == "{'giver': {'a': 0.5}}\n"
-        assert done["giver"].cells[-1].outputs == []
-        assert int(done["other"].cells[-1].outputs[0].text) >= 1
-    assert "FAITHNB_RECORDS" not in os.environ
-
-
-def test_a_parameter_that_a_notebook_lacks_stops_the_build(sandbox):
-    path = write(sandbox / "n.ipynb", notebook("a = 1  # n", tags=["parameters"]))
-    with pytest.raises(build.BuildError, match="n.ipynb has no parameter b; it has a"):
-        build.execute(path, {"b": 1}, sandbox / "failed")
-
-
-def test_outputs_are_not_kept_if_the_package_changed_meanwhile(sandbox, monkeypatch, capsys):
-    path = write(sandbox / "n.ipynb", notebook("a = 1  # n", tags=["parameters"]))
-    for before, after, kept in (("b", "c", []), ("a", "a", ["n-a"])):
-        keys = iter(before + after)
-        monkeypatch.setattr(build, "code_key", lambda *_, keys=keys: next(keys))
-        assert build.execute(path, {"a": 2}, sandbox / "failed").cells
-        assert [p.name.rpartition("-")[0] for p in build.cache().iterdir()] == kept
-    assert "not kept, because the package changed" in capsys.readouterr().out
-
-
-def ran(source, parameters, answer):
-    """What papermill would have kept of a notebook whose last cell prints a number."""
-    executed = cells.asked_for(source, parameters)
-    executed.metadata.papermill["duration"] = 1.0
-    executed.cells[-1].outputs = [nbformat.v4.new_output("stream", text=f"{answer}\n")]
-    return executed
-
-
-@pytest.fixture
-def kept(sandbox):
-    """Two rows of a notebook in the cache, seed 11 and 12; and how each is read, by its seed."""
-    source = cells.read_notebook(
-        write(sandbox / "n.ipynb", notebook("seed = 1", "print(2 * seed)", tags=["parameters"]))
-    )
-    files, read = {}, {}
-    for seed in (11, 12):
-        parameters = {"seed": seed}
-        key = build.code_key(source, parameters)
-        content = nbformat.writes(ran(source, parameters, 2 * seed)).encode()
-        files[seed] = build.kept_as(build.cache() / f"n-{key}", content)
-        files[seed].parent.mkdir(parents=True, exist_ok=True)
-        files[seed].write_bytes(content)
-        asked = cells.asked_for(source, parameters)
-        read[seed] = partial(build.read_kept, source=source, asked=asked, parameters=parameters)
-    return files, read
-
-
-def answer(executed):
-    return executed and executed.cells[-1].outputs[0].text
-
-
-def test_a_kept_notebook_is_believed_if_it_is_what_was_kept(kept, capsys):
-    files, read = kept
-    for seed, file in files.items():
-        assert answer(read[seed](file)) == f"{2 * seed}\n"
-    files[12].write_bytes(files[11].read_bytes())  # another row's, under this one's name
-    assert read[12](files[12]) is None
-    assert read[12](files[12]) is None  # it is no longer there
-    said = capsys.readouterr().out
-    assert said.count("cannot be used (its content is not what its name says); it was set") == 1
-    assert [p.suffix for p in build.cache().iterdir() if p != files[11]] == [".damaged"]
-
-
-def test_a_whole_notebook_that_is_another_one_is_set_aside(kept, capsys):
-    """Its name fits its content, and still it is no run of what was asked for."""
-    files, read = kept
-    whole = json.loads(files[11].read_bytes())
-    others = {
-        "fewer cells": whole | {"cells": whole["cells"][:2]},
-        "no cells": whole | {"cells": []},
-        "a list": [1, 2],
-        "no metadata": {k: v for k, v in whole.items() if k != "metadata"},
-        "no duration": whole | {"metadata": {}},
-        "another seed": json.loads(json.dumps(whole).replace("seed = 11", "seed = 13")),
-        "nothing": None,
-        "deep": "[" * 100_000,
-    }
-    beginning = files[11].with_name(files[11].name.rpartition("-")[0])
-    for what, other in others.items():
-        content = (other if what == "deep" else json.dumps(other)).encode()
-        file = build.kept_as(beginning, content)
-        file.write_bytes(content)
-        assert read[11](file) is None, what
-        assert not file.exists()
-        assert len(capsys.readouterr().out.splitlines()) == 1
-    assert len(list(build.cache().glob("*.damaged"))) == len(others)
-
-
-def test_no_bit_that_flips_in_the_cache_changes_a_number(kept):
-    files, read = kept
-    file, content, chance = files[11], files[11].read_bytes(), random.Random(0)
-    for k in range(1200):
-        at = chance.randrange(len(content))
-        flipped = content[:at] + bytes([content[at] ^ 1 << chance.randrange(8)]) + content[at + 1 :]
-        file.write_bytes(flipped if k < 1000 else content[:at])
-        assert read[11](file) is None
-    file.write_bytes(content)
-    assert answer(read[11](file)) == "22\n"
-    assert len(list(build.cache().glob("*.damaged"))) == 1200
-
-
-def test_of_several_kept_runs_the_first_that_is_whole_is_taken(kept, sandbox, monkeypatch):
-    files, _ = kept
-    damaged = files[11].with_name(f"{files[11].name.rpartition('-')[0]}-0.ipynb")
-    damaged.write_text("{")
-    monkeypatch.setattr(build.papermill, "execute_notebook", None)
-    found = build.execute(sandbox / "n.ipynb", {"seed": 11}, sandbox / "failed")
-    assert answer(found) == "22\n"
-    assert found.cells[0].source == "seed = 11"
-    assert len(found.cells) == 2
-    assert not damaged.exists()
-
-
-def stands_in(monkeypatch, then=lambda path: None):
-    """Papermill's place is taken: every notebook prints 5."""
-
-    def execute_notebook(given, path, **_):
-        path = Path(path.format())
-        executed = json.loads(Path(given.format()).read_text(encoding="utf-8"))
-        path.write_text("half")
-        then(path)
-        executed["metadata"]["papermill"]["duration"] = 1.0
-        executed["cells"][-1]["outputs"] = [nbformat.v4.new_output("stream", text="5\n")]
-        return nbformat.from_dict(executed)
-
-    monkeypatch.setattr(build.papermill, "execute_notebook", execute_notebook)
-
-
-def test_notebooks_that_run_have_names_of_their_own_and_old_halves_are_cleared(
-    sandbox, monkeypatch
-):
-    names = []
-    stands_in(monkeypatch, lambda path: names.append(path.name))
-    folder = sandbox / "store" / "notebooks"
-    folder.mkdir(parents=True)
-    halves = [
-        folder / name for name in ("n-a.ipynb.1f.part.ipynb", "n-a.7-8.part.ipynb", "young.part")
-    ]
-    for half in halves:
-        half.touch()
-    for half in halves[:2]:
-        os.utime(half, (0, time.time() - 2 * DAY))
-    for name in ("a{b}[c]*" + "é" * 100, "n"):
-        path = write(sandbox / f"{name}.ipynb", notebook("a = 1", "b", tags=["parameters"]))
-        for _ in range(2):
-            assert answer(build.execute(path, {"a": 2}, sandbox / "failed")) == "5\n"
-    assert len(set(names)) == 2
-    left = set(folder.iterdir())
-    assert halves[2] in left
-    assert len(left) == 3
-
-
-def test_a_disk_that_fills_up_while_a_notebook_runs_is_said(sandbox, monkeypatch, capsys):
-    path = write(sandbox / "n.ipynb", notebook("a = 1", "b", tags=["parameters"]))
-
-    def full(_):
-        raise OSError(28, "No space left on device")
-
-    stands_in(monkeypatch, full)
-    with pytest.raises(
-        build.BuildError, match=r"n.ipynb did not run .*No space left.* written to .*notebooks"
-    ):
-        build.execute(path, {}, sandbox / "failed")
-    assert list(build.cache().iterdir()) == []
-    stands_in(monkeypatch)
-
-    def no_room_to_keep(path, content):
-        return path.write_text(content) if ".part" in path.suffixes else full(path)
-
-    monkeypatch.setattr(build, "write_whole", no_room_to_keep)  # what ran is used all the same
-    assert answer(build.execute(path, {}, sandbox / "failed")) == "5\n"
-    assert "n: not kept, because" in capsys.readouterr().out
+from faithnb.common.files import alone
 
 
 def test_one_build_at_a_time(tmp_path, monkeypatch):
@@ -296,121 +28,6 @@ def test_one_build_at_a_time(tmp_path, monkeypatch):
         ),
     ):
         build.build_book("quick", tmp_path / "_build")
-
-
-def test_a_store_that_is_no_folder_is_said(sandbox, monkeypatch):
-    path = write(sandbox / "n.ipynb", notebook("a = 1"))
-    monkeypatch.setenv("FAITHNB_STORE", "   ")
-    with pytest.raises(ParameterError, match="FAITHNB_STORE = '   ' is not allowed"):
-        build.execute(path, {}, sandbox / "failed")
-
-
-def test_the_key_follows_the_package_and_the_pins(monkeypatch, tmp_path):
-    nb = notebook("1 + 1")
-    for name in ("faithnb/x.py", "requirements.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("a")
-    monkeypatch.setattr(build, "ROOT", tmp_path)
-    keys = [build.code_key(nb, {})]
-    for name in ("faithnb/x.py", "requirements.txt"):
-        (tmp_path / name).write_text("b")
-        keys.append(build.code_key(nb, {}))
-    runs_it = notebook("from benchmarks import record")
-    for text in "ab":
-        (tmp_path / "tests" / "benchmarks").mkdir(exist_ok=True, parents=True)
-        (tmp_path / "tests" / "benchmarks" / "x.py").write_text(text)
-        keys.append(build.code_key(runs_it, {}))
-    assert build.code_key(nb, {}) == keys[2]
-    keys += [build.code_key(nb, {"p": 1}), build.code_key(notebook("1 + 2"), {})]
-    assert len(set(keys)) == 7
-
-
-def made_page(folder, article, source="# Title\n\n![x](y.svg)\n"):
-    (folder / "src" / "book").mkdir(parents=True)
-    (folder / "html" / "book").mkdir(parents=True)
-    (folder / "src" / "_toc.yml").write_text("format: jb-book\nroot: book/index\n")
-    (folder / "src" / "book" / "index.md").write_text(source)
-    (folder / "html" / "book" / "index.html").write_text(f"<article>{article}</article>")
-    return folder / "html", folder / "src"
-
-
-@pytest.mark.parametrize(
-    ("article", "wrong"),
-    [
-        ('<img src="y.svg">', None),
-        ("no picture", "0 pictures where 1 belong"),
-        ('<img src="y"> {glue:text}`n`', "was not filled in"),
-        ('<img src="y"> {numref}`fig`', "was not filled in"),
-        ('<img src="y"> <div class="output stderr highlight">', "prints warnings"),
-    ],
-)
-def test_pages_are_checked_for_pictures_and_values(tmp_path, article, wrong):
-    html, src = made_page(tmp_path, article)
-    if wrong is None:
-        build.check(html, src)
-    else:
-        with pytest.raises(build.BuildError, match=wrong):
-            build.check(html, src)
-    (html / "book" / "index.html").unlink()
-    with pytest.raises(build.BuildError, match="the page is missing"):
-        build.check(html, src)
-
-
-@pytest.mark.parametrize(
-    "page",
-    [
-        '<script src="https://a.org/x.js">',
-        "<link rel=preconnect href=//a.org/x.js>",
-        '<source title="a > b" srcset="x.png, https://a.org/x.js 2x">',
-        '<svg><image xlink:href="https://a.org/x.js"/></svg>',
-        '<p style="background: url(https://a.org/x.js)">',
-        "<style>@import 'https://a.org/x.js';</style>",
-        '<script>const FROM = "https://a.org/x.js"</script>',
-        '<script type="application/json">{"a": "https://a.org/x.js\\n"}</script>',
-    ],
-)
-def test_what_a_page_would_load_from_elsewhere_is_found(tmp_path, page):
-    html, src = made_page(tmp_path, f'<img src="y.svg">{page}')
-    build.check(html, src)  # a book that can only be had with a network
-    (html / "_static" / "vendor").mkdir(parents=True)
-    with pytest.raises(build.BuildError, match=r"index.html: it would load .*//a\.org/x\.js$"):
-        build.check(html, src)
-
-
-def test_links_names_and_what_lies_beside_are_not_from_elsewhere(tmp_path):
-    page = """<img src="y.svg"><a href="https://a.org/">x</a> <code>src="https://a.org/"</code>
-        <!-- <script src="https://a.org/x.js"> --><svg xmlns="http://www.w3.org/2000/svg"></svg>
-        <script>const NAME = "http://www.w3.org/2000/svg";</script>
-        <source src="data:image/png;base64,//a"><link href="../x.css">"""
-    assert build.FromElsewhere(page).found == []
-    html, src = made_page(tmp_path, page)
-    (html / "_static" / "vendor").mkdir(parents=True)
-    build.check(html, src)
-    (html / "_static" / "x.css").write_text("p { background: url(//a.org/x.png) }")
-    with pytest.raises(build.BuildError, match=r"x.css: it would load //a.org/x.png"):
-        build.check(html, src)
-
-
-@pytest.mark.book
-@pytest.mark.parametrize(
-    ("page", "complaint"),
-    [
-        ("# T\n\n{numref}`fig-nowhere`\n", "fig-nowhere"),
-        ("# T\n\n{glue:text}`nothing`\n", "nothing"),
-        ("# T\n\n{cite}`nobody1999`\n", "nobody1999"),
-        ("# T\n\n[x](missing.md)\n", "missing"),
-    ],
-)
-def test_what_does_not_resolve_fails_the_rendering(tmp_path, page, complaint):
-    src = tmp_path / "_build" / "src"
-    (src / "book").mkdir(parents=True)
-    shutil.copy(build.ROOT / "_config.yml", src)
-    shutil.copytree(build.ROOT / "book" / "static", src / "book" / "static")
-    shutil.copy(build.ROOT / "book" / "references.bib", src / "book")
-    (src / "_toc.yml").write_text("format: jb-book\nroot: book/index\n")
-    (src / "book" / "index.md").write_text(page)
-    with pytest.raises(build.BuildError, match=complaint):
-        build.render(src, tmp_path / "_build")
 
 
 @pytest.fixture(scope="module")
@@ -431,45 +48,17 @@ def test_the_book_says_what_it_was_built_with(html):
 
 
 @pytest.mark.book
-@pytest.mark.parametrize("page", build.pages(build.ROOT / "_toc.yml"))
+@pytest.mark.parametrize("page", pages(ROOT / "_toc.yml"))
 def test_pages_without_images_stay_small(html, page):
     assert (html / f"{page}.html").stat().st_size < 2_000_000
 
-
-def opened(browser, address, width=1200, mode="light"):
-    """A page with what went wrong in it, from which nothing elsewhere can be reached."""
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=mode)
-    tab = context.new_page()
-    errors = []
-    tab.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
-    tab.on("pageerror", lambda e: errors.append(str(e)))
-    here = ("file:", "data:", "blob:", "http://127.0.0.1:")
-
-    def elsewhere(route):
-        errors.append(route.request.url)
-        route.abort()
-
-    context.route(lambda url: not url.startswith(here), elsewhere)
-    tab.goto(address, wait_until="load")
-    return tab, errors
-
-
-def real(errors, html):
-    """Errors that are ours: not the theme's nor, without npm, what a public CDN did not give."""
-    if not (html / "_static" / "vendor").exists():  # the build said so
-        errors = [e for e in errors if "http" not in e and "net::ERR" not in e]
-    return [e for e in errors if not any(known in e for known in HARMLESS)]
-
-
-NOT_OURS = [".citation-list"]
-"""What axe-core finds in elements of Sphinx and its theme."""
 
 WIDTHS = (320, 1000, 1600)
 """The first is a screen of 1280 at 400 %, or a small telephone."""
 
 
 @pytest.mark.book
-@pytest.mark.parametrize("page", build.pages(build.ROOT / "_toc.yml"))
+@pytest.mark.parametrize("page", pages(ROOT / "_toc.yml"))
 @pytest.mark.parametrize("mode", ["light", "dark"])
 def test_pages_open_in_a_browser(html, browser, page, mode):
     """Loaded as on a telephone, then made wider."""
@@ -498,33 +87,11 @@ def test_pages_open_in_a_browser(html, browser, page, mode):
     tab.context.close()
 
 
-def grave(tab):
-    """What axe-core finds to be serious in a page as it stands."""
-    found = Axe().run(tab, context={"exclude": NOT_OURS}).response["violations"]
-    serious = [v for v in found if v["impact"] in ("serious", "critical")]
-    return [(v["id"], [n["target"] for n in v["nodes"]]) for v in serious]
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    """Sends the security policy that the address asks for."""
-
-    def log_message(self, *_):
-        pass
-
-    def end_headers(self):
-        for policy in parse_qs(urlsplit(self.path).query).get("policy", []):
-            self.send_header("Content-Security-Policy", policy)
-        super().end_headers()
-
-
 @pytest.fixture(scope="module")
 def served(html):
     """The book's address on a server of this machine."""
-    handler = partial(Quiet, directory=str(html))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with served_at(html) as address:
+        yield address
 
 
 @pytest.fixture(params=["file", "server"])
@@ -539,7 +106,7 @@ def address(request, html, served):
 @pytest.mark.book
 def test_a_browser_finds_the_book_s_icon(html):
     """One that does not asks the server for a file that is not there."""
-    for page in build.pages(build.ROOT / "_toc.yml"):
+    for page in pages(ROOT / "_toc.yml"):
         (icon,) = re.findall(
             r'<link rel="icon" href="([^"]+)"', (html / f"{page}.html").read_text()
         )
@@ -690,38 +257,10 @@ def test_no_page_scrolls_sideways_at_400_percent(html, browser):
 
 
 PAPER = 672  # pixels of A4 between the margins
-ON_PAPER = """() => {
-    const numbers = (colour) => colour.match(/[0-9.]+/g).map(Number);
-    const light = (colour) => {
-        const linear = colour.map((c) => ((c / 255 + 0.055) / 1.055) ** 2.4);
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
-    };
-    const behind = (e) => {
-        for (; e; e = e.parentElement) {
-            const [r, g, b, a = 1] = numbers(getComputedStyle(e).backgroundColor);
-            if (a > 0) return light([r, g, b]);
-        }
-        return 1;
-    };
-    const contrast = (e) =>
-        (behind(e) + 0.05) / (light(numbers(getComputedStyle(e).color)) + 0.05);
-    const hasWords = ({ childNodes }) =>
-        [...childNodes].some(({ nodeType, data }) => nodeType === 3 && data.trim());
-    const shown = [...document.querySelectorAll("article *")].filter((e) =>
-        !e.closest("svg, script, noscript") && e.checkVisibility());
-    const words = shown.filter(hasWords);
-    const named = (elements) => elements.map((e) => e.outerHTML.slice(0, 80));
-    return {
-        pale: named(words.filter((e) => contrast(e) < 7)),
-        cut: named(shown.filter((e) => e.getBoundingClientRect().right > innerWidth + 1)),
-        folded: document.querySelectorAll("article details:not([open], .hide)").length,
-        words: words.length,
-    };
-}"""
 
 
 @pytest.mark.book
-@pytest.mark.parametrize("page", build.pages(build.ROOT / "_toc.yml"))
+@pytest.mark.parametrize("page", pages(ROOT / "_toc.yml"))
 def test_on_paper_all_is_dark_on_white_whole_and_unfolded(html, browser, page):
     """Printed from dark mode, which comes back with what was folded."""
     tab, _ = opened(browser, (html / f"{page}.html").as_uri(), PAPER, "dark")

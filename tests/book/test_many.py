@@ -8,10 +8,17 @@ import sys
 
 import nbformat
 import pytest
+from made import small_notebook
 
-from faithnb.book import assets, build, cells, many, row_pages
-from faithnb.book.build import ROOT
+from faithnb.book import assets, cells, kept, many, row_pages
+from faithnb.book.contents import ROOT
 from faithnb.common.files import BusyError, alone
+
+
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    monkeypatch.setenv("FAITHNB_STORE", str(tmp_path / "store"))
+    return small_notebook(tmp_path)
 
 
 def test_a_missing_file_and_a_notebook_that_is_none(path, capfd):
@@ -59,10 +66,10 @@ def test_every_row_runs_a_failure_is_kept_and_said_and_nothing_runs_twice(path, 
         cells.read_notebook(path).cells[1].source.replace("0.1", "0.2").replace("True", "False")
     ]
 
-    before = {p: p.stat().st_mtime_ns for p in build.cache().iterdir()}
+    before = {p: p.stat().st_mtime_ns for p in kept.cache().iterdir()}
     (path.parent / "params.yaml").write_text("- {density: 0.2}\n- {density: 0.4}\n")
     assert many.main(arguments) == 0
-    after = {p: p.stat().st_mtime_ns for p in build.cache().iterdir()}
+    after = {p: p.stat().st_mtime_ns for p in kept.cache().iterdir()}
     assert before.items() <= after.items()
     assert len(after) == len(before) + 1
 
@@ -134,7 +141,7 @@ def test_a_full_disk_leaves_no_torn_file_and_the_other_rows_run(path, monkeypatc
     assert many.main(arguments) == 1
     said = capfd.readouterr().err
     assert f"Stopped: {out} cannot be written (No space left on device). What had" in said
-    assert str(build.cache()) in said
+    assert str(kept.cache()) in said
     assert (out / "table.csv").read_bytes() == before
 
 
@@ -256,7 +263,7 @@ def test_a_pipe_is_not_waited_for(path, capfd):
     assert many.main([str(path.parent / "pipe.ipynb"), str(path.parent / "p.yaml")]) == 2
     assert "pipe.ipynb is no file" in capfd.readouterr().err
     source = cells.read_notebook(path)
-    kept = path.parent / "small-0123-0123.ipynb"
-    os.mkfifo(kept)
-    assert build.read_kept(kept, source, source, {}) is None
+    file = path.parent / "small-0123-0123.ipynb"
+    os.mkfifo(file)
+    assert kept.read_kept(file, source, source, {}) is None
     assert "is no file" in capfd.readouterr().out

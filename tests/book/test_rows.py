@@ -4,9 +4,16 @@ import re
 
 import nbformat
 import pytest
+from made import small_notebook
 
-from faithnb.book import build, cells, many, rows
-from faithnb.book.build import ROOT
+from faithnb.book import cells, kept, many, rows
+from faithnb.book.contents import ROOT
+
+
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    monkeypatch.setenv("FAITHNB_STORE", str(tmp_path / "store"))
+    return small_notebook(tmp_path)
 
 
 def rows_of(tmp_path, text, **options):
@@ -83,7 +90,7 @@ def test_a_bad_file_stops_in_a_sentence_before_anything_runs(path, text, sentenc
     assert said.startswith("Nothing was started: ")
     assert len(said.splitlines()) == 1
     assert not out.exists()
-    assert not build.cache().exists()
+    assert not kept.cache().exists()
 
 
 def test_numbers_as_people_write_them(tmp_path):

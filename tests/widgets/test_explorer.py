@@ -9,7 +9,7 @@ import papermill
 import pytest
 
 from faithnb import Experiment, Store, explore, sweep, train
-from faithnb.book.build import ROOT
+from faithnb.book.contents import ROOT
 from faithnb.data.sampling import pad_points
 from faithnb.experiment import ParameterError
 from faithnb.widgets.explorer import (

@@ -1,7 +1,6 @@
-"""A small notebook that takes parameters."""
+"""Notebooks for tests."""
 
 import nbformat
-import pytest
 
 PARAMETERS = """\
 profile = "quick"  # size
@@ -27,8 +26,8 @@ from faithnb.notebook import glue
 """
 
 
-@pytest.fixture
-def path(tmp_path, monkeypatch):
+def small_notebook(folder):
+    """The path of a small notebook that takes parameters."""
     v4 = nbformat.v4
     cells = [
         v4.new_markdown_cell("# A small one"),
@@ -41,6 +40,27 @@ def path(tmp_path, monkeypatch):
         "display_name": "Python 3",
         "language": "python",
     }
-    nbformat.write(notebook, tmp_path / "small.ipynb")
-    monkeypatch.setenv("FAITHNB_STORE", str(tmp_path / "store"))
-    return tmp_path / "small.ipynb"
+    nbformat.write(notebook, folder / "small.ipynb")
+    return folder / "small.ipynb"
+
+
+def notebook(*sources, **metadata):
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nb = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
+    for source in sources:
+        make = (
+            nbformat.v4.new_markdown_cell if source.startswith("#") else nbformat.v4.new_code_cell
+        )
+        nb.cells.append(make(source))
+    nb.cells[0].metadata.update(metadata)
+    return nb
+
+
+def write(path, nb):
+    nbformat.write(nb, path)
+    return path
+
+
+def answer(executed):
+    """What the last cell of an executed notebook prints."""
+    return executed and executed.cells[-1].outputs[0].text
