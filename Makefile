@@ -1,4 +1,4 @@
-# make book · make pdf · make test · make explore · make sweep · make bench · make clean · make distclean
+# make book · make pictures · make pdf · make test · make explore · make sweep · make bench · make clean · make distclean
 # Each sets itself up in .venv first.
 
 PROFILE ?= paper
@@ -8,11 +8,15 @@ PYTHON ?=
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: book pdf test explore sweep bench clean distclean
+.PHONY: book pictures pdf test explore sweep bench clean distclean
 .DELETE_ON_ERROR:
 
 book: $(VENV)/book.installed
 	@$(RUN) -m faithnb.book --profile $(PROFILE)
+
+# The book, and its pictures that are kept in book/static for the README.
+pictures: $(VENV)/book.installed
+	@$(RUN) -m faithnb.book --profile $(PROFILE) --pictures
 
 pdf: $(VENV)/book.installed
 	@$(RUN) -m faithnb.book.pdf --profile $(PROFILE)

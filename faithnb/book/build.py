@@ -22,7 +22,8 @@ PICTURES = ("truth.svg", "memorising.svg", "matched.svg", "beyond.svg")
 
 
 def build_book(profile: str = "paper", build: Path = ROOT / "_build") -> Path:
-    """Run, render and check the book; the path of its first page.
+    """Run, render and check the book; the path of its first page. Nothing is written outside of
+    ``build`` and the store.
 
     Raises:
         BuildError: if it cannot be built, or another process builds into the same folder.
@@ -41,11 +42,18 @@ def _build(profile: str, build: Path) -> Path:
     html = render(src, build)
     check(html, src)
     write_whole(html / "claims.json", to_json(read_ledger(build / "records")))
-    if profile == "paper" and build == ROOT / "_build":
-        for picture in PICTURES:
-            drawn = (src / "book" / "static" / picture).read_bytes()
-            write_whole(ROOT / "book" / "static" / picture, drawn)
     return html / "index.html"
+
+
+def keep_pictures(build: Path) -> None:
+    """Put the pictures of a build where the README shows them, in place of those that are there.
+
+    Raises:
+        OSError: if one cannot be read or written.
+    """
+    for picture in PICTURES:
+        drawn = (build / "src" / "book" / "static" / picture).read_bytes()
+        write_whole(ROOT / "book" / "static" / picture, drawn)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,9 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print_anything()
     parser = argparse.ArgumentParser(prog="python -m faithnb.book", description=__doc__)
     parser.add_argument("--profile", default="paper", choices=PROFILES)
+    parser.add_argument("--pictures", action="store_true", help="renew those of book/static too")
     options = parser.parse_args(arguments)
+    folder = ROOT / "_build"
     try:
-        print(build_book(options.profile).relative_to(ROOT))
+        print(build_book(options.profile, folder).relative_to(ROOT))
+        if options.pictures:
+            keep_pictures(folder)
         return 0
     except (BuildError, ParameterError) as error:
         print(f"The book was not built: {error}", file=sys.stderr)

@@ -1,5 +1,6 @@
 """The whole book, built, in a real browser."""
 
+import hashlib
 import json
 import os
 import re
@@ -30,11 +31,46 @@ def test_one_build_at_a_time(tmp_path, monkeypatch):
         build.build_book("quick", tmp_path / "_build")
 
 
+def test_pictures_are_kept_when_asked_for(tmp_path, monkeypatch):
+    src, static = tmp_path / "_build" / "src", tmp_path / "book" / "static"
+    (src / "book" / "static").mkdir(parents=True)
+    static.mkdir(parents=True)
+    for picture in build.PICTURES:
+        (src / "book" / "static" / picture).write_text("new")
+        (static / picture).write_text("old")
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    monkeypatch.setattr(build, "_build", lambda _, folder: folder / "html" / "index.html")
+    for asked, found in (([], "old"), (["--pictures"], "new")):
+        assert build.main(["--profile", "paper", *asked]) == 0
+        assert {file.read_text() for file in static.iterdir()} == {found}
+
+
+def sources():
+    """What the repository holds: files, each with its hash and when it was written."""
+    folders = [ROOT / name for name in ("book", "notebooks", "faithnb", "tests")]
+    files = [file for folder in folders for file in folder.rglob("*")] + list(ROOT.iterdir())
+    return {
+        file: (hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_mtime_ns)
+        for file in files if file.is_file() and "__pycache__" not in file.parts
+    }  # fmt: skip
+
+
 @pytest.fixture(scope="module")
-def html(tmp_path_factory):
-    """The whole book at ``quick``; notebooks that ran already are reused."""
-    index = build.build_book("quick", tmp_path_factory.mktemp("book") / "_build")
-    return index.parent
+def built(tmp_path_factory):
+    """The whole book at ``quick``, and the repository before; notebooks that ran already are
+    reused."""
+    before = sources()
+    return build.build_book("quick", tmp_path_factory.mktemp("book") / "_build").parent, before
+
+
+@pytest.fixture(scope="module")
+def html(built):
+    return built[0]
+
+
+@pytest.mark.book
+def test_a_build_writes_nothing_into_the_repository(built):
+    assert sources() == built[1]
 
 
 @pytest.mark.book
