@@ -22,7 +22,14 @@ MOST_FLOORS = 12
 
 
 @pytest.mark.parametrize(
-    "command", [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]], ids=" ".join
+    "command",
+    [
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["mypy"],
+        ["shellcheck", ".ci/run", ".ci/environment"],
+    ],
+    ids=" ".join,
 )
 def test_style(command):
     result = subprocess.run(
