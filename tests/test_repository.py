@@ -99,7 +99,8 @@ def test_every_file_of_the_package_has_its_tests():
                 "measures/activity": "table",
                 "measures/error": "table", "measures/jacobian": "table",
                 "measures/memorization": "table", "measures/registry": "table",
-                "common/extensions": "seams", "book/row_pages": "many", "book/staging": "assets",
+                "common/extensions": "seams", "book/row_pages": "many",
+                "book/staging": "assets", "widgets/knobs": "explorer",
                 "model/networks": "layers"}  # fmt: skip
     tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests").rglob("test_*.py")}
     for name in IMPORTS:

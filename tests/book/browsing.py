@@ -11,6 +11,14 @@ from axe_playwright_python.sync_playwright import Axe
 HARMLESS = ("classList", "theme mode")
 """The theme's own console errors."""
 
+WIDTHS = (320, 1000, 1600)
+"""The first is a screen of 1280 at 400 %, or a small telephone."""
+
+PAPER = 672  # pixels of A4 between the margins
+
+PLAIN = ("genindex", "py-modindex", "search")
+"""Pages that Sphinx adds."""
+
 
 def opened(browser, address, width=1200, mode="light"):
     """A page with what went wrong in it, from which nothing elsewhere can be reached."""
@@ -98,3 +106,20 @@ def served_at(html):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+THEME_AND_FOLDS = """[document.documentElement.dataset.theme,
+    [...document.querySelectorAll("article details")].map((d) => d.open)]"""
+
+TO_PRESS = """() => [...document.querySelectorAll("summary, .bd-header-article .btn")]
+    .filter((e) => e.checkVisibility()).map((e) => e.getBoundingClientRect())
+    .map(({ width, height }) => Math.min(width, height))"""
+"""Sizes in pixels of what a finger must find."""
+
+COMES_LATE = """() => {
+    const late = document.createElement("div");
+    late.className = "widget-subarea";
+    late.innerHTML = "<section class='faithnb'></section>";
+    document.querySelector("[type*='widget-view']").before(late);
+}"""
+"""A widget is drawn after all."""

@@ -1,6 +1,10 @@
-"""Notebooks for tests."""
+"""Notebooks for tests, and what the repository holds."""
+
+import hashlib
 
 import nbformat
+
+from faithnb.book.contents import ROOT
 
 PARAMETERS = """\
 profile = "quick"  # size
@@ -64,3 +68,13 @@ def write(path, nb):
 def answer(executed):
     """What the last cell of an executed notebook prints."""
     return executed and executed.cells[-1].outputs[0].text
+
+
+def sources():
+    """What the repository holds: files, each with its hash and when it was written."""
+    folders = [ROOT / name for name in ("book", "notebooks", "faithnb", "tests")]
+    files = [file for folder in folders for file in folder.rglob("*")] + list(ROOT.iterdir())
+    return {
+        file: (hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_mtime_ns)
+        for file in files if file.is_file() and "__pycache__" not in file.parts
+    }  # fmt: skip

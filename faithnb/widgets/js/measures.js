@@ -16,7 +16,7 @@ export function encode({ d, H, W_enc, b_enc }, x) {
 }
 
 /** ‖w_dec,i‖ of each feature. */
-export function decoderNorms({ d, H, W_dec }) {
+function decoderNorms({ d, H, W_dec }) {
   return Float64Array.from({ length: H }, (_, i) =>
     Math.hypot(...W_dec.subarray(i * d, (i + 1) * d)),
   );
@@ -29,7 +29,7 @@ export function contributions(net, x) {
 }
 
 /** Σ_i h_i w_dec,i. */
-export function decode({ d, H, W_dec }, h) {
+function decode({ d, H, W_dec }, h) {
   const y = new Float64Array(d);
   for (let i = 0; i < H; i++) {
     if (h[i] > 0) for (let k = 0; k < d; k++) y[k] += h[i] * W_dec[i * d + k];
