@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from faithnb.book.build import ROOT
+from faithnb.book.contents import ROOT
 
 
 def stub(folder: Path, name: str, script: str) -> None:
@@ -20,8 +20,9 @@ def stub(folder: Path, name: str, script: str) -> None:
 @pytest.fixture
 def machine(tmp_path):
     """A clone with nothing in it but what ``make`` looks at, and a PATH of stubs."""
-    for name in ("Makefile", "requirements.txt", "pyproject.toml"):
-        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / ".ci").mkdir()
+    for name in ("Makefile", "requirements.txt", "pyproject.toml", ".ci/environment"):
+        shutil.copy(ROOT / name, tmp_path / name)
     for tool in ("sh", "df", "awk", "tail", "grep", "touch", "printf", "mkdir"):
         (tmp_path / "bin").mkdir(exist_ok=True)
         (tmp_path / "bin" / tool).symlink_to(shutil.which(tool))

@@ -9,7 +9,7 @@ import nbformat
 import papermill
 import pytest
 
-from faithnb.book.build import ROOT, pages
+from faithnb.book.contents import ROOT, pages
 from faithnb.experiment import Experiment
 from faithnb.notebook import Run, read_parameters
 

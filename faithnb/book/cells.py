@@ -11,12 +11,12 @@ from typing import Any
 
 import nbformat
 import numpy as np
-from IPython.core.inputtransformer2 import TransformerManager
 from nbformat import NotebookNode
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 from papermill.translators import PythonTranslator
 
+from faithnb.book.expressions import evaluate, imported, parsed
 from faithnb.common.files import read_file
 from faithnb.notebook import assigned
 
@@ -91,14 +91,6 @@ def code(notebook: NotebookNode) -> list[str]:
     return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def parsed(source: str) -> ast.Module | None:
-    """A cell's syntax tree, with IPython's own lines as calls; ``None`` if it is not Python."""
-    try:
-        return ast.parse(TransformerManager().transform_cell(source))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-
-
 def parameters_cell(notebook: NotebookNode) -> NotebookNode | None:
     """The cell with the tag ``parameters``, the first of them as papermill counts."""
     tagged = (c for c in notebook.cells if c.cell_type == "code" and "parameters" in _tags(c))
@@ -115,25 +107,39 @@ def parameter_names(notebook: NotebookNode) -> set[str]:
 
 
 def defaults(notebook: NotebookNode, name: str) -> dict[str, Any]:
-    """The parameters that the parameters cell assigns, with their values, found by running it.
+    """The parameters that the parameters cell sets, with their values. The cell does not run.
 
     Raises:
-        NotebookError: if that fails; ``name`` is the notebook's.
+        NotebookError: if it sets one to something else than a value; ``name`` is the notebook's.
     """
     cell = parameters_cell(notebook)
     tree = parsed(cell.source) if cell else ast.Module([], [])
     if tree is None:
         raise NotebookError(f"the parameters cell of {name} is not Python.")
-    # a line for IPython only sets nothing
-    lines = [line for line in tree.body if "get_ipython" not in ast.dump(line)]
     found: dict[str, Any] = {}
     try:
-        exec(compile(ast.Module(lines, []), name, "exec"), found)
+        names = imported(tree)
+        # a line for IPython only sets nothing
+        for line in (line for line in tree.body if "get_ipython" not in ast.dump(line)):
+            for parameter in assigned(ast.unparse(line)):
+                found[parameter] = evaluate(_assigned_value(line), names | found)
     except Exception as error:
         raise NotebookError(
             f"the parameters cell of {name} fails with {type(error).__name__}: {error}."
         ) from None
-    return {n: found[n] for n in parameter_names(notebook) if n in found}
+    return {n: v for n, v in found.items() if not n.startswith("_")}
+
+
+def _assigned_value(line: ast.stmt) -> ast.expr:
+    """What a plain assignment sets its names to."""
+    targets = getattr(line, "targets", [getattr(line, "target", None)])
+    if (
+        isinstance(line, (ast.Assign, ast.AnnAssign))
+        and line.value is not None
+        and all(isinstance(target, ast.Name) for target in targets)
+    ):
+        return line.value
+    raise ValueError(f"{ast.unparse(line)} is no plain assignment")
 
 
 def plain(value: Any) -> Any:

@@ -17,7 +17,7 @@ from pypdf import PdfReader, PdfWriter
 from pypdf.generic import ArrayObject, NameObject
 
 from faithnb.book import build
-from faithnb.book.build import ROOT, pages
+from faithnb.book.contents import ROOT, pages
 from faithnb.book.processes import print_anything, run
 from faithnb.common.errors import ParameterError
 from faithnb.common.files import BusyError, alone, write_whole
@@ -104,19 +104,20 @@ def print_book(html: Path, into: Path, progress: bool = True) -> Path:
 
 
 def _lead_inside(printed: PdfWriter, first: Mapping[str, int]) -> None:
-    """Links to files on this machine lead to the printed pages, or nowhere."""
+    """Links to files on this machine lead to the printed pages, or are none."""
     for page in printed.pages:
         kept = ArrayObject()
-        for reference in page.get("/Annots", ArrayObject()).get_object():
+        for reference in page.annotations or ():
             link = reference.get_object()
-            address, _, _ = str(link.get("/A", {}).get("/URI", "")).partition("#")
+            address = str(link.get("/A", {}).get("/URI", "")).partition("#")[0]
             if address in first:
                 goal = printed.pages[first[address]].indirect_reference
                 link[NameObject("/Dest")] = ArrayObject([goal, NameObject("/Fit")])
                 del link["/A"]
-            if not address.startswith("file:") or address in first:
-                kept.append(reference)
-        page[NameObject("/Annots")] = kept
+            elif address.startswith("file:"):
+                continue
+            kept.append(reference)
+        page.annotations = kept
 
 
 def _title(page: Path) -> str:

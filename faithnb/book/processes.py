@@ -118,6 +118,11 @@ def print_anything() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def say_at_once(line: str) -> None:
+    """Print one line whole, whichever thread of several it comes from."""
+    print(line + "\n", end="", flush=True)
+
+
 def leave(code: int) -> NoReturn:
     """End this process at once, with threads that still run and the kernels they wait for."""
     for stream in (sys.stdout, sys.stderr):

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 import scipy  # not its modules: they take a second to import, and come when first asked for
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
+from numpy.typing import ArrayLike
 
 
 def rate_interval(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -51,18 +52,39 @@ def finite_mean(values: Sequence[float] | np.ndarray) -> float:
     return float(found.mean()) if len(found) else float("nan")
 
 
+def bootstrap(
+    statistic: Callable[[Int[np.ndarray, "n_resamples n"]], ArrayLike],
+    n: int,
+    confidence: float = 0.95,
+    n_resamples: int = 400,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval over ``n`` seeds, drawn with replacement. NaN if the statistic
+    is never finite.
+
+    Args:
+        statistic: its values for resamples, each given by the places, from 0, of the seeds drawn.
+        n: how many seeds there are, at least 1.
+        confidence: of the interval.
+        n_resamples: how often seeds are drawn; resamples where the statistic is not finite are
+            left out.
+    """
+    drawn = np.random.default_rng(0).integers(n, size=(n_resamples, n))
+    found = np.asarray(statistic(drawn), dtype=float)
+    found = found[np.isfinite(found)]
+    tail = 100 * (1 - confidence) / 2
+    low, high = np.percentile(found if len(found) else [np.nan], [tail, 100 - tail])
+    return float(low), float(high)
+
+
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """Percentile bootstrap interval of a mean over seeds: the value itself where all agree, NaN
-    where there is none."""
+    """Interval of a mean over seeds: the value itself where all agree, NaN where there is none, or
+    one is NaN."""
     sample = np.asarray(values, dtype=float)
-    if not len(sample):
+    if not len(sample) or np.isnan(sample).any():
         return float("nan"), float("nan")
     if np.ptp(sample) == 0:
         return float(sample[0]), float(sample[0])
-    interval = scipy.stats.bootstrap(
-        (sample,), np.mean, confidence_level=confidence, method="percentile", rng=0
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
+    return bootstrap(lambda drawn: sample[drawn].mean(1), len(sample), confidence, 9999)
 
 
 def cliffs_delta(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> float:
@@ -78,20 +100,20 @@ def delta_interval(
     confidence: float = 0.95,
     n_resamples: int = 2000,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of Cliff's δ that resamples seeds, not single values, because
-    values of the same seed are not independent."""
+    """Interval of Cliff's δ that resamples seeds, not single values, because values of the same
+    seed are not independent."""
     of_a, of_b = _by_seed(a, seeds_a), _by_seed(b, seeds_b)
-    seeds, rng = sorted(set(of_a) | set(of_b)), np.random.default_rng(0)
-    deltas = []
-    for _ in range(n_resamples):
-        drawn = rng.choice(seeds, len(seeds))
-        some_a = np.concatenate([of_a.get(s, np.empty(0)) for s in drawn])
-        some_b = np.concatenate([of_b.get(s, np.empty(0)) for s in drawn])
-        if len(some_a) and len(some_b):
-            deltas.append(np.sign(some_a[:, None] - some_b).mean())
-    tail = 100 * (1 - confidence) / 2
-    low, high = np.percentile(deltas, [tail, 100 - tail])
-    return float(low), float(high)
+    seeds = sorted(set(of_a) | set(of_b))
+
+    def delta(drawn: np.ndarray) -> float:
+        some_a, some_b = (
+            np.concatenate([of.get(seeds[k], np.empty(0)) for k in drawn]) for of in (of_a, of_b)
+        )
+        if not len(some_a) or not len(some_b):
+            return float("nan")
+        return float(np.sign(some_a[:, None] - some_b).mean())
+
+    return bootstrap(lambda drawn: [delta(k) for k in drawn], len(seeds), confidence, n_resamples)
 
 
 def over_seeds(
@@ -100,17 +122,13 @@ def over_seeds(
     confidence: float = 0.95,
     n_resamples: int = 400,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of a statistic of a table that has a column ``seed``: seeds are
-    drawn with replacement, each with all of its rows. NaN if it never exists."""
-    rng, of = np.random.default_rng(0), [rows for _, rows in table.groupby("seed")]
-    found = [
-        statistic(pd.concat([of[k] for k in rng.integers(len(of), size=len(of))]))
-        for _ in range(n_resamples)
-    ]
-    tail = 100 * (1 - confidence) / 2
-    exists = [v for v in found if np.isfinite(v)] or [np.nan]
-    low, high = np.percentile(exists, [tail, 100 - tail])
-    return float(low), float(high)
+    """Interval of a statistic of a table that has a column ``seed``: seeds are drawn, each with all
+    of its rows. NaN if it never exists."""
+    of = [rows for _, rows in table.groupby("seed")]
+    return bootstrap(
+        lambda drawn: [statistic(pd.concat([of[k] for k in some])) for some in drawn],
+        len(of), confidence, n_resamples,
+    )  # fmt: skip
 
 
 def auroc(scores: Sequence[float] | np.ndarray, labels: Sequence[bool] | np.ndarray) -> float:

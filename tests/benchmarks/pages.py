@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from faithnb import Experiment
-from faithnb.book.build import ROOT
+from faithnb.book.contents import ROOT
 from faithnb.book.pdf import NoPdf, find_browser
 from faithnb.widgets.bundle import script
 

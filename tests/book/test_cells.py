@@ -7,7 +7,7 @@ import sys
 import nbformat
 import pytest
 
-from faithnb.book import build, cells, many
+from faithnb.book import cells, many, running
 
 V4 = nbformat.v4
 PARAMETERS = """\
@@ -67,7 +67,7 @@ def test_parameters_are_what_the_cell_assigns():
     assert set(found) == known
     assert (found["steps"], found["word"], found["points"]) == (None, "é→", ((1, 1, 1),))
     assert cells.parameter_names(V4.new_notebook()) == set()
-    for wrong in ("a = 1 +", "a = 1 / 0"):
+    for wrong in ("a = 1 +", "a = 1 / 0", "a, c = 1, 2", "a = 1\na += 1", "a = open('x')"):
         with pytest.raises(cells.NotebookError, match="the parameters cell of n "):
             cells.defaults(notebook(wrong), "n")
 
@@ -121,8 +121,8 @@ def test_a_file_that_is_no_notebook_is_said(tmp_path, text):
     (tmp_path / "n.ipynb").write_text(text, encoding="utf-8")
     with pytest.raises(cells.NotebookError, match="n.ipynb cannot be read as a notebook: ."):
         cells.read_notebook(tmp_path / "n.ipynb")
-    with pytest.raises(build.BuildError, match="cannot be read as a notebook"):
-        build.execute(tmp_path / "n.ipynb", {}, tmp_path / "failed")
+    with pytest.raises(running.BuildError, match="cannot be read as a notebook"):
+        running.execute(tmp_path / "n.ipynb", {}, tmp_path / "failed")
 
 
 READ = "from faithnb.notebook import read_parameters\nexperiment, run = read_parameters(globals())"

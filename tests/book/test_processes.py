@@ -11,7 +11,7 @@ import nbformat
 import papermill
 import pytest
 
-from faithnb.book import build, cells, many, processes
+from faithnb.book import cells, many, processes, running
 from faithnb.common.errors import ParameterError
 from faithnb.experiment import Experiment
 from faithnb.notebook import read_parameters
@@ -63,7 +63,7 @@ def test_a_kernel_is_this_python_and_knows_nothing_of_habits(path, habits, monke
     habits[0].setenv("JUPYTER_PATH", str(habits[1]))
     monkeypatch.chdir(path.parent)
     monkeypatch.setenv("FAITHNB_STORE", "rel")
-    shown, variables = printed(build.execute(path, {"steps": 9}, path.parent / "failed"))
+    shown, variables = printed(running.execute(path, {"steps": 9}, path.parent / "failed"))
     assert shown == "9 0.1\n"
     known = eval(variables)
     assert not set(processes.DROPPED[:3]) & set(known)
@@ -162,7 +162,7 @@ EXECUTE = """
 import sys
 from pathlib import Path
 import nbformat
-from faithnb.book.build import execute
+from faithnb.book.running import execute
 nbformat.write(execute(Path(sys.argv[1]), dict(steps=20), Path("failed")), sys.argv[2])
 """
 WAYS = {

@@ -9,7 +9,8 @@ import nbformat
 import numpy as np
 import pytest
 
-from faithnb.book.build import ROOT, gather
+from faithnb.book.contents import ROOT
+from faithnb.book.running import gather
 from faithnb.claims import rules as ev
 from faithnb.claims import statements
 from faithnb.notebook import RECORD, Run, handed_over, read_records, write_records

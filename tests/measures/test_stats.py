@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import scipy
 
 from faithnb.measures.stats import (
     auroc,
@@ -75,6 +76,12 @@ def test_mean_interval_covers():
     covered = np.mean([low <= 0 <= high for low, high in intervals])
     assert covered > 0.8
     assert mean_interval([0.25] * 5) == (0.25, 0.25)
+    assert np.isnan(mean_interval([0.25, np.nan])).all()
+    sample = rng.normal(size=16)
+    one_by_one = scipy.stats.bootstrap(
+        (sample,), np.mean, confidence_level=0.95, method="percentile", rng=0
+    ).confidence_interval
+    assert mean_interval(sample) == pytest.approx(one_by_one, rel=1e-12)
 
 
 def test_finite_mean():

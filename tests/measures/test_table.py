@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faithnb import Experiment, measures, train
-from faithnb.book.build import ROOT
+from faithnb.book.contents import ROOT
 from faithnb.data.inputs import ball
 from faithnb.data.sampling import evaluation_sample
 from faithnb.measures.circuits import ALIKE

@@ -9,18 +9,11 @@ import papermill
 import pytest
 
 from faithnb import Experiment, Store, explore, sweep, train
-from faithnb.book.build import ROOT
+from faithnb.book.contents import ROOT
 from faithnb.data.sampling import pad_points
 from faithnb.experiment import ParameterError
-from faithnb.widgets.explorer import (
-    KNOBS,
-    PAGE_TRAINS,
-    STORIES,
-    Atlas,
-    Explorer,
-    Mechanism,
-    PhaseDiagram,
-)
+from faithnb.widgets.explorer import Atlas, Explorer, Mechanism, PhaseDiagram
+from faithnb.widgets.knobs import KNOBS, PAGE_TRAINS, STORIES
 
 SMALL = Experiment(d_in=4, d_sae=8, steps=100, batch_size=16, repeat_frac=0.1)
 NAMES = [knob["name"] for group in KNOBS for knob in group["knobs"]]

@@ -1,7 +1,14 @@
 // The book's own phase diagram as a map: choose a cell and look inside its transcoder.
 
 import { card, cells, colour, html, jacobian, map, meter } from "./drawing.js";
-import { circuitMap, contributingJacobian, evaluationSample, memorization, state, support } from "./measures.js";
+import {
+  circuitMap,
+  contributingJacobian,
+  evaluationSample,
+  memorization,
+  state,
+  support,
+} from "./measures.js";
 import { COLOURS } from "./constants.js";
 
 export default {
@@ -32,18 +39,40 @@ class Atlas {
     this.packed = model.get("weights");
     this.p = model.get("p");
     this.at = support(this.p);
-    this.choice = html("select", { name: "scan", onchange: () => this.chooseScan() }, ...this.scans.map(({ name }, k) => html("option", { value: k }, name)));
+    this.choice = html(
+      "select",
+      { name: "scan", onchange: () => this.chooseScan() },
+      ...this.scans.map(({ name }, k) => html("option", { value: k }, name)),
+    );
     this.where = html("p", { class: "fn-numbers", "aria-live": "polite" });
     this.place = html("div", { class: "fn-place" });
     this.meter = meter();
-    this.seeds = html("div", { class: "fn-table", tabindex: 0, role: "region", "aria-label": "Every seed of this cell" });
+    this.seeds = html("div", {
+      class: "fn-table",
+      tabindex: 0,
+      role: "region",
+      "aria-label": "Every seed of this cell",
+    });
     this.jacobian = card("Jacobian at p, of what contributes there");
     this.map = card("Which circuit each feature is", true);
-    this.element = html("section", { class: "faithnb", "aria-label": "Atlas of the phase diagram", "data-lm-suppress-shortcuts": true },
-      html("div", { class: "fn-knobs" }, html("label", {}, html("span", {}, "which scan"), this.choice)),
+    this.element = html(
+      "section",
+      {
+        class: "faithnb",
+        "aria-label": "Atlas of the phase diagram",
+        "data-lm-suppress-shortcuts": true,
+      },
+      html(
+        "div",
+        { class: "fn-knobs" },
+        html("label", {}, html("span", {}, "which scan"), this.choice),
+      ),
       html("div", { class: "fn-cards" }, this.place, this.jacobian.element),
-      this.where, this.meter.element, this.seeds,
-      html("div", { class: "fn-cards" }, this.map.element));
+      this.where,
+      this.meter.element,
+      this.seeds,
+      html("div", { class: "fn-cards" }, this.map.element),
+    );
   }
 
   async open() {
@@ -58,11 +87,27 @@ class Atlas {
 
   chooseScan() {
     const scan = this.scans[this.choice.value];
-    const grid = cells(`Share of seeds that memorise: ${scan.name}`, scan.repeat_frac, scan.sparsity_coefficient, (i, j) => this.choose(scan, i, j));
-    const share = (states) => states.filter((s) => s === "datapoint" || s === "pair").length / states.length;
-    scan.states.forEach((row, i) => row.forEach((states, j) => grid.paint(i, j, colour(COLOURS.share, share(states)))));
+    const grid = cells(
+      `Share of seeds that memorise: ${scan.name}`,
+      scan.repeat_frac,
+      scan.sparsity_coefficient,
+      (i, j) => this.choose(scan, i, j),
+    );
+    const share = (states) =>
+      states.filter((s) => s === "datapoint" || s === "pair").length / states.length;
+    scan.states.forEach((row, i) =>
+      row.forEach((states, j) => grid.paint(i, j, colour(COLOURS.share, share(states)))),
+    );
     const scale = `linear-gradient(to right, ${COLOURS.share.join()})`;
-    grid.element.append(html("p", { class: "fn-scale" }, "no seed ", html("i", { style: `background: ${scale}` }), " all seeds memorise"));
+    grid.element.append(
+      html(
+        "p",
+        { class: "fn-scale" },
+        "no seed ",
+        html("i", { style: `background: ${scale}` }),
+        " all seeds memorise",
+      ),
+    );
     this.place.replaceChildren(grid.element);
     const { sparsity = Infinity, repeats = Infinity } = this.cell || {};
     grid.choose(nearest(scan.sparsity_coefficient, sparsity), nearest(scan.repeat_frac, repeats));
@@ -74,8 +119,17 @@ class Atlas {
     const size = 2 * d * H + H;
     const n = scan.first + i * scan.repeat_frac.length + j;
     const scale = scan.scales[i][j] / 32767;
-    const all = Float64Array.from(this.weights.subarray(n * size, (n + 1) * size), (v) => v * scale);
-    return { d, H, W_enc: all.subarray(0, d * H), b_enc: all.subarray(d * H, d * H + H), W_dec: all.subarray(d * H + H) };
+    const all = Float64Array.from(
+      this.weights.subarray(n * size, (n + 1) * size),
+      (v) => v * scale,
+    );
+    return {
+      d,
+      H,
+      W_enc: all.subarray(0, d * H),
+      b_enc: all.subarray(d * H, d * H + H),
+      W_dec: all.subarray(d * H + H),
+    };
   }
 
   choose(scan, i, j) {
@@ -83,17 +137,42 @@ class Atlas {
     const net = this.network(scan, i, j);
     const sample = evaluationSample(net.d, scan.density, 256);
     map(this.map.show, circuitMap(net, [this.p], sample));
-    jacobian(this.jacobian.show, contributingJacobian(net, this.p, this.at), this.at, "Jacobian at p,");
+    jacobian(
+      this.jacobian.show,
+      contributingJacobian(net, this.p, this.at),
+      this.at,
+      "Jacobian at p,",
+    );
     this.meter.show({ memorization: memorization(net, this.p), state: state(net, this.p) });
     const cell = `r = ${scan.repeat_frac[j].toPrecision(2)}, λ = ${scan.sparsity_coefficient[i].toPrecision(2)}`;
     this.where.textContent = `${scan.name}, ${cell}. Drawn: seed ${scan.seeds[0]}, the first.`;
     this.element.dataset.cell = cell;
-    const head = html("tr", {}, ...["seed", "at p", ...scan.measures.map(({ label }) => label)].map((name) => html("th", {}, name)));
+    const head = html(
+      "tr",
+      {},
+      ...["seed", "at p", ...scan.measures.map(({ label }) => label)].map((name) =>
+        html("th", {}, name),
+      ),
+    );
     const rows = scan.seeds.map((seed, s) => {
       const found = scan.states[i][j][s];
-      return html("tr", {}, html("td", {}, seed), html("td", {}, html("i", { style: `background: ${COLOURS.states[found] || "transparent"}` }), found || "diverged"),
-        ...scan.measures.map(({ values }) => html("td", {}, values[i][j][s] === null ? "–" : values[i][j][s].toFixed(3))));
+      return html(
+        "tr",
+        {},
+        html("td", {}, seed),
+        html(
+          "td",
+          {},
+          html("i", { style: `background: ${COLOURS.states[found] || "transparent"}` }),
+          found || "diverged",
+        ),
+        ...scan.measures.map(({ values }) =>
+          html("td", {}, values[i][j][s] === null ? "–" : values[i][j][s].toFixed(3)),
+        ),
+      );
     });
-    this.seeds.replaceChildren(html("table", {}, html("thead", {}, head), html("tbody", {}, ...rows)));
+    this.seeds.replaceChildren(
+      html("table", {}, html("thead", {}, head), html("tbody", {}, ...rows)),
+    );
   }
 }

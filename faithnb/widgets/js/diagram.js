@@ -21,12 +21,22 @@ class Diagram {
     this.up = model.get("sparsity_coefficient");
     this.workers = [];
     this.found = new Map();
-    this.panels = model.get("panels").map(({ name }, k) => cells(name, this.across, this.up, (i, j) => this.tell(k, i, j)));
+    this.panels = model
+      .get("panels")
+      .map(({ name }, k) => cells(name, this.across, this.up, (i, j) => this.tell(k, i, j)));
     this.all = this.panels.length * this.across.length * this.up.length;
     this.status = html("p", { class: "fn-status", role: "status" });
     this.told = html("p", { class: "fn-numbers", "aria-live": "polite" });
     this.bar = html("progress", { max: 1, value: 0, "aria-label": "trained" });
-    this.button = html("button", { type: "button", class: "fn-primary", onclick: () => (this.workers.length ? this.halt() : this.start()) }, "train all");
+    this.button = html(
+      "button",
+      {
+        type: "button",
+        class: "fn-primary",
+        onclick: () => (this.workers.length ? this.halt() : this.start()),
+      },
+      "train all",
+    );
     this.fields = { ...model.get("experiment") };
     const changes = (name, value) => {
       this.fields[name] = value;
@@ -38,19 +48,50 @@ class Diagram {
         output.textContent = target.value;
         changes(name, Number(target.value));
       };
-      return html("label", {}, html("span", {}, label),
-        html("input", { type: "range", name, min, max, step, value: this.fields[name], oninput }), output);
+      return html(
+        "label",
+        {},
+        html("span", {}, label),
+        html("input", { type: "range", name, min, max, step, value: this.fields[name], oninput }),
+        output,
+      );
     };
     const penalties = ["tanh", "l1"].map((name) =>
-      html("option", { selected: name === this.fields.sparsity_penalty }, name));
-    this.form = html("form", { class: "fn-knobs", onsubmit: () => false },
+      html("option", { selected: name === this.fields.sparsity_penalty }, name),
+    );
+    this.form = html(
+      "form",
+      { class: "fn-knobs", onsubmit: () => false },
       number("density", "density", 0.05, 1, 0.05),
-      html("label", {}, html("span", {}, "penalty"),
-        html("select", { name: "sparsity_penalty", oninput: ({ target }) => changes("sparsity_penalty", target.value) }, ...penalties)),
-      number("seed", "seed", 0, 999, 1));
-    this.element = html("section", { class: "faithnb", "aria-label": "A phase diagram that the page trains", "data-lm-suppress-shortcuts": true },
-      this.form, html("div", { class: "fn-buttons" }, this.button, this.bar), this.status,
-      html("div", { class: "fn-cards" }, ...this.panels.map((p) => p.element)), legend({ diverged: COLOURS.ink }), this.told);
+      html(
+        "label",
+        {},
+        html("span", {}, "penalty"),
+        html(
+          "select",
+          {
+            name: "sparsity_penalty",
+            oninput: ({ target }) => changes("sparsity_penalty", target.value),
+          },
+          ...penalties,
+        ),
+      ),
+      number("seed", "seed", 0, 999, 1),
+    );
+    this.element = html(
+      "section",
+      {
+        class: "faithnb",
+        "aria-label": "A phase diagram that the page trains",
+        "data-lm-suppress-shortcuts": true,
+      },
+      this.form,
+      html("div", { class: "fn-buttons" }, this.button, this.bar),
+      this.status,
+      html("div", { class: "fn-cards" }, ...this.panels.map((p) => p.element)),
+      legend({ diverged: COLOURS.ink }),
+      this.told,
+    );
     this.clear();
   }
 
@@ -59,7 +100,9 @@ class Diagram {
     this.stop();
     this.found.clear();
     this.bar.value = 0;
-    this.panels.forEach((panel) => this.up.forEach((_, i) => this.across.forEach((_, j) => panel.paint(i, j, BLANK))));
+    this.panels.forEach((panel) =>
+      this.up.forEach((_, i) => this.across.forEach((_, j) => panel.paint(i, j, BLANK))),
+    );
     this.status.textContent = `Nothing is trained yet: ${this.all} transcoders to go.`;
     this.told.textContent = "";
   }
@@ -67,24 +110,39 @@ class Diagram {
   start() {
     this.clear();
     const queue = this.model.get("panels").flatMap(({ fields }, k) =>
-      this.up.flatMap((lambda, i) => this.across.map((r, j) =>
-        ({ key: [k, i, j], fields: { ...fields, repeat_frac: r, sparsity_coefficient: lambda } }))));
+      this.up.flatMap((lambda, i) =>
+        this.across.map((r, j) => ({
+          key: [k, i, j],
+          fields: { ...fields, repeat_frac: r, sparsity_coefficient: lambda },
+        })),
+      ),
+    );
     const experiment = { ...this.fields };
     const began = performance.now();
     queue.reverse(); // the corner where it memorises first
-    const n = Math.max(1, Math.min(8, (navigator.hardwareConcurrency || 2), this.all));
+    const n = Math.max(1, Math.min(8, navigator.hardwareConcurrency || 2, this.all));
     this.button.textContent = "stop";
     this.status.textContent = `Training ${this.all} transcoders, ${n} at once.`;
     this.workers = Array.from({ length: n }, () => {
-      const next = () => (queue.length ? worker.postMessage({ scan: { experiment, cells: [queue.shift()] } }) : null);
+      const next = () =>
+        queue.length ? worker.postMessage({ scan: { experiment, cells: [queue.shift()] } }) : null;
       const worker = startWorker({
         onstop: (words) => {
           this.stop();
           this.status.textContent = words;
         },
-        onmessage: ({ data: { cell: [k, i, j], ...found } }) => {
+        onmessage: ({
+          data: {
+            cell: [k, i, j],
+            ...found
+          },
+        }) => {
           this.found.set(`${k},${i},${j}`, found);
-          this.panels[k].paint(i, j, found.memorization ? COLOURS.states[found.state] : COLOURS.ink);
+          this.panels[k].paint(
+            i,
+            j,
+            found.memorization ? COLOURS.states[found.state] : COLOURS.ink,
+          );
           this.bar.value = this.found.size / this.all;
           const seconds = ((performance.now() - began) / 1000).toFixed(0);
           this.status.textContent = `${this.found.size} of ${this.all} transcoders in ${seconds} s, ${n} at once.`;
@@ -113,6 +171,7 @@ class Diagram {
     const where = `${this.model.get("panels")[k].name}, r = ${this.across[j].toPrecision(2)}, λ = ${this.up[i].toPrecision(2)}`;
     if (!found) this.told.textContent = `${where}: not trained.`;
     else if (!found.memorization) this.told.textContent = `${where}: diverged.`;
-    else this.told.textContent = `${where}: ${found.state}; memorization ${found.memorization.total.toFixed(3)}, FVU ${found.fvu.toFixed(4)}, L0 ${found.l0.toFixed(2)}.`;
+    else
+      this.told.textContent = `${where}: ${found.state}; memorization ${found.memorization.total.toFixed(3)}, FVU ${found.fvu.toFixed(4)}, L0 ${found.l0.toFixed(2)}.`;
   }
 }

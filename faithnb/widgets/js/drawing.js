@@ -14,7 +14,8 @@ function svg(tag, attributes = {}, ...children) {
 function furnish(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") element[name] = value;
-    else if (value !== null && value !== false) element.setAttribute(name, value === true ? "" : value);
+    else if (value !== null && value !== false)
+      element.setAttribute(name, value === true ? "" : value);
   }
   element.append(...children);
   return element;
@@ -34,11 +35,17 @@ export function colour(scale, t) {
 /** A picture with a title, replaced by every call of its `show(label, width, height, ...shapes)`. */
 export function card(title, wide = false) {
   const picture = html("div", { class: "fn-picture", role: "img", tabindex: wide && "0" }); // wide ones scroll
-  const element = html("figure", { class: wide ? "fn-card fn-wide" : "fn-card" },
-    html("figcaption", {}, title), picture);
+  const element = html(
+    "figure",
+    { class: wide ? "fn-card fn-wide" : "fn-card" },
+    html("figcaption", {}, title),
+    picture,
+  );
   const show = (label, width, height, ...shapes) => {
     picture.setAttribute("aria-label", label);
-    picture.replaceChildren(svg("svg", { viewBox: `0 -4 ${width} ${height + 4}`, "aria-hidden": true }, ...shapes));
+    picture.replaceChildren(
+      svg("svg", { viewBox: `0 -4 ${width} ${height + 4}`, "aria-hidden": true }, ...shapes),
+    );
   };
   return { element, show };
 }
@@ -58,86 +65,175 @@ function inkOn(background) {
 /** A signed number in a coloured cell. */
 function numbered(x, y, width, height, value) {
   const fill = colour(COLOURS.signed, value / 2.4 + 0.5);
-  return svg("g", { transform: `translate(${x},${y})` },
+  return svg(
+    "g",
+    { transform: `translate(${x},${y})` },
     svg("rect", { width: width - 1, height: height - 1, fill }),
-    text(width / 2, height / 2 + 4, number(value), { "text-anchor": "middle", fill: inkOn(fill) }));
+    text(width / 2, height / 2 + 4, number(value), { "text-anchor": "middle", fill: inkOn(fill) }),
+  );
 }
 
 /** A Jacobian on the coordinates `at`, with its numbers. */
 export function jacobian(show, values, at, title) {
   const [size, left] = [46, 24];
   const rows = values.map((row) => row.map((v) => v.toFixed(2)).join(" "));
-  show(`${title} row by row: ${rows.join("; ")}`, left + at.length * size, at.length * size + 20,
-    ...values.flatMap((row, i) => row.map((value, j) => numbered(left + j * size, i * size, size, size, value))),
+  show(
+    `${title} row by row: ${rows.join("; ")}`,
+    left + at.length * size,
+    at.length * size + 20,
+    ...values.flatMap((row, i) =>
+      row.map((value, j) => numbered(left + j * size, i * size, size, size, value)),
+    ),
     ...coordinates("y", at).map((name, i) => text(0, (i + 0.5) * size + 4, name)),
-    ...coordinates("x", at).map((name, j) => text(left + (j + 0.5) * size, at.length * size + 14, name, { "text-anchor": "middle" })));
+    ...coordinates("x", at).map((name, j) =>
+      text(left + (j + 0.5) * size, at.length * size + 14, name, { "text-anchor": "middle" }),
+    ),
+  );
 }
 
 /** Circuits down, features across, in the map's order. */
 export function map(show, { loadings, names, order }) {
   const [w, h, left] = [640, Math.max(3.2, 220 / names.length), 78];
   const step = (w - left) / order.length;
-  const shapes = [svg("rect", { x: left, y: 0, width: w - left, height: h * names.length, fill: "#fbfbfb" })];
+  const shapes = [
+    svg("rect", { x: left, y: 0, width: w - left, height: h * names.length, fill: "#fbfbfb" }),
+  ];
   names.forEach((name, k) => {
     order.forEach((i, column) => {
       if (loadings[k][i] > 0.03) {
-        shapes.push(svg("rect", {
-          x: left + column * step, y: k * h, width: step - 0.4, height: h - 0.4,
-          fill: colour(COLOURS.loading, loadings[k][i]),
-        }));
+        shapes.push(
+          svg("rect", {
+            x: left + column * step,
+            y: k * h,
+            width: step - 0.4,
+            height: h - 0.4,
+            fill: colour(COLOURS.loading, loadings[k][i]),
+          }),
+        );
       }
     });
     const point = name.startsWith("datapoint");
     const first = point || k === 0 || names[k - 1][5] !== name[5]; // of its sign
     if (first || h > 9) {
-      shapes.push(text(left - 4, (k + 0.5) * h + 3.5, h > 9 || point ? name : `${name} …`, {
-        "text-anchor": "end", fill: COLOURS.ink, "font-weight": point ? "bold" : "normal", "font-size": 10,
-      }));
+      shapes.push(
+        text(left - 4, (k + 0.5) * h + 3.5, h > 9 || point ? name : `${name} …`, {
+          "text-anchor": "end",
+          fill: COLOURS.ink,
+          "font-weight": point ? "bold" : "normal",
+          "font-size": 10,
+        }),
+      );
     }
   });
   const loaded = names.filter((_, k) => loadings[k].some((v) => v > CIRCUITS.loaded)).length;
-  show(`Circuit map: ${loaded} of ${names.length} circuits have a feature of their own.`, w, h * names.length + 4, ...shapes);
+  show(
+    `Circuit map: ${loaded} of ${names.length} circuits have a feature of their own.`,
+    w,
+    h * names.length + 4,
+    ...shapes,
+  );
 }
 
 /** Terms of the loss over steps, on a logarithmic axis. */
 export function losses(show, history, steps) {
   const [w, h, left, bottom] = [360, 200, 44, 30];
-  const terms = ["loss", "reconstruction", "sparsity", "jacobian"].filter((t) => history.some((e) => e[t] > 0));
+  const terms = ["loss", "reconstruction", "sparsity", "jacobian"].filter((t) =>
+    history.some((e) => e[t] > 0),
+  );
   const values = terms.flatMap((t) => history.map((e) => e[t]).filter((v) => v > 0));
-  if (!values.length) return show("No steps yet.", w, h, text(w / 2, h / 2, "no steps yet", { "text-anchor": "middle", fill: "#595959" }));
+  if (!values.length)
+    return show(
+      "No steps yet.",
+      w,
+      h,
+      text(w / 2, h / 2, "no steps yet", { "text-anchor": "middle", fill: "#595959" }),
+    );
   const low = Math.floor(Math.log10(Math.max(1e-6, Math.min(...values))));
   const high = Math.max(low + 1, Math.ceil(Math.log10(Math.max(...values))));
   const x = (step) => left + (step / steps) * (w - left - 8);
-  const y = (value) => 8 + ((high - Math.log10(Math.max(value, 10 ** low))) / (high - low)) * (h - 8 - bottom);
+  const y = (value) =>
+    8 + ((high - Math.log10(Math.max(value, 10 ** low))) / (high - low)) * (h - 8 - bottom);
   const shapes = [];
   for (let k = low; k <= high; k++) {
-    shapes.push(svg("line", { x1: left, x2: w - 8, y1: y(10 ** k), y2: y(10 ** k), stroke: "#ddd" }));
+    shapes.push(
+      svg("line", { x1: left, x2: w - 8, y1: y(10 ** k), y2: y(10 ** k), stroke: "#ddd" }),
+    );
     shapes.push(text(left - 5, y(10 ** k) + 4, `1e${k}`, { "text-anchor": "end", fill: "#444" }));
   }
   for (const step of [0, steps / 2, steps]) {
-    shapes.push(text(x(step), h - bottom + 14, Math.round(step), { "text-anchor": step ? (step === steps ? "end" : "middle") : "start", fill: "#444" }));
+    shapes.push(
+      text(x(step), h - bottom + 14, Math.round(step), {
+        "text-anchor": step ? (step === steps ? "end" : "middle") : "start",
+        fill: "#444",
+      }),
+    );
   }
-  shapes.push(text((left + w) / 2, h - 3, "training step", { "text-anchor": "middle", fill: COLOURS.ink }));
+  shapes.push(
+    text((left + w) / 2, h - 3, "training step", { "text-anchor": "middle", fill: COLOURS.ink }),
+  );
   terms.forEach((t, k) => {
-    const points = history.filter((e) => e[t] > 0).map((e) => `${x(e.step).toFixed(1)},${y(e[t]).toFixed(1)}`);
-    shapes.push(svg("polyline", { points: points.join(" "), fill: "none", stroke: COLOURS.terms[t], "stroke-width": 1.8 }));
-    shapes.push(svg("line", { x1: w - 24, x2: w - 10, y1: 14 + 13 * k, y2: 14 + 13 * k, stroke: COLOURS.terms[t], "stroke-width": 3 }));
+    const points = history
+      .filter((e) => e[t] > 0)
+      .map((e) => `${x(e.step).toFixed(1)},${y(e[t]).toFixed(1)}`);
+    shapes.push(
+      svg("polyline", {
+        points: points.join(" "),
+        fill: "none",
+        stroke: COLOURS.terms[t],
+        "stroke-width": 1.8,
+      }),
+    );
+    shapes.push(
+      svg("line", {
+        x1: w - 24,
+        x2: w - 10,
+        y1: 14 + 13 * k,
+        y2: 14 + 13 * k,
+        stroke: COLOURS.terms[t],
+        "stroke-width": 3,
+      }),
+    );
     shapes.push(text(w - 28, 18 + 13 * k, t, { "text-anchor": "end", fill: COLOURS.ink }));
   });
   const last = history[history.length - 1];
-  return show(`Terms of the loss: ${terms.map((t) => `${t} ${last[t].toPrecision(2)}`).join(", ")}.`, w, h, ...shapes);
+  return show(
+    `Terms of the loss: ${terms.map((t) => `${t} ${last[t].toPrecision(2)}`).join(", ")}.`,
+    w,
+    h,
+    ...shapes,
+  );
 }
 
 /** How far a transcoder memorises p: a bar up to a full datapoint feature, and the state. */
 export function meter() {
   const bar = html("div", { class: "fn-bar" });
-  const track = html("div", {
-    class: "fn-track", role: "meter", "aria-label": "memorization of p", "aria-valuemin": 0, "aria-valuemax": 1,
-  }, bar, ...["partial", "datapoint"].map((name) =>
-    html("i", { style: `left: ${100 * METRICS[name]}%`, title: `from here on not ${name === "partial" ? "generalising" : "in part"}` })));
+  const track = html(
+    "div",
+    {
+      class: "fn-track",
+      role: "meter",
+      "aria-label": "memorization of p",
+      "aria-valuemin": 0,
+      "aria-valuemax": 1,
+    },
+    bar,
+    ...["partial", "datapoint"].map((name) =>
+      html("i", {
+        style: `left: ${100 * METRICS[name]}%`,
+        title: `from here on not ${name === "partial" ? "generalising" : "in part"}`,
+      }),
+    ),
+  );
   const name = html("b", { class: "fn-state" });
   const value = html("span");
-  const element = html("div", { class: "fn-meter" }, html("span", {}, "memorization of p "), value, track, name);
+  const element = html(
+    "div",
+    { class: "fn-meter" },
+    html("span", {}, "memorization of p "),
+    value,
+    track,
+    name,
+  );
   const show = (found) => {
     element.hidden = !found.state; // one coordinate alone cannot be memorised
     if (!found.state) return;
@@ -157,11 +253,15 @@ export function meter() {
 /** What each of at most `rows` features writes; blank rows keep the height. */
 export function written(show, features, columnNames, rows, label) {
   const [w, h, left] = [46, 24, 48];
-  const shapes = features.slice(0, rows).flatMap(({ name, writes }, i) => [
-    text(left - 6, (i + 0.5) * h + 4, name, { "text-anchor": "end", fill: "#595959" }),
-    ...writes.map((value, j) => numbered(left + j * w, i * h, w, h, value)),
-  ]);
-  columnNames.forEach((name, j) => shapes.push(text(left + (j + 0.5) * w, rows * h + 14, name, { "text-anchor": "middle" })));
+  const shapes = features
+    .slice(0, rows)
+    .flatMap(({ name, writes }, i) => [
+      text(left - 6, (i + 0.5) * h + 4, name, { "text-anchor": "end", fill: "#595959" }),
+      ...writes.map((value, j) => numbered(left + j * w, i * h, w, h, value)),
+    ]);
+  columnNames.forEach((name, j) =>
+    shapes.push(text(left + (j + 0.5) * w, rows * h + 14, name, { "text-anchor": "middle" })),
+  );
   show(label, left + columnNames.length * w, rows * h + 20, ...shapes);
 }
 
@@ -170,26 +270,77 @@ export function cells(title, across, up, chosen) {
   const [size, left, bottom] = [Math.max(24, 240 / across.length), 58, 44];
   const [w, h] = [left + size * across.length + 6, size * up.length + bottom];
   const place = (i, j) => ({ x: left + j * size, y: (up.length - 1 - i) * size });
-  const rects = up.map((_, i) => across.map((_, j) =>
-    svg("rect", { ...place(i, j), width: size - 1, height: size - 1, fill: "#fbfbfb", stroke: "none", onclick: () => choose(i, j) })));
-  const frame = svg("rect", { width: size + 1, height: size + 1, fill: "none", stroke: COLOURS.ink, "stroke-width": 2.5 });
+  const rects = up.map((_, i) =>
+    across.map((_, j) =>
+      svg("rect", {
+        ...place(i, j),
+        width: size - 1,
+        height: size - 1,
+        fill: "#fbfbfb",
+        stroke: "none",
+        onclick: () => choose(i, j),
+      }),
+    ),
+  );
+  const frame = svg("rect", {
+    width: size + 1,
+    height: size + 1,
+    fill: "none",
+    stroke: COLOURS.ink,
+    "stroke-width": 2.5,
+  });
   const every = (n) => Math.ceil(n / 5);
   const names = [
-    ...across.map((v, j) => (j % every(across.length) ? "" : text(left + (j + 0.5) * size, h - bottom + 14, v.toPrecision(2).replace(/\.?0+$/, ""), { "text-anchor": "middle" }))),
-    ...up.map((v, i) => (i % every(up.length) ? "" : text(left - 5, place(i, 0).y + size / 2 + 4, v.toPrecision(2).replace(/\.?0+$/, ""), { "text-anchor": "end" }))),
-    text(left + (size * across.length) / 2, h - 8, "repeat fraction r", { "text-anchor": "middle" }),
-    text(12, (h - bottom) / 2, "sparsity λ", { "text-anchor": "middle", transform: `rotate(-90 12 ${(h - bottom) / 2})` }),
+    ...across.map((v, j) =>
+      j % every(across.length)
+        ? ""
+        : text(left + (j + 0.5) * size, h - bottom + 14, v.toPrecision(2).replace(/\.?0+$/, ""), {
+            "text-anchor": "middle",
+          }),
+    ),
+    ...up.map((v, i) =>
+      i % every(up.length)
+        ? ""
+        : text(left - 5, place(i, 0).y + size / 2 + 4, v.toPrecision(2).replace(/\.?0+$/, ""), {
+            "text-anchor": "end",
+          }),
+    ),
+    text(left + (size * across.length) / 2, h - 8, "repeat fraction r", {
+      "text-anchor": "middle",
+    }),
+    text(12, (h - bottom) / 2, "sparsity λ", {
+      "text-anchor": "middle",
+      transform: `rotate(-90 12 ${(h - bottom) / 2})`,
+    }),
   ].filter(Boolean);
-  const picture = html("div", {
-    class: "fn-picture fn-cells", tabindex: 0, role: "application", "aria-label": `${title}; arrow keys choose a cell`,
-    onkeydown: (event) => {
-      if (event.altKey || event.ctrlKey || event.metaKey) return;
-      const by = { ArrowUp: [1, 0], ArrowDown: [-1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
-      if (!by) return;
-      event.preventDefault();
-      choose(Math.min(up.length - 1, Math.max(0, at[0] + by[0])), Math.min(across.length - 1, Math.max(0, at[1] + by[1])));
+  const picture = html(
+    "div",
+    {
+      class: "fn-picture fn-cells",
+      tabindex: 0,
+      role: "application",
+      "aria-label": `${title}; arrow keys choose a cell`,
+      onkeydown: (event) => {
+        if (event.altKey || event.ctrlKey || event.metaKey) return;
+        const by = { ArrowUp: [1, 0], ArrowDown: [-1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[
+          event.key
+        ];
+        if (!by) return;
+        event.preventDefault();
+        choose(
+          Math.min(up.length - 1, Math.max(0, at[0] + by[0])),
+          Math.min(across.length - 1, Math.max(0, at[1] + by[1])),
+        );
+      },
     },
-  }, svg("svg", { viewBox: `0 -4 ${w} ${h + 4}`, "aria-hidden": true }, ...rects.flat(), ...names, frame));
+    svg(
+      "svg",
+      { viewBox: `0 -4 ${w} ${h + 4}`, "aria-hidden": true },
+      ...rects.flat(),
+      ...names,
+      frame,
+    ),
+  );
   const element = html("figure", { class: "fn-card" }, html("figcaption", {}, title), picture);
   let at = [0, 0];
   function choose(i, j, tell = true) {
@@ -205,7 +356,12 @@ export function cells(title, across, up, chosen) {
 
 /** The states and their colours, and what else a picture shows. */
 export function legend(more = {}) {
-  return html("p", { class: "fn-legend" }, ...Object.entries({ ...COLOURS.states, ...more }).flatMap(([name, fill]) => [
-    html("i", { style: `background: ${fill}` }), `${name} `,
-  ]));
+  return html(
+    "p",
+    { class: "fn-legend" },
+    ...Object.entries({ ...COLOURS.states, ...more }).flatMap(([name, fill]) => [
+      html("i", { style: `background: ${fill}` }),
+      `${name} `,
+    ]),
+  );
 }

@@ -4,7 +4,12 @@ import { card, html, jacobian, losses, map, meter } from "./drawing.js";
 import { support } from "./measures.js";
 import { startWorker } from "./start.js";
 
-const RATES = { "as fast as it goes": Infinity, "1,000 steps a second": 1000, "200 steps a second": 200, "50 steps a second": 50 };
+const RATES = {
+  "as fast as it goes": Infinity,
+  "1,000 steps a second": 1000,
+  "200 steps a second": 200,
+  "50 steps a second": 50,
+};
 
 export default {
   render({ model, el }) {
@@ -23,7 +28,7 @@ class Explorer {
     this.knobs = new Map();
     this.worker = startWorker({
       onmessage: ({ data }) => {
-        if (data.training === this.training) (data.error ? this.failed(data.error) : this.show(data));
+        if (data.training === this.training) data.error ? this.failed(data.error) : this.show(data);
       },
       onstop: (words) => this.failed(words),
     });
@@ -33,11 +38,23 @@ class Explorer {
     this.loss = card("Terms of the loss");
     this.jacobian = card("Jacobian at p, of what contributes there");
     this.map = card("Which circuit each feature is", true);
-    this.element = html("section", { class: "faithnb", "aria-label": model.get("title"), "data-lm-suppress-shortcuts": true },
+    this.element = html(
+      "section",
+      { class: "faithnb", "aria-label": model.get("title"), "data-lm-suppress-shortcuts": true },
       html("p", { class: "fn-title" }, model.get("title")),
-      this.presets(), this.controls(), this.buttons(), this.status,
+      this.presets(),
+      this.controls(),
+      this.buttons(),
+      this.status,
       html("div", { class: "fn-result" }, this.meter.element, this.numbers),
-      html("div", { class: "fn-cards" }, this.loss.element, this.jacobian.element, this.map.element));
+      html(
+        "div",
+        { class: "fn-cards" },
+        this.loss.element,
+        this.jacobian.element,
+        this.map.element,
+      ),
+    );
     this.put(model.get("fields"));
     model.on("change:fields", () => {
       if (model.get("fields") !== this.settled) this.put(model.get("fields"));
@@ -48,29 +65,42 @@ class Explorer {
 
   presets() {
     const buttons = this.model.get("presets").map(({ name, about, fields }) =>
-      html("button", {
-        type: "button", title: about,
-        onclick: () => {
-          const start = this.model.get("start");
-          const points = start.points.length ? start.points : this.model.get("usual").points;
-          this.put({ ...start, points, ...fields });
-          this.say(about);
-          this.run();
+      html(
+        "button",
+        {
+          type: "button",
+          title: about,
+          onclick: () => {
+            const start = this.model.get("start");
+            const points = start.points.length ? start.points : this.model.get("usual").points;
+            this.put({ ...start, points, ...fields });
+            this.say(about);
+            this.run();
+          },
         },
-      }, name));
+        name,
+      ),
+    );
     return html("div", { class: "fn-presets", role: "group", "aria-label": "Stories" }, ...buttons);
   }
 
   controls() {
-    const groups = this.model.get("knobs").map(({ group, knobs }) =>
-      html("fieldset", {}, html("legend", {}, group), ...knobs.map((knob) => this.knob(knob))));
+    const groups = this.model
+      .get("knobs")
+      .map(({ group, knobs }) =>
+        html("fieldset", {}, html("legend", {}, group), ...knobs.map((knob) => this.knob(knob))),
+      );
     return html("form", { class: "fn-knobs", onsubmit: () => false }, ...groups);
   }
 
   knob({ name, label, choices, min, max, step, live }) {
     const output = html("output", { "aria-live": "off" });
     const input = choices
-      ? html("select", { name }, ...choices.map((choice) => html("option", { value: choice }, choice)))
+      ? html(
+          "select",
+          { name },
+          ...choices.map((choice) => html("option", { value: choice }, choice)),
+        )
       : html("input", { name, type: "range", min, max, step });
     const read = () => (choices ? input.value : Number(input.value));
     const tell = (value) => {
@@ -97,15 +127,36 @@ class Explorer {
   }
 
   buttons() {
-    const button = (name, onclick, attributes = {}) => html("button", { type: "button", onclick, ...attributes }, name);
-    this.train = button("train", () => (this.running ? this.pause() : this.run()), { class: "fn-primary" });
-    this.rate = html("select", { "aria-label": "speed", onchange: () => this.running && this.run() },
-      ...Object.keys(RATES).map((name) => html("option", {}, name)));
-    this.torch = button("train with torch", () => this.withTorch(), { hidden: true, title: "in the kernel; the result is this widget's .trained" });
-    this.yaml = html("a", { class: "fn-link", download: "parameters.yaml", title: "for papermill -f parameters.yaml" }, "parameters as YAML");
-    return html("div", { class: "fn-buttons" }, this.train,
-      button("one step", () => this.steps(1)), button("50 steps", () => this.steps(50)),
-      button("reset", () => this.put(this.fields)), this.rate, this.torch, this.yaml);
+    const button = (name, onclick, attributes = {}) =>
+      html("button", { type: "button", onclick, ...attributes }, name);
+    this.train = button("train", () => (this.running ? this.pause() : this.run()), {
+      class: "fn-primary",
+    });
+    this.rate = html(
+      "select",
+      { "aria-label": "speed", onchange: () => this.running && this.run() },
+      ...Object.keys(RATES).map((name) => html("option", {}, name)),
+    );
+    this.torch = button("train with torch", () => this.withTorch(), {
+      hidden: true,
+      title: "in the kernel; the result is this widget's .trained",
+    });
+    this.yaml = html(
+      "a",
+      { class: "fn-link", download: "parameters.yaml", title: "for papermill -f parameters.yaml" },
+      "parameters as YAML",
+    );
+    return html(
+      "div",
+      { class: "fn-buttons" },
+      this.train,
+      button("one step", () => this.steps(1)),
+      button("50 steps", () => this.steps(50)),
+      button("reset", () => this.put(this.fields)),
+      this.rate,
+      this.torch,
+      this.yaml,
+    );
   }
 
   /** Take over fields and start from the beginning. */
@@ -147,8 +198,10 @@ class Explorer {
     this.model.set("fields", settled);
     this.model.save_changes();
     const usual = this.model.get("usual");
-    const said = Object.keys(settled).filter((name) =>
-      this.knobs.has(name) || JSON.stringify(settled[name]) !== JSON.stringify(usual[name]));
+    const said = Object.keys(settled).filter(
+      (name) =>
+        this.knobs.has(name) || JSON.stringify(settled[name]) !== JSON.stringify(usual[name]),
+    );
     const lines = said.map((name) => `${name}: ${JSON.stringify(settled[name])}\n`);
     this.yaml.href = `data:text/yaml;charset=utf-8,${encodeURIComponent(lines.join(""))}`;
   }
@@ -194,7 +247,12 @@ class Explorer {
     this.meter.show(found);
     this.jacobian.element.hidden = !found.jacobian;
     if (found.jacobian) {
-      jacobian(this.jacobian.show, found.jacobian, support(this.settled.points[0]), "Jacobian at p,");
+      jacobian(
+        this.jacobian.show,
+        found.jacobian,
+        support(this.settled.points[0]),
+        "Jacobian at p,",
+      );
     }
     this.numbers.textContent = `step ${found.step.toLocaleString("en")} of ${this.settled.steps.toLocaleString("en")} · FVU ${found.fvu.toFixed(4)} · L0 ${found.l0.toFixed(2)}`;
     this.element.dataset.step = found.step;
@@ -202,7 +260,8 @@ class Explorer {
     if (found.done) {
       this.working(false);
       this.finished = true;
-      if (!this.torch.disabled) this.status.textContent = `Trained. ${found.state ? `At p: ${found.state}.` : ""}`;
+      if (!this.torch.disabled)
+        this.status.textContent = `Trained. ${found.state ? `At p: ${found.state}.` : ""}`;
     }
   }
 

@@ -16,8 +16,10 @@ export function encode({ d, H, W_enc, b_enc }, x) {
 }
 
 /** ‖w_dec,i‖ of each feature. */
-export function decoderNorms({ d, H, W_dec }) {
-  return Float64Array.from({ length: H }, (_, i) => Math.hypot(...W_dec.subarray(i * d, (i + 1) * d)));
+function decoderNorms({ d, H, W_dec }) {
+  return Float64Array.from({ length: H }, (_, i) =>
+    Math.hypot(...W_dec.subarray(i * d, (i + 1) * d)),
+  );
 }
 
 /** h_i ‖w_dec,i‖, how much each feature writes at x. */
@@ -27,7 +29,7 @@ export function contributions(net, x) {
 }
 
 /** Σ_i h_i w_dec,i. */
-export function decode({ d, H, W_dec }, h) {
+function decode({ d, H, W_dec }, h) {
   const y = new Float64Array(d);
   for (let i = 0; i < H; i++) {
     if (h[i] > 0) for (let k = 0; k < d; k++) y[k] += h[i] * W_dec[i * d + k];
@@ -93,9 +95,7 @@ export function state(net, p) {
 }
 
 function cosine(a, b) {
-  let dot = 0;
-  for (let k = 0; k < a.length; k++) dot += a[k] * b[k];
-  return dot / (Math.hypot(...a) * Math.hypot(...b) || 1);
+  return dot(a, b) / (Math.hypot(...a) * Math.hypot(...b) || 1);
 }
 
 /** Fixed base samples, none of them seen in training: `rows` arrays of d numbers. */
@@ -133,7 +133,11 @@ export function circuitMap(net, points, sample) {
   const [atoms, choices] = library(d, points, x);
   const scale = atoms.map((a) => norm(a.act) * norm(a.write));
   const gram = atoms.map((a, k) =>
-    atoms.map((b, l) => (scale[k] && scale[l] ? (dot(a.act, b.act) * dot(a.write, b.write)) / (scale[k] * scale[l]) : 0)),
+    atoms.map((b, l) =>
+      scale[k] && scale[l]
+        ? (dot(a.act, b.act) * dot(a.write, b.write)) / (scale[k] * scale[l])
+        : 0,
+    ),
   );
   const h = x.map((row) => encode(net, row));
   const norms = decoderNorms(net);
@@ -225,7 +229,9 @@ function order(loadings, size) {
     const best = loadings.reduce((b, row, k) => (row[i] > loadings[b][i] ? k : b), 0);
     return { i, best, loading: loadings[best][i], small: size[i] < 0.05 * most };
   });
-  features.sort((a, b) => a.small - b.small || a.best - b.best || b.loading - a.loading || a.i - b.i);
+  features.sort(
+    (a, b) => a.small - b.small || a.best - b.best || b.loading - a.loading || a.i - b.i,
+  );
   return features.map((f) => f.i);
 }
 

@@ -19,7 +19,7 @@ function mix(x) {
 export class Stream {
   constructor(seed, purpose) {
     const high = Math.floor(seed / 2 ** 31) & 0x7fffffff;
-    const low = seed % 2 ** 31 | 0;
+    const low = (seed % 2 ** 31) | 0;
     this.key = mix(mix(mix(high + 1) ^ low) ^ (PURPOSES.indexOf(purpose) + 1));
     this.step = -1;
     this.mixed = 0;
@@ -60,7 +60,9 @@ export class Trainer {
   constructor(experiment) {
     this.experiment = { ...experiment };
     const { d_in: d, d_sae: H, seed } = experiment;
-    this.points = experiment.points.map((p) => Float64Array.from({ length: d }, (_, k) => p[k] || 0));
+    this.points = experiment.points.map((p) =>
+      Float64Array.from({ length: d }, (_, k) => p[k] || 0),
+    );
     this.streams = Object.fromEntries(PURPOSES.map((name) => [name, new Stream(seed, name)]));
     this.step = 0;
     this.W_enc = new Float64Array(d * H); // row k is what coordinate k gives each feature
@@ -78,7 +80,10 @@ export class Trainer {
     }
     this.weights = [this.W_enc, this.b_enc, this.W_dec];
     this.gradients = this.weights.map((w) => new Float64Array(w.length));
-    this.moments = this.weights.map((w) => [new Float64Array(w.length), new Float64Array(w.length)]);
+    this.moments = this.weights.map((w) => [
+      new Float64Array(w.length),
+      new Float64Array(w.length),
+    ]);
     this.readers = new Float64Array(H * d); // W_enc, feature by feature
     this.dreaders = new Float64Array(H * d);
     this.n = 0; // features that are on at the last row
@@ -104,8 +109,14 @@ export class Trainer {
     let m = 0; // coordinates that are not 0
     for (let k = 0; k < d; k++) if (x[at + k] !== 0) given[m++] = k;
     let j = 0;
-    for (; j + 3 < m; j += 4) { // four at once take half the time
-      const [v0, v1, v2, v3] = [x[at + given[j]], x[at + given[j + 1]], x[at + given[j + 2]], x[at + given[j + 3]]];
+    for (; j + 3 < m; j += 4) {
+      // four at once take half the time
+      const [v0, v1, v2, v3] = [
+        x[at + given[j]],
+        x[at + given[j + 1]],
+        x[at + given[j + 2]],
+        x[at + given[j + 3]],
+      ];
       const [r0, r1, r2, r3] = [given[j] * H, given[j + 1] * H, given[j + 2] * H, given[j + 3] * H];
       for (let i = 0; i < H; i++) {
         z[i] += v0 * W_enc[r0 + i] + v1 * W_enc[r1 + i] + v2 * W_enc[r2 + i] + v3 * W_enc[r3 + i];
@@ -211,7 +222,7 @@ export class Trainer {
   match(row, rows, weight, terms) {
     const e = this.experiment;
     const { d_in: d, perturbation_scale: sigma, jacobian_matching: form } = e;
-    const { x, v, moved, z, u, on, dr, readers, W_dec, dreaders } = this;
+    const { x, v, moved, u, on, dr, readers, W_dec, dreaders } = this;
     const [, , dW_dec] = this.gradients;
     const at = row * d;
     for (let k = 0; k < d; k++) v[k] = this.streams.probe.sign(this.step, at + k);
@@ -265,13 +276,16 @@ export class Trainer {
 
   matchFinite(at, strength, terms) {
     const { d_in: d, d_sae: H, perturbation_scale: sigma } = this.experiment;
-    const { x, v, moved, h, z, on, dr, W_dec } = this;
+    const { x, v, moved, z, on, dr, W_dec } = this;
     const [dW_enc, db_enc, dW_dec] = this.gradients;
     for (let k = 0; k < d; k++) moved[k] = x[at + k] + sigma * v[k];
     const r = this.y;
     const here = x.subarray(at, at + d);
     for (let k = 0; k < d; k++) r[k] = Math.abs(here[k]) - Math.abs(moved[k]);
-    for (const [input, sign] of [[here, -1], [moved, 1]]) {
+    for (const [input, sign] of [
+      [here, -1],
+      [moved, 1],
+    ]) {
       const n = this.encode(input);
       for (let a = 0; a < n; a++) {
         const i = on[a];
@@ -282,7 +296,10 @@ export class Trainer {
       terms.jacobian += ((strength / 2) * r[k] * r[k]) / sigma ** 2;
       dr[k] = (strength * r[k]) / sigma ** 2;
     }
-    for (const [input, sign] of [[here, -1], [moved, 1]]) {
+    for (const [input, sign] of [
+      [here, -1],
+      [moved, 1],
+    ]) {
       const n = this.encode(input);
       for (let a = 0; a < n; a++) {
         const i = on[a];

@@ -7,7 +7,15 @@
 
 import { METRICS } from "./constants.js";
 import { Trainer } from "./trainer.js";
-import { circuitMap, contributingJacobian, evaluationSample, memorization, quality, state, support } from "./measures.js";
+import {
+  circuitMap,
+  contributingJacobian,
+  evaluationSample,
+  memorization,
+  quality,
+  state,
+  support,
+} from "./measures.js";
 
 const LOOK_EVERY = 80; // milliseconds between two looks at a running training, or
 const LOOK_SHARE = 0.15; // as many as keep looking to this share of the time
@@ -31,7 +39,11 @@ function look() {
   const { experiment, points } = trainer;
   const net = network(trainer);
   const shown = { ...measured(net, points[0], sample), step: trainer.step, running, training };
-  shown.map = circuitMap(net, points.map((p) => Array.from(p)), sample.slice(0, 256));
+  shown.map = circuitMap(
+    net,
+    points.map((p) => Array.from(p)),
+    sample.slice(0, 256),
+  );
   shown.history = history;
   shown.done = trainer.step >= experiment.steps;
   history = [];
@@ -44,8 +56,8 @@ function network({ experiment: { d_in, d_sae }, W_enc, b_enc, W_dec }) {
   return { d: d_in, H: d_sae, W_enc, b_enc, W_dec };
 }
 
-function measured(net, p, sample) {
-  const found = quality(net, sample);
+function measured(net, p, x) {
+  const found = quality(net, x);
   if (p) {
     found.memorization = memorization(net, p);
     found.state = state(net, p);
@@ -56,7 +68,9 @@ function measured(net, p, sample) {
 
 /** Whether a loss is beyond what a training can end with; the package's rule. */
 function leftBounds({ experiment: { d_in, steps }, step }, first, loss) {
-  return !Number.isFinite(loss) || (step >= steps && loss > METRICS.diverged * Math.max(first, d_in));
+  return (
+    !Number.isFinite(loss) || (step >= steps && loss > METRICS.diverged * Math.max(first, d_in))
+  );
 }
 
 function advance(remember = false) {
@@ -65,11 +79,15 @@ function advance(remember = false) {
   if (leftBounds(trainer, firstLoss, terms.loss)) {
     running = false;
     failed = true;
-    postMessage({ training, error: `The loss left all bounds at step ${trainer.step}. Try other settings.` });
+    postMessage({
+      training,
+      error: `The loss left all bounds at step ${trainer.step}. Try other settings.`,
+    });
     return;
   }
   const every = Math.max(1, Math.floor(trainer.experiment.steps / 300));
-  if (remember || (trainer.step - 1) % every === 0) history.push({ step: trainer.step - 1, ...terms });
+  if (remember || (trainer.step - 1) % every === 0)
+    history.push({ step: trainer.step - 1, ...terms });
   if (ended()) running = false;
 }
 
@@ -91,7 +109,13 @@ function takeTurn(delay = 0) {
 turns.port1.onmessage = () => {
   waiting = false;
   const came = inbox.length > 0;
-  inbox.splice(0, Math.max(0, inbox.findLastIndex(({ make }) => make))); // what was for another training
+  inbox.splice(
+    0,
+    Math.max(
+      0,
+      inbox.findLastIndex(({ make }) => make),
+    ),
+  ); // what was for another training
   inbox.splice(0).forEach(take);
   if (!running) {
     if (came && !failed) look();
@@ -149,8 +173,11 @@ function scan({ experiment, cells }) {
     const one = new Trainer({ ...experiment, ...cell.fields });
     const first = one.update().loss;
     let loss = first;
-    while (one.step < one.experiment.steps && !leftBounds(one, first, loss)) loss = one.update().loss;
-    const found = leftBounds(one, first, loss) ? { state: "" } : measured(network(one), one.points[0], test);
+    while (one.step < one.experiment.steps && !leftBounds(one, first, loss))
+      loss = one.update().loss;
+    const found = leftBounds(one, first, loss)
+      ? { state: "" }
+      : measured(network(one), one.points[0], test);
     postMessage({ cell: cell.key, ...found });
   }
 }

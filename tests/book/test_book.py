@@ -1,0 +1,350 @@
+"""The whole book, built, in a real browser."""
+
+import json
+import os
+import re
+from io import BytesIO
+from pathlib import Path
+from urllib.parse import quote
+
+import browsing
+import nbformat
+import papermill
+import pytest
+from browsing import grave, opened, real, served_at
+from made import sources
+from pypdf import PdfReader
+
+from faithnb.book import build
+from faithnb.book.contents import ROOT, pages
+from faithnb.claims.statements import CLAIMS
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The whole book at ``quick``, and the repository before; notebooks that ran already are
+    reused."""
+    before, folder = sources(), tmp_path_factory.mktemp("book") / "_build"
+    return build.build_book("quick", folder).parent, before
+
+
+@pytest.fixture(scope="module")
+def html(built):
+    return built[0]
+
+
+@pytest.mark.book
+def test_a_build_writes_nothing_into_the_repository(built):
+    assert sources() == built[1]
+
+
+@pytest.mark.book
+def test_the_book_says_what_it_was_built_with(html):
+    freeze = (html.parent / "src" / "book" / "freeze.txt").read_text()
+    assert "torch==" in freeze
+    assert "faithnb" not in freeze
+    page = (html / "book" / "reproduce.html").read_text()
+    assert "profile <code" in page
+    assert "torch==" in re.sub("<[^>]+>", "", page)
+
+
+@pytest.mark.book
+@pytest.mark.parametrize("page", pages(ROOT / "_toc.yml"))
+def test_pages_without_images_stay_small(html, page):
+    assert (html / f"{page}.html").stat().st_size < 2_000_000
+
+
+@pytest.mark.book
+@pytest.mark.parametrize("page", pages(ROOT / "_toc.yml"))
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_pages_open_in_a_browser(html, browser, page, mode):
+    """Loaded as on a telephone, then made wider."""
+    tab, errors = opened(browser, (html / f"{page}.html").as_uri(), browsing.WIDTHS[0], mode)
+    if (html / "_static" / "vendor").exists():
+        if tab.locator("article .math").count():
+            tab.wait_for_selector("article .math mjx-container")
+        for widget in range(tab.locator("[type*='widget-view']").count()):
+            tab.wait_for_selector(f".faithnb >> nth={widget}")
+    assert tab.evaluate("document.documentElement.dataset.theme") == mode
+    images = "[...document.querySelectorAll('article img')].map((i) => [i.naturalWidth > 0, i.alt])"
+    assert all(drawn and alt for drawn, alt in tab.evaluate(images))
+    assert tab.locator("article h1").count() == 1
+    shots = Path(os.environ.get("FAITHNB_SCREENSHOTS", html.parent / "screenshots"))
+    for width in browsing.WIDTHS:
+        tab.set_viewport_size({"width": width, "height": 900})
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        tab.screenshot(path=shots / f"{page.replace('/', '-')}-{width}-{mode}.png", full_page=True)
+    assert real(errors, html) == []  # before axe asks for style sheets, which file:// refuses
+    assert grave(tab) == []
+    if mode == "light":
+        tab.set_viewport_size({"width": browsing.WIDTHS[0], "height": 900})
+        assert grave(tab) == []
+    tab.context.close()
+
+
+@pytest.fixture(scope="module")
+def served(html):
+    """The book's address on a server of this machine."""
+    with served_at(html) as address:
+        yield address
+
+
+@pytest.fixture(params=["file", "server"])
+def address(request, html, served):
+    if not (html / "_static" / "vendor").exists():
+        if os.environ.get("CI"):
+            pytest.fail("CI must have the widgets' parts in the book: npm could not be reached")
+        pytest.skip("npm could not be reached, and the build said so")
+    return html.as_uri() if request.param == "file" else served
+
+
+@pytest.mark.book
+def test_a_browser_finds_the_book_s_icon(html):
+    """One that does not asks the server for a file that is not there."""
+    for page in pages(ROOT / "_toc.yml"):
+        (icon,) = re.findall(
+            r'<link rel="icon" href="([^"]+)"', (html / f"{page}.html").read_text()
+        )
+        assert (html / page).parent.joinpath(icon).resolve().is_file()
+
+
+@pytest.mark.book
+def test_a_page_without_kernel_and_network_trains(html, browser, address):
+    tab, errors = opened(browser, f"{address}/notebooks/explorer.html")
+    widget = tab.locator(".faithnb").first
+    done = "document.querySelector('.fn-status').textContent.startsWith('Trained')"
+    ended = {}
+    for story in ("10 % repeats", "10 % repeats, Jacobians matched"):
+        widget.get_by_role("button", name=story, exact=True).click()
+        tab.wait_for_function(f"!({done})")
+        tab.wait_for_function(done, timeout=120_000)
+        ended[story] = widget.get_attribute("data-state")
+        terms = widget.locator(".fn-picture").first.get_attribute("aria-label")
+        assert float(re.search(r"loss ([\d.]+)", terms)[1]) < 1  # it starts above 2
+    assert ended["10 % repeats"] in ("datapoint", "pair")
+    assert ended["10 % repeats, Jacobians matched"] == "generalising"
+    assert real(errors, html) == []
+    tab.set_viewport_size({"width": browsing.WIDTHS[0], "height": 900})
+    assert tab.evaluate("document.documentElement.scrollWidth") <= browsing.WIDTHS[0]
+    assert grave(tab) == []
+    tab.context.close()
+
+
+@pytest.mark.book
+def test_the_page_stays_responsive_while_it_trains(html, browser, address):
+    tab, _ = opened(browser, f"{address}/notebooks/explorer.html")
+    widget = tab.locator(".faithnb").first
+    tab.wait_for_selector(".faithnb[data-step='0']")
+    widget.get_by_role("button", name="10 % repeats", exact=True).click()
+    widget.get_by_role("button", name="pause").click()
+    step = int(widget.get_attribute("data-step"))
+    assert step < 2000
+    assert widget.get_by_role("button", name="train", exact=True).is_enabled()
+    tab.context.close()
+
+
+@pytest.mark.book
+def test_the_other_widgets_answer_in_a_built_page(html, browser, address):
+    tab, errors = opened(browser, f"{address}/notebooks/explorer.html")
+    mechanism = tab.locator("section[aria-label^='Move the input']")
+    mechanism.get_by_role("button", name="one coordinate missing").click()
+    assert "it should be 0.00" in mechanism.inner_text()
+    diagram = tab.locator("section[aria-label^='A phase diagram']")
+    diagram.get_by_role("button", name="train all").click()
+    tab.wait_for_function("document.querySelector('.faithnb progress').value > 0")
+    diagram.get_by_role("button", name="stop").click()
+    assert diagram.locator(".fn-status").inner_text().startswith("Stopped: ")
+    tab.goto(f"{address}/notebooks/01_absolute_value.html")
+    chapter = tab.locator("section[aria-label^='Train']")
+    chapter.get_by_role("button", name="one step", exact=True).click()
+    tab.wait_for_function("document.querySelector('.faithnb').dataset.step === '1'")
+    assert real(errors, html) == []
+    tab.context.close()
+
+
+@pytest.mark.book
+def test_the_atlas_answers_pointer_and_keyboard(html, browser, address):
+    tab, errors = opened(browser, f"{address}/notebooks/atlas.html")
+    tab.wait_for_selector("tbody tr")
+    atlas = tab.locator(".faithnb")
+    seen = [atlas.get_attribute("data-cell")]
+    atlas.locator(".fn-cells").focus()
+    for key in ("ArrowLeft", "ArrowDown"):
+        tab.keyboard.press(key)
+        seen.append(atlas.get_attribute("data-cell"))
+    atlas.locator(".fn-cells rect").first.click()
+    seen.append(atlas.get_attribute("data-cell"))
+    assert len(set(seen)) == 4
+    scans = atlas.locator("option").count()
+    assert scans == 4
+    for scan in range(scans):
+        tab.select_option("[name=scan]", str(scan))
+        assert atlas.locator("tbody tr").count() >= 2
+        assert "circuits have a feature" in atlas.locator(".fn-wide [role=img]").get_attribute(
+            "aria-label"
+        )
+    assert real(errors, html) == []
+    tab.context.close()
+
+
+@pytest.mark.book
+def test_without_scripts_there_are_pictures(html, browser):
+    context = browser.new_context(java_script_enabled=False)
+    tab = context.new_page()
+    for page in ("explorer", "atlas", "02_when_do_datapoint_features_form"):
+        tab.goto((html / "notebooks" / f"{page}.html").as_uri())
+        assert tab.locator("article figure img, article img").count() >= 1
+        assert "needs scripts" in tab.locator("article noscript").first.text_content()
+    context.close()
+
+
+@pytest.mark.book
+def test_search_and_download_work(html, browser):
+    tab = browser.new_context().new_page()
+    tab.goto((html / "search.html").as_uri() + "?q=datapoint")
+    tab.wait_for_selector("#search-results li a")
+    assert "datapoint" in tab.inner_text("#search-results").lower()
+    tab.goto((html / "notebooks" / "01_absolute_value.html").as_uri())
+    assert tab.locator("a[href$='01_absolute_value.ipynb']").count() >= 1
+    tab.goto((html / "index.html").as_uri())
+    tab.wait_for_url("**/book/index.html")
+
+
+@pytest.mark.book
+def test_a_downloaded_notebook_runs_as_it_is(html, tmp_path, monkeypatch):
+    monkeypatch.setenv("FAITHNB_STORE", str(tmp_path / "store"))
+    downloaded = html / "_sources" / "notebooks" / "explorer.ipynb"
+    out = tmp_path / "out.ipynb"
+    papermill.execute_notebook(
+        str(downloaded), str(out), kernel_name="python3", progress_bar=False,
+        cwd=str(tmp_path), start_timeout=120, execution_timeout=300,
+    )  # fmt: skip
+    shown = [o for c in nbformat.read(out, as_version=4).cells for o in c.get("outputs", [])]
+    assert sum("application/vnd.jupyter.widget-view+json" in o.get("data", {}) for o in shown) == 4
+
+
+@pytest.mark.book
+def test_the_ledger_is_written_for_programs(html):
+    rows = json.loads((html / "claims.json").read_text())
+    assert [row["id"] for row in rows] == list(CLAIMS)
+    assert {"id", "kind", "verdict", "value", "interval", "n"} <= set(rows[0])
+    assert all(row["evidence"] for row in rows)  # at quick not all of it can be judged
+    few = [r for r in rows if r["kind"] == "empirical" and r["id"] != "C28" and r["interval"]]
+    assert {"too few seeds" in row["caveats"] for row in few} == {True}
+    page = (html / "notebooks" / "claims.html").read_text()
+    assert all(f"<td>{row['id']}</td>" in page for row in rows)
+
+
+@pytest.mark.book
+def test_no_page_scrolls_sideways_at_400_percent(html, browser):
+    """The pages of the contents are looked at above, with all else."""
+    tab, errors = opened(browser, (html / "genindex.html").as_uri(), browsing.WIDTHS[0])
+    for page in browsing.PLAIN:
+        tab.goto((html / f"{page}.html").as_uri())
+        assert tab.evaluate("document.scrollingElement.scrollWidth") <= browsing.WIDTHS[0]
+    assert real(errors, html) == []
+    tab.context.close()
+
+
+@pytest.mark.book
+@pytest.mark.parametrize("page", pages(ROOT / "_toc.yml"))
+def test_on_paper_all_is_dark_on_white_whole_and_unfolded(html, browser, page):
+    """Printed from dark mode, which comes back with what was folded."""
+    tab, _ = opened(browser, (html / f"{page}.html").as_uri(), browsing.PAPER, "dark")
+    before = tab.evaluate(browsing.THEME_AND_FOLDS)
+    assert before[0] == "dark"
+    tab.emulate_media(media="print", color_scheme="dark")
+    tab.wait_for_function("document.documentElement.dataset.theme === 'light'")
+    found = tab.evaluate(browsing.ON_PAPER)
+    assert found.pop("words") > 5
+    assert found == {"pale": [], "cut": [], "folded": 0}
+    tab.emulate_media(media="screen", color_scheme="dark")
+    tab.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    assert tab.evaluate(browsing.THEME_AND_FOLDS) == before
+    tab.context.close()
+
+
+@pytest.mark.book
+def test_a_printed_ledger_has_its_evidence_and_no_knobs_are_printed(html, browser):
+    """In a real PDF, for which the browser says that it prints."""
+    words = {}
+    for page in ("claims", "explorer"):
+        tab, _ = opened(browser, (html / "notebooks" / f"{page}.html").as_uri(), mode="dark")
+        if (html / "_static" / "vendor").exists() and page == "explorer":
+            tab.wait_for_selector(".faithnb")
+        sheets = PdfReader(BytesIO(tab.pdf())).pages
+        words[page] = " ".join("".join(sheet.extract_text() for sheet in sheets).split())
+        tab.context.close()
+    rows = json.loads((html / "claims.json").read_text())
+    assert words["claims"].count("rule and evidence") == len(rows)
+    shown = words["claims"].replace(" ", "")
+    assert all(row["evidence"][0].replace(" ", "")[:10] in shown for row in rows)
+    assert "as fast as it goes" not in words["explorer"]
+
+
+@pytest.mark.book
+@pytest.mark.parametrize(
+    ("policy", "comes"),
+    [
+        ("default-src 'self' 'unsafe-inline' 'unsafe-eval' blob:", True),
+        ("worker-src 'none'", True),
+        ("script-src 'self' 'unsafe-inline'", False),
+        ("script-src 'self' 'unsafe-inline' 'unsafe-eval'", False),
+        ("script-src 'self'", False),
+    ],
+)
+def test_what_a_security_policy_forbids_is_said(html, browser, served, policy, comes):
+    """In place of each widget, or by the widget, if only its training is forbidden."""
+    if not (html / "_static" / "vendor").exists():
+        pytest.skip("npm could not be reached, and the build said so")
+    tab = browser.new_context().new_page()
+    tab.goto(f"{served}/notebooks/explorer.html?policy={quote(policy)}")
+    said = tab.locator("article p.no-widget:visible")
+    if comes:
+        tab.wait_for_selector(".faithnb >> nth=4")
+        assert said.count() == 0
+        widget = tab.locator(".faithnb").first
+        widget.get_by_role("button", name="one step", exact=True).click()
+        word = "forbids background scripts" if "worker" in policy else "step 1 of"
+        tab.wait_for_function(f"document.querySelector('.faithnb').innerText.includes('{word}')")
+    else:
+        said.first.wait_for()
+        assert said.count() == tab.locator("[type*='widget-view']").count() == 4
+        assert tab.locator(".faithnb").count() == 0
+        assert "a security policy" in said.last.inner_text()
+        assert "forbids the scripts that it needs" in said.last.inner_text()
+    tab.context.close()
+
+
+@pytest.mark.book
+def test_a_widget_that_does_not_come_for_another_reason_is_said(html, browser, served):
+    """Here its scripts are not on the server; one that comes after all takes the word away."""
+    context = browser.new_context()
+    context.route("**/embed-amd.js*", lambda route: route.abort())
+    tab = context.new_page()
+    tab.clock.install()
+    tab.goto(f"{served}/notebooks/explorer.html")
+    said = tab.locator("article p.no-widget:visible")
+    assert said.count() == 0
+    tab.clock.run_for(40_000)
+    assert said.count() == 4
+    assert "did not run" in said.first.inner_text()
+    tab.evaluate(browsing.COMES_LATE)
+    assert said.count() == 3
+    context.close()
+
+
+@pytest.mark.book
+def test_a_finger_finds_what_to_press_and_the_scheme_may_change(html, browser):
+    context = browser.new_context(
+        has_touch=True, is_mobile=True, viewport={"width": 360, "height": 740}
+    )
+    tab = context.new_page()
+    tab.goto((html / "notebooks" / "claims.html").as_uri())
+    sizes = tab.evaluate(browsing.TO_PRESS)
+    assert len(sizes) > 10
+    assert min(sizes) >= 44
+    for scheme in ("dark", "light"):
+        tab.emulate_media(color_scheme=scheme)
+        tab.wait_for_function(f"document.documentElement.dataset.theme === '{scheme}'")
+    context.close()
