@@ -110,7 +110,7 @@ def defaults(notebook: NotebookNode, name: str) -> dict[str, Any]:
     """The parameters that the parameters cell sets, with their values. The cell does not run.
 
     Raises:
-        NotebookError: if it sets one to something else than a value; ``name`` is the notebook's.
+        NotebookError: if it sets one to something other than a value; ``name`` is the notebook's.
     """
     cell = parameters_cell(notebook)
     tree = parsed(cell.source) if cell else ast.Module([], [])
