@@ -46,7 +46,7 @@ from faithnb.book.processes import (
     this_python,
 )
 from faithnb.book.processes import run as run_command
-from faithnb.claims.statements import read_ledger, to_json
+from faithnb.claims.ledger import read_ledger, to_json
 from faithnb.common.errors import ParameterError
 from faithnb.common.files import (
     CHECKOUT,

@@ -37,7 +37,7 @@ from faithnb.book.assets import NoParts, vendor
 from faithnb.book.build import ROOT, BuildError, cache, environment, execute, remove_unfinished
 from faithnb.book.cells import NotebookError, defaults, parameter_names, parsed, read_notebook
 from faithnb.book.processes import leave, print_anything
-from faithnb.claims.statements import ledger
+from faithnb.claims.ledger import as_rows
 from faithnb.common.errors import ParameterError, shown
 from faithnb.common.files import BusyError, alone, clear_parts, folder_named, read_file, write_whole
 from faithnb.common.progress import progress_bar
@@ -249,7 +249,7 @@ def numbers(notebook: NotebookNode) -> Row:
                 if name and kind.endswith("text/plain"):
                     found[name] = "".join(text).strip("'")
     recorded = handed_over(notebook).get("claims", {})
-    verdicts = {row["id"]: row["verdict"] for row in ledger(recorded) if row["id"] in recorded}
+    verdicts = {row["id"]: row["verdict"] for row in as_rows(recorded) if row["id"] in recorded}
     return found | verdicts
 
 

@@ -20,7 +20,7 @@ from axe_playwright_python.sync_playwright import Axe
 from pypdf import PdfReader
 
 from faithnb.book import build, cells
-from faithnb.claims.statements import CLAIMS
+from faithnb.claims import CLAIMS
 from faithnb.common.errors import ParameterError
 from faithnb.common.files import DAY, alone
 
