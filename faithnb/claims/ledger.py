@@ -143,7 +143,7 @@ def as_rows(
             of how many with something to judge, ``n``, and where it does not, ``fails``.
     """
     added = [
-        Claim(name, found["kind"], found["statement"], {}, terms=found["rule"])
+        Claim(name, found["kind"], found["statement"], {})
         for name, found in recorded.items() if name not in CLAIMS
     ]  # fmt: skip
     rows = []
@@ -152,7 +152,8 @@ def as_rows(
         evidence = [_from_json(e) for e in found["evidence"]]
         first = next((e for e in evidence if e.outcome != "reported"), next(iter(evidence), None))
         rows.append({
-            "id": claim.id, "kind": claim.kind, "statement": claim.statement, "rule": claim.rule,
+            "id": claim.id, "kind": claim.kind, "statement": claim.statement,
+            "rule": found.get("rule", claim.rule),
             "chapter": (chapters or {}).get(claim.id),
             "verdict": verdict(claim, evidence), "caveats": list(found["caveats"]),
             "statistic": first.what if first else None,

@@ -13,7 +13,7 @@ from faithnb.book.build import ROOT, gather
 from faithnb.claims import ledger
 from faithnb.claims.evidence import Evidence
 from faithnb.claims.registry import CLAIMS, Claim
-from faithnb.claims.rules import Never, Often
+from faithnb.claims.rules import Never, Often, Reported
 from faithnb.notebook import RECORD, Run, handed_over, read_records, write_records
 
 RUN = Run()
@@ -158,14 +158,21 @@ def test_what_is_recorded_reaches_the_ledger(tmp_path, monkeypatch):
 def test_a_claim_that_was_added_in_a_notebook_stands_at_the_end_of_the_ledger(monkeypatch):
     handed = {}
     monkeypatch.setattr(ledger, "hand_over", lambda kind, data: handed.update(data))
-    added = Claim("D1", "empirical", "Nothing.", {"L0 is odd": Often()}, {"never": Never()})
+    added = [
+        Claim("D1", "empirical", "Nothing.", {"L0 is odd": Often()}, {"never": Never()}),
+        Claim("D2", "opinion", "Anything.", {"L0": Reported()}),
+    ]
     with monkeypatch.context() as here:
-        here.setitem(CLAIMS, "D1", added)
+        for one in added:
+            here.setitem(CLAIMS, one.id, one)
         ledger.judge(RUN, "D1", {"L0 is odd": [True] * 9, "never": [False] * 9})
-    assert "D1" not in CLAIMS
-    *_, row = ledger.as_rows(json.loads(json.dumps(handed)))
-    assert (row["id"], row["verdict"], row["value"]) == ("D1", "reproduced", 1.0)
-    assert (row["statement"], row["rule"]) == ("Nothing.", added.rule)
+        ledger.judge(RUN, "D2", {"L0": [1.0, 2.0]})
+    assert not {"D1", "D2"} & set(CLAIMS)
+    *_, first, second = ledger.as_rows(json.loads(json.dumps(handed)))
+    assert (first["id"], first["verdict"], first["value"]) == ("D1", "reproduced", 1.0)
+    assert (second["verdict"], second["value"]) == ("not testable as stated", 1.5)
+    for row, one in zip((first, second), added, strict=True):
+        assert (row["statement"], row["rule"]) == (one.statement, one.rule)
 
 
 def test_whatever_a_claim_is_called_it_is_text_on_a_page(tmp_path):
