@@ -11,7 +11,7 @@ A claim is declared once, in any file, and is in the ledger from then on::
         of = [setting.tables[k] for k in ("none", "repeats")]
         return {"L0, without repeats over with": (of[0].l0, of[1].l0, of[0].seed, of[1].seed)}
 
-A notebook then hands data to the rules by name (:func:`faithnb.claims.judge`). Data are what
+A notebook then hands data to the rules by name (:func:`faithnb.claims.ledger.judge`). Data are what
 ``evidence`` of the rule takes: one value, a tuple of several, or a dictionary of either by case,
 where a rule is asked in several cases. On a grid it is what ``holds`` takes.
 """
@@ -21,14 +21,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar, get_args
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 from faithnb.claims.evidence import Evidence, Held, all_of
 from faithnb.claims.rules import Reported
 from faithnb.claims.setting import Conditions, Setting
 from faithnb.experiment import Experiment
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 Kind = Literal["empirical", "identity", "definition", "calibration", "argument", "opinion"]
 """Only empirical claims are counted in a headline. An *identity* or *definition* holds to a
@@ -97,18 +95,20 @@ class Claim:
 
     @property
     def rule_on_grid(self) -> str:
-        """How it is judged on a grid, in words: by point estimates."""
+        """How point estimates judge it on a grid, in words."""
         where = inspect.getdoc(self.measured) or ""
         return " ".join([where, *_sentences({**self.rules, **self.grid}, certainty=False)]).strip()
 
-    def on_grid(self, conditions: Callable[[Experiment, Experiment], Any]) -> Callable[[F], F]:
+    def on_grid(
+        self, conditions: Callable[[Experiment, Experiment], Any]
+    ) -> Callable[[Callable[[Setting], Given]], Callable[[Setting], Given]]:
         """Judge it on a grid, too: decorates the function that measures trained conditions.
 
         Args:
             conditions: as :attr:`conditions`; claims that share the function share what it trains.
         """
 
-        def attach(measured: F) -> F:
+        def attach(measured: Callable[[Setting], Given]) -> Callable[[Setting], Given]:
             self.conditions, self.measured = conditions, measured
             return measured
 

@@ -2,8 +2,8 @@
 
 A rule holds its threshold and prints it (``str``), and says what intervals must show besides
 (``certainty``). It judges in two ways by that one threshold:
-:meth:`evidence` with intervals, over the seeds of a chapter, and :meth:`holds` by point estimates,
-over the few seeds of one setting of a grid. :meth:`holds` is NaN where there is nothing to judge.
+``evidence`` with intervals, over the seeds of a chapter, and ``holds`` by point estimates,
+over the few seeds of one setting of a grid. ``holds`` is NaN where there is nothing to judge.
 """
 
 from __future__ import annotations

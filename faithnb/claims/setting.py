@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -20,8 +20,6 @@ from faithnb.measures import fails
 from faithnb.measures.stats import auroc
 from faithnb.model.layers import Layer
 from faithnb.model.transcoder import Transcoder
-
-T = TypeVar("T")
 
 Conditions: TypeAlias = Mapping[Any, Experiment]
 """Experiments by name."""
@@ -57,12 +55,11 @@ class Setting:
         """Evaluation inputs, ``[n, d_in]``."""
         return evaluation_sample(self.base.d_in, self.base.density)
 
-    def once(self, work: Callable[[Setting], T]) -> T:
+    def once(self, work: Callable[[Setting], Any]) -> Any:
         """What a function makes of this setting, worked out once for all claims that ask."""
         if work not in self._found:
             self._found[work] = work(self)
-        found: T = self._found[work]
-        return found
+        return self._found[work]
 
     def of_kind(self, kind: str) -> list[Any]:
         """The conditions whose name begins with a kind."""
@@ -81,7 +78,7 @@ class Setting:
         return np.isin(self.tables[condition].state.values, ("datapoint", "pair"))
 
     def fails(self, condition: Hashable) -> Bool[np.ndarray, "n"]:
-        """Which have a pattern feature or fail the task (:func:`faithnb.measures.fails`)."""
+        """Which have a pattern feature or fail the task (``faithnb.measures.fails``)."""
         found: np.ndarray = fails(self.tables[condition]).values
         return found
 
