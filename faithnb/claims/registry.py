@@ -95,7 +95,9 @@ class Claim:
 
     @property
     def rule_on_grid(self) -> str:
-        """How point estimates judge it on a grid, in words."""
+        """How point estimates judge it on a grid, in words; nothing where they do not."""
+        if self.measured is None:
+            return ""
         where = inspect.getdoc(self.measured) or ""
         return " ".join([where, *_sentences({**self.rules, **self.grid}, certainty=False)]).strip()
 

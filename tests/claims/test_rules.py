@@ -242,6 +242,7 @@ def test_evidence_is_a_sentence():
 
 def test_every_rule_of_the_ledger_is_a_sentence():
     for claim in CLAIMS.values():
-        for text in (claim.rule, claim.rule_on_grid):
-            assert text == "" or re.fullmatch(r"[^a-z].*\.|b_r .*\.", text), (claim.id, text)
+        assert bool(claim.rule_on_grid) is bool(claim.conditions)
+        for text in filter(None, (claim.rule, claim.rule_on_grid)):
+            assert re.fullmatch(r"[^a-z].*\.|b_r .*\.", text), (claim.id, text)
             assert not re.search(r"  |\.\.", text), (claim.id, text)
