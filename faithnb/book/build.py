@@ -12,7 +12,7 @@ from faithnb.book.processes import print_anything
 from faithnb.book.rendering import check, render
 from faithnb.book.running import remove_unfinished
 from faithnb.book.staging import stage
-from faithnb.claims.statements import read_ledger, to_json
+from faithnb.claims.ledger import read_ledger, to_json
 from faithnb.common.errors import ParameterError
 from faithnb.common.files import BusyError, alone, write_whole
 from faithnb.experiment import PROFILES

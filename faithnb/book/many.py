@@ -26,7 +26,7 @@ from faithnb.book.processes import leave, print_anything
 from faithnb.book.row_pages import index, page, scripts_of_pages
 from faithnb.book.rows import MANY, Row, RowsError, check, read_rows
 from faithnb.book.running import environment, execute, remove_unfinished
-from faithnb.claims.statements import ledger
+from faithnb.claims.ledger import as_rows
 from faithnb.common.errors import ParameterError
 from faithnb.common.files import BusyError, alone, clear_parts, folder_named, write_whole
 from faithnb.common.progress import progress_bar
@@ -73,7 +73,7 @@ def numbers(notebook: NotebookNode) -> Row:
                 if name and kind.endswith("text/plain"):
                     found[name] = "".join(text).strip("'")
     recorded = handed_over(notebook).get("claims", {})
-    verdicts = {row["id"]: row["verdict"] for row in ledger(recorded) if row["id"] in recorded}
+    verdicts = {row["id"]: row["verdict"] for row in as_rows(recorded) if row["id"] in recorded}
     return found | verdicts
 
 

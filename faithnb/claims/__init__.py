@@ -1,18 +1,27 @@
-"""What is claimed, by which rule it is judged, and what came out."""
+"""What is claimed, by which rules it is judged, and what came out."""
 
-from faithnb.claims.statements import (
-    CLAIMS,
+from faithnb.claims import (
+    note_features,
+    note_matching,
+    own_features,
+    own_matching,
+    own_mechanism,
+)
+from faithnb.claims.ledger import (
     as_html,
+    as_rows,
     headline,
-    ledger,
+    judge,
     of_grid,
     read_ledger,
-    record,
     to_json,
     where_not,
 )
+from faithnb.claims.own_mechanism import RIGHT_JACOBIAN
+from faithnb.claims.registry import CLAIMS, Claim, claim
 
 __all__ = [
-    "CLAIMS", "as_html", "headline", "ledger", "of_grid", "read_ledger", "record", "to_json",
-    "where_not",
+    "CLAIMS", "RIGHT_JACOBIAN", "Claim", "as_html", "as_rows", "claim", "headline", "judge",
+    "note_features", "note_matching", "of_grid", "own_features", "own_matching", "own_mechanism",
+    "read_ledger", "to_json", "where_not",
 ]  # fmt: skip

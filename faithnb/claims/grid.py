@@ -1,147 +1,82 @@
-"""Whether a claim holds at a setting, in the main: the core of its rule on a few seeds, without
-intervals.
+"""Whether claims hold at the settings of a grid: their rules by point estimates, on a few seeds.
 
-A core holds (True), does not (False), or there is nothing to judge (NaN): where nothing memorises,
-say, there is nothing that could be cured. :mod:`faithnb.claims.of_note` and
-:mod:`faithnb.claims.of_ours` have the *parts*: functions of a setting that say which arms they want
-and how to judge what these become.
+A claim holds (True), does not (False), or there is nothing to judge (NaN): where nothing memorizes,
+say, there is nothing that matching could remove.
 """
 
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-import numpy as np
 import pandas as pd
-import xarray as xr
-from jaxtyping import Bool, Float
 
-from faithnb.claims.rules import CLEAR, FEWEST, LARGE
-from faithnb.claims.statements import CLAIMS, where_not
+from faithnb.claims.evidence import Held
+from faithnb.claims.ledger import where_not
+from faithnb.claims.registry import CLAIMS, Claim
+from faithnb.claims.setting import Setting
 from faithnb.experiment import Experiment
-from faithnb.measures.stats import auroc, cliffs_delta
-from faithnb.model.transcoder import Transcoder
 from faithnb.sweeps.sweep import train_arms
 from faithnb.training.store import Store
 
-Held: TypeAlias = bool | float
-Arms: TypeAlias = Mapping[Any, Experiment]
-Judge: TypeAlias = Callable[[dict[Any, Transcoder], dict[Any, xr.Dataset]], dict[str, Held]]
-Part: TypeAlias = Callable[[Experiment, Experiment], tuple[Arms, Judge]]
-"""(setting, the same matched) → (arms by name, judge of their transcoders and metrics)."""
 
-NOTHING: Held = float("nan")
-"""There is nothing to judge."""
-
-NO_PART: tuple[Arms, Judge] = ({}, lambda t, m: {})
-"""What a part returns where it judges nothing."""
+def judged(whose: str) -> list[Claim]:
+    """The claims that are judged on a grid and whose id begins so."""
+    return [one for one in CLAIMS.values() if one.conditions and one.id.startswith(whose)]
 
 
 def judge(
-    parts: Sequence[Part],
+    claims: Iterable[Claim],
     settings: Sequence[tuple[Experiment, Experiment]],
     seeds: Sequence[int],
     store: Store | None = None,
     progress: bool = True,
 ) -> list[dict[str, Held]]:
-    """What the parts judge at each setting, by claim.
+    """Whether the claims hold at each setting, by id; those that do not apply there are left out.
 
-    The arms of all parts and settings are trained together, each once, which is much faster than
-    one after the other.
+    The conditions of all claims and settings are trained together, each once, which is much faster
+    than one after the other.
 
     Args:
-        parts: what to judge.
+        claims: what to judge; see :func:`judged`.
         settings: each without matching and with.
-        seeds: of every arm.
+        seeds: of every condition.
         store: as for :func:`faithnb.train`.
         progress: as for :func:`faithnb.train`.
+
+    Raises:
+        ValueError: if a claim has no conditions, or its rules and the data do not fit.
     """
-    begun = [[part(base, cure) for part in parts] for base, cure in settings]
-    every = dict.fromkeys(arm for row in begun for arms, _ in row for arm in arms.values())
-    names = {str(k): arm for k, arm in enumerate(every)}
+    chosen = list(claims)
+    if unfit := [one.id for one in chosen if one.conditions is None]:
+        raise ValueError(f"{', '.join(unfit)}: not judged on a grid.")
+    made = dict.fromkeys(one.conditions for one in chosen if one.conditions)
+    conditions = [{make: make(base, matched) for make in made} for base, matched in settings]
+    every = dict.fromkeys(
+        e for of in conditions for some in of.values() for e in (some or {}).values()
+    )
+    names = {str(k): experiment for k, experiment in enumerate(every)}
     found = train_arms(names, seeds, store=store, progress=progress) if names else {}
-    weights = {arm: found[k].transcoder for k, arm in names.items()}
+    weights = {e: found[k].transcoder for k, e in names.items()}
     tables = {
-        arm: found[k].metrics().assign_coords(seed=("inst", list(seeds)))
-        for k, arm in names.items()
+        e: found[k].metrics().assign_coords(seed=("inst", list(seeds))) for k, e in names.items()
     }
-    return [
-        {
-            claim: held
-            for arms, verdict in row
-            for claim, held in verdict(
-                {k: weights[arm] for k, arm in arms.items()},
-                {k: tables[arm] for k, arm in arms.items()},
-            ).items()
-        }
-        for row in begun
-    ]
-
-
-def all_of(*held: Held) -> Held:
-    """False if any is, else NaN if any is, else True."""
-    if any(h == 0 for h in held):
-        return False
-    return NOTHING if np.isnan(held).any() else True
-
-
-def most(hits: Sequence[bool] | np.ndarray) -> Held:
-    """Nine in ten do; NaN where there are none."""
-    return bool(np.mean(hits) >= 0.9) if len(hits) else NOTHING
-
-
-def induced(treated: Bool[np.ndarray, "n"], control: Bool[np.ndarray, "n"]) -> Held:
-    """Much more often with the treatment, and never without."""
-    return bool(treated.mean() - control.mean() >= CLEAR and not control.any())
-
-
-def fallen(before: Bool[np.ndarray, "n"], after: Bool[np.ndarray, "n"]) -> Held:
-    """Much less often after, and at most half as often; NaN where it is rare before."""
-    if before.mean() < CLEAR:
-        return NOTHING
-    return bool(before.mean() - after.mean() >= CLEAR and after.mean() <= before.mean() / 2)
-
-
-def ahead(
-    a: Float[np.ndarray, "n"],
-    b: Float[np.ndarray, "k"],
-    seeds_a: np.ndarray,
-    seeds_b: np.ndarray,
-) -> Held:
-    """Cliff's δ of a over b of at least 0.8; NaN if a side has fewer than three seeds, NaNs left
-    out."""
-    some_a, some_b = np.isfinite(a), np.isfinite(b)
-    if min(len(set(seeds_a[some_a])), len(set(seeds_b[some_b]))) < FEWEST:
-        return NOTHING
-    return cliffs_delta(a[some_a], b[some_b]) >= LARGE
-
-
-def area(scores: np.ndarray, labels: Bool[np.ndarray, "n"]) -> float:
-    """AUROC; NaN if a score is, or fewer than three carry the label, or fewer do not."""
-    few = min(labels.sum(), (~labels).sum()) < FEWEST
-    return NOTHING if few or not np.isfinite(scores).all() else auroc(scores, labels)
-
-
-def at_least(value: float, bound: float) -> Held:
-    """The value reaches the bound; NaN if it is."""
-    return NOTHING if np.isnan(value) else bool(value >= bound)
-
-
-def memorised(measured: xr.Dataset) -> Bool[np.ndarray, "n"]:
-    """Which of a table are in state datapoint or pair."""
-    return np.isin(measured.state.values, ("datapoint", "pair"))
-
-
-def of_all(tables: Mapping[Any, xr.Dataset], names: Iterable[Hashable], column: str) -> np.ndarray:
-    """A column of the tables of several arms, one after the other."""
-    return np.concatenate([tables[name][column].values for name in names])
-
-
-def as_one(transcoders: Mapping[Any, Transcoder], names: Iterable[Hashable]) -> Transcoder:
-    """Transcoders of several arms in one ensemble."""
-    return Transcoder.cat([transcoders[name] for name in names])
+    rows: list[dict[str, Held]] = []
+    for (base, matched), of in zip(settings, conditions, strict=True):
+        at = {
+            make: Setting(
+                base, matched, some,
+                {k: weights[e] for k, e in some.items()}, {k: tables[e] for k, e in some.items()},
+            )
+            for make, some in of.items() if some is not None
+        }  # fmt: skip
+        rows.append({
+            one.id: one.holds(one.measured(at[one.conditions]))
+            for one in chosen
+            if one.conditions in at and one.measured
+        })  # fmt: skip
+    return rows
 
 
 def table(
@@ -155,7 +90,7 @@ def table(
 
 
 def for_ledger(found: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """By claim: in what ``share`` of the ``n`` settings with something to judge its core holds, and
+    """By claim: in what ``share`` of the ``n`` settings with something to judge it holds, and
     where it ``fails``."""
     settings = [dict(zip(found.index.names, at, strict=True)) for at in found.index]
     return {
@@ -181,8 +116,11 @@ def in_words(found: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
     return rows
 
 
-def explained(what: Mapping[str, str]) -> str:
-    """What is judged of each claim, as a table for the page."""
-    rows = "".join(f"<tr><td>{k}</td><td>{html.escape(v)}</td></tr>" for k, v in what.items())
+def explained(claims: Iterable[str]) -> str:
+    """How each claim is judged on a grid, as a table for the page."""
+    rows = "".join(
+        f"<tr><td>{html.escape(k)}</td><td>{html.escape(CLAIMS[k].rule_on_grid)}</td></tr>"
+        for k in claims
+    )
     head = "<tr><th>claim</th><th>judged at each setting</th></tr>"
     return f'<table class="ledger"><thead>{head}</thead><tbody>{rows}</tbody></table>'

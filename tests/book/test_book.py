@@ -17,7 +17,7 @@ from pypdf import PdfReader
 
 from faithnb.book import build
 from faithnb.book.contents import ROOT, pages
-from faithnb.claims.statements import CLAIMS
+from faithnb.claims import CLAIMS
 
 
 @pytest.fixture(scope="module")
