@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from faithnb.model.layers import AbsoluteValue
     from faithnb.model.transcoder import Transcoder
     from faithnb.notebook import read_parameters
-    from faithnb.sweeps.sweep import sweep, train_arms
+    from faithnb.sweeps.comparison import Comparison, compare
+    from faithnb.sweeps.sweep import sweep
     from faithnb.training.ensemble import Trained, train
     from faithnb.training.store import Store
     from faithnb.widgets.explorer import explore
@@ -30,7 +31,8 @@ _HOMES = {
     "model.layers": ("AbsoluteValue",),
     "model.transcoder": ("Transcoder",),
     "notebook": ("read_parameters",),
-    "sweeps.sweep": ("sweep", "train_arms"),
+    "sweeps.comparison": ("Comparison", "compare"),
+    "sweeps.sweep": ("sweep",),
     "training.ensemble": ("Trained", "train"),
     "training.store": ("Store",),
     "widgets.explorer": ("explore",),
@@ -40,6 +42,7 @@ _ROOMS = ("claims", "figures", "measures")
 __all__ = [
     "AbsoluteValue",
     "CircuitMap",
+    "Comparison",
     "Experiment",
     "InputError",
     "ParameterError",
@@ -47,6 +50,7 @@ __all__ = [
     "Trained",
     "Transcoder",
     "circuit_match",
+    "compare",
     "explore",
     "figures",
     "measure",
@@ -54,7 +58,6 @@ __all__ = [
     "read_parameters",
     "sweep",
     "train",
-    "train_arms",
 ]
 
 

@@ -13,7 +13,7 @@ import torch
 from faithnb.common.errors import ParameterError, shown
 from faithnb.common.extensions import digests, is_own
 from faithnb.common.files import read_json
-from faithnb.data.sampling import EVALUATED, pad_points
+from faithnb.data.sampling import EVALUATED, evaluation_sample, pad_points
 from faithnb.matching import MATCHING, SAMPLED_ONLY, SOFT, UNDERIVED
 from faithnb.model.architectures import trainable
 from faithnb.model.layers import LAYERS, Layer
@@ -364,6 +364,32 @@ class Experiment:
         points = pad_points(self.points, self.d_in)
         kink = kink or self.kink
         return LAYERS[self.target].of_experiment(self.d_in, points, kink)  # type: ignore[arg-type]
+
+    def unmatched(self) -> Experiment:
+        """The same without Jacobian matching."""
+        return dataclasses.replace(
+            self, jacobian_matching="none", jacobian_coefficient=0.0, kink="zero",
+            jacobian_start=0.0,
+        )  # fmt: skip
+
+    @property
+    def p(self) -> torch.Tensor:
+        """The repeated point, filled up with zeros, ``[d_in]``.
+
+        Raises:
+            ParameterError: if there is not exactly one.
+        """
+        if len(self.points) != 1:
+            raise ParameterError(
+                f"points = {self.points} is not allowed where one point is looked at: it must "
+                "hold exactly one."
+            )
+        return pad_points(self.points, self.d_in, self.torch_dtype)[0]
+
+    def evaluation_inputs(self, n: int = EVALUATED) -> torch.Tensor:
+        """The fixed base samples, without the repeated points, that measures are taken on,
+        ``[n, d_in]``."""
+        return evaluation_sample(self.d_in, self.density, n, blur=self.blur).to(self.torch_dtype)
 
     @property
     def d_out(self) -> int:

@@ -37,7 +37,7 @@ class Run:
     profile: str = parameter("paper", OneOf(tuple(PROFILES)))
     """``"quick"``, ``"paper"`` or ``"large"``."""
     n_seeds: int = parameter(PROFILES["paper"].n_seeds, Range(1, whole=True))
-    """Seeds of a comparison between arms."""
+    """Seeds of a comparison between conditions."""
     scan_seeds: int = parameter(PROFILES["paper"].scan_seeds, Range(1, whole=True))
     """Seeds in each cell of a scan."""
     grid: int = parameter(PROFILES["paper"].grid, Range(2, whole=True))
@@ -52,7 +52,7 @@ class Run:
 
     @property
     def seeds(self) -> range:
-        """The seeds of a comparison between arms."""
+        """The seeds of a comparison between conditions."""
         return range(self.first_seed, self.first_seed + self.n_seeds)
 
     @property
@@ -61,14 +61,17 @@ class Run:
         return self.seeds[: max(2, (self.scan_seeds + 1) // 2)]
 
     @property
+    def training(self) -> dict[str, Any]:
+        """How :func:`faithnb.train` and :func:`faithnb.compare` are called: with a store, and
+        progress as asked for."""
+        return {"store": Store(), "progress": self.interactive}
+
+    @property
     def sweeping(self) -> dict[str, Any]:
         """How :func:`faithnb.sweep` is called: with a store, progress as asked for, and a cluster
         if a scheduler is named (see :func:`faithnb.sweeps.cluster.connect`)."""
         executor = None if self.scheduler == "here" else connect(self.scheduler)
-        return {
-            "executor": executor, "store": Store(), "progress": self.interactive,
-            "profile": self.profile,
-        }  # fmt: skip
+        return self.training | {"executor": executor, "profile": self.profile}
 
     def scan_axes(self, coarse: bool = False) -> dict[str, list[float]]:
         """Values of ``repeat_frac`` and ``sparsity_coefficient`` in a scan: 0, then evenly in the
@@ -248,14 +251,14 @@ def _digest(text: str) -> str:
 
 
 def hand_over_runs(tables: Mapping[str, xr.Dataset]) -> None:
-    """Give every transcoder's measures, by arm, to the page that draws them all."""
+    """Give every transcoder's measures, by condition, to the page that draws them all."""
     columns = ("fvu", "l0", "jacobian_error", "jacobian_error_at_p", "memorization", "state")
     hand_over("runs", {
-        arm: {
+        condition: {
             name: table[name].values.ravel().tolist()
             for name in columns if name in table
         }
-        for arm, table in tables.items()
+        for condition, table in tables.items()
     })  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from faithnb.data.sampling import evaluation_sample
 from faithnb.experiment import PROFILES, Experiment, ParameterError
 from faithnb.notebook import Run, read_parameters
 from faithnb.parameters import Address, PointList, Range, clean, host_and_port
@@ -238,6 +239,39 @@ def test_cells_can_be_run_again_in_the_same_kernel():
     variables["density"] = 3
     with pytest.raises(ParameterError, match="density = 3"):
         read_parameters(variables)
+
+
+@pytest.mark.parametrize("form", ["plain", "smoothed", "finite", "sigmoid_gate", "noise"])
+def test_without_matching_all_that_belongs_to_it_is_as_by_default(form):
+    base = Experiment(repeat_frac=0.1, seed=4)
+    changes = {"kink": "masked"} if form == "plain" else {}
+    matched = dataclasses.replace(
+        base, jacobian_matching=form, jacobian_coefficient=0.1, jacobian_start=0.5, **changes
+    )
+    assert matched.unmatched() == base == base.unmatched()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_point_and_the_inputs_of_the_measures(dtype):
+    e = Experiment(d_in=5, points=((1, 0.5),), density=0.3, blur=0.1, dtype=dtype)
+    assert e.p.tolist() == [1, 0.5, 0, 0, 0]
+    assert e.p.dtype == e.evaluation_inputs(4).dtype == e.torch_dtype
+    x = evaluation_sample(5, 0.3, blur=0.1)
+    assert (e.evaluation_inputs() == x).all()
+    assert len(e.evaluation_inputs(100)) == 100
+    for points in ((), ((1, 1), (0, 1))):
+        with pytest.raises(ParameterError, match="must hold exactly one"):
+            _ = dataclasses.replace(e, points=points).p
+
+
+def test_how_a_run_trains_and_sweeps(tmp_path, monkeypatch):
+    monkeypatch.setenv("FAITHNB_STORE", str(tmp_path))
+    for run in (Run(), Run(interactive=True, profile="quick")):
+        training = {"store": run.training["store"], "progress": run.interactive}
+        assert run.training.keys() == training.keys()
+        assert run.sweeping.keys() == training.keys() | {"executor", "profile"}
+        assert run.sweeping["progress"] is run.training["progress"] is run.interactive
+        assert run.sweeping["profile"] == run.profile
 
 
 def test_profiles_set_size_and_nothing_else():

@@ -88,6 +88,7 @@ def test_every_file_of_the_package_has_its_tests():
                 "matching": "experiment", "claims/rules": "statements", "common/errors": "files",
                 "common/progress": "sweep", "sweeps/tasks": "workers", "claims/of_note": "grid",
                 "figures/style": "comparisons", "figures/one_transcoder": "comparisons",
+                "figures/per_condition": "comparisons",
                 "claims/of_ours": "grid", "model/jacobians": "architectures",
                 "measures/activity": "table",
                 "measures/error": "table", "measures/jacobian": "table",

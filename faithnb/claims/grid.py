@@ -23,7 +23,7 @@ from faithnb.claims.statements import CLAIMS, where_not
 from faithnb.experiment import Experiment
 from faithnb.measures.stats import auroc, cliffs_delta
 from faithnb.model.transcoder import Transcoder
-from faithnb.sweeps.sweep import train_arms
+from faithnb.sweeps.comparison import compare
 from faithnb.training.store import Store
 
 Held: TypeAlias = bool | float
@@ -61,7 +61,7 @@ def judge(
     begun = [[part(base, cure) for part in parts] for base, cure in settings]
     every = dict.fromkeys(arm for row in begun for arms, _ in row for arm in arms.values())
     names = {str(k): arm for k, arm in enumerate(every)}
-    found = train_arms(names, seeds, store=store, progress=progress) if names else {}
+    found = compare(names, seeds, store=store, progress=progress) if names else {}
     weights = {arm: found[k].transcoder for k, arm in names.items()}
     tables = {
         arm: found[k].metrics().assign_coords(seed=("inst", list(seeds)))

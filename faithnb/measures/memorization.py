@@ -30,7 +30,10 @@ TASK_LOST = 0.1
 """FVU from which a transcoder counts as one that has not learned the task."""
 
 STATES = ("generalising", "pair", "datapoint", "other")
-"""The states of :func:`state`; the two in the middle count as memorised."""
+"""The states of :func:`state`."""
+
+MEMORIZED = ("datapoint", "pair")
+"""The states that count as memorized: there is a feature for the point, or for a part of it."""
 
 
 @measure("√3 − 1 is one datapoint feature for three ones")
@@ -169,7 +172,19 @@ def writes_pattern(measured: xr.Dataset) -> xr.DataArray:
     return measured.memorization_share >= DATAPOINT
 
 
+def memorized(measured: xr.Dataset) -> xr.DataArray:
+    """Where a transcoder is in state ``datapoint`` or ``pair``, of a
+    :func:`faithnb.measures.table.table` or a sweep. False where training diverged."""
+    return measured.state.isin(MEMORIZED)
+
+
+def lost(measured: xr.Dataset) -> xr.DataArray:
+    """Where a transcoder has not learned the task: its FVU is not below 0.1, or its training
+    diverged."""
+    return ~(measured.fvu < TASK_LOST)
+
+
 def fails(measured: xr.Dataset) -> xr.DataArray:
-    """Where a transcoder has a pattern feature (:func:`writes_pattern`) or has not learned the
-    task: its FVU is not below 0.1, or its training diverged."""
-    return writes_pattern(measured) | ~(measured.fvu < TASK_LOST)
+    """Where a transcoder has a pattern feature (:func:`writes_pattern`) or has :func:`lost` the
+    task."""
+    return writes_pattern(measured) | lost(measured)

@@ -208,9 +208,9 @@ class Made:
 def test_arms_of_all_settings_are_trained_once_and_judged_each_by_its_own(monkeypatch):
     trained = []
 
-    def train_arms(arms, seeds, **_):
-        trained.append(list(arms.values()))
-        return {k: Made(e.density) for k, e in arms.items()}
+    def compare(conditions, seeds, **_):
+        trained.append(list(conditions.values()))
+        return {k: Made(e.density) for k, e in conditions.items()}
 
     def part(base, cure):
         arms = {"a": base, "b": cure, "c": base}
@@ -219,7 +219,7 @@ def test_arms_of_all_settings_are_trained_once_and_judged_each_by_its_own(monkey
     def again(base, cure):
         return {"x": cure}, lambda t, m: {"C4": m["x"].seed.values.tolist()}
 
-    monkeypatch.setattr("faithnb.claims.grid.train_arms", train_arms)
+    monkeypatch.setattr("faithnb.claims.grid.compare", compare)
     other = [replace(e, density=0.2) for e in (BASE, CURE)]
     rows = judge([part, again], [(BASE, CURE), tuple(other)], [5, 6])
     assert rows == [{"C1": q, "C3": q, "C4": [5, 6]} for q in (BASE.density, 0.2)]
