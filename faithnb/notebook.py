@@ -19,6 +19,7 @@ import xarray as xr
 
 from faithnb.common.files import CHECKOUT, folder_named, read_file, write_whole
 from faithnb.experiment import PROFILES, Experiment
+from faithnb.measures.stats import rate_interval
 from faithnb.parameters import Address, Allowed, OneOf, Range, YesNo, clean, parameter, unknown_name
 from faithnb.sweeps.cluster import connect
 from faithnb.training.store import Store
@@ -54,6 +55,11 @@ class Run:
     def seeds(self) -> range:
         """The seeds of a comparison between conditions."""
         return range(self.first_seed, self.first_seed + self.n_seeds)
+
+    @property
+    def cell_seeds(self) -> range:
+        """The seeds of each cell of a scan."""
+        return self.seeds[: self.scan_seeds]
 
     @property
     def few(self) -> range:
@@ -273,3 +279,26 @@ def glue(**values: Any) -> None:
         return
     for name, value in values.items():
         keep(name, value.item() if hasattr(value, "item") else value, display=False)
+
+
+def glue_for(key: str, **values: Any) -> None:
+    """:func:`glue` of one condition of several: each name is followed by ``_`` and its key."""
+    glue(**{f"{name}_{key}": value for name, value in values.items()})
+
+
+def in_words(interval: tuple[float, float], digits: int = 2) -> str:
+    """An interval for the prose: ``[0.12, 0.34]``."""
+    low, high = interval
+    return f"[{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def words(value: float, interval: tuple[float, float]) -> str:
+    """A value with its interval for the prose, or that there was too little to have them."""
+    if not np.isfinite([value, *interval]).all():
+        return "not to be had from so few seeds"
+    return f"{value:.2f} {in_words(interval)}"
+
+
+def rate_in_words(hits: Sequence[bool] | np.ndarray) -> str:
+    """:func:`rate_interval` of how often it is True, for the prose."""
+    return in_words(rate_interval(int(np.sum(hits)), len(hits)))

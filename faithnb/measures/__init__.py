@@ -18,6 +18,7 @@ from faithnb.measures.circuits import (
     mechanism_error,
 )
 from faithnb.measures.error import (
+    error_without_one,
     explained_variance,
     fvu,
     mse,
@@ -32,7 +33,9 @@ from faithnb.measures.interventions import (
     patching_error,
 )
 from faithnb.measures.jacobian import (
+    active_share,
     contributing_jacobian,
+    error_of_point_alone,
     jacobian_at_point,
     jacobian_cosine,
     jacobian_error,
@@ -40,6 +43,8 @@ from faithnb.measures.jacobian import (
     masking_index,
     off_diagonal_norm,
     off_diagonal_share,
+    singular_values,
+    tail_share,
 )
 from faithnb.measures.memorization import (
     DATAPOINT,
@@ -55,6 +60,7 @@ from faithnb.measures.memorization import (
     memorization,
     memorization_share,
     memorized,
+    most_memorizing,
     state,
     writes_pattern,
 )
@@ -75,6 +81,7 @@ __all__ = [
     "ablation_error",
     "absorption",
     "active_at_point",
+    "active_share",
     "alignment",
     "change_error",
     "circuit_match",
@@ -82,6 +89,8 @@ __all__ = [
     "contribution_sizes",
     "coordinate_features",
     "datapoint_features",
+    "error_of_point_alone",
+    "error_without_one",
     "explained_variance",
     "fails",
     "frac_alive",
@@ -98,6 +107,7 @@ __all__ = [
     "memorization",
     "memorization_share",
     "memorized",
+    "most_memorizing",
     "mse",
     "n_on",
     "off_at_point",
@@ -108,9 +118,11 @@ __all__ = [
     "patching_error",
     "relative_error",
     "rotation",
+    "singular_values",
     "state",
     "subset_error",
     "summary",
     "table",
+    "tail_share",
     "writes_pattern",
 ]  # fmt: skip

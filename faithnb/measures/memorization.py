@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import NamedTuple
 
 import torch
 import xarray as xr
@@ -142,6 +143,38 @@ def datapoint_features(
     at_p = contribution_sizes(transcoder, p[None])[:, 0] > CONTRIBUTES
     rare = (contribution_sizes(transcoder, x) > CONTRIBUTES).double().mean(1) <= 1 - silent
     return (_alignments(transcoder, target, p) > ALIGNED) & at_p & rare
+
+
+class OfPoint(NamedTuple):
+    """A feature beside a point p and base samples."""
+
+    feature: int
+    """Which it is."""
+    memorization: float
+    """Its own, see :func:`memorization`."""
+    reads: float
+    """Cosine of its encoder with p."""
+    writes: float
+    """Cosine of its decoder with p."""
+    off: float
+    """Share of the base samples on which it is off."""
+    silent: float
+    """Share of them on which it contributes at most 1e-2."""
+
+
+@exact
+def most_memorizing(transcoder: Transcoder, p: Point, x: Inputs) -> OfPoint:
+    """The feature of an ensemble of one that memorizes p most, on base samples ``x``."""
+    m = memorization(transcoder, p, per_feature=True)[0]
+    i = int(m.argmax())
+    return OfPoint(
+        i,
+        m[i].item(),
+        (unit(transcoder.W_enc[0, :, i], dim=0) @ unit(p, dim=0)).item(),
+        (unit(transcoder.W_dec[0, i], dim=0) @ unit(p, dim=0)).item(),
+        (~transcoder.gate(x)[0, :, i]).double().mean().item(),
+        (contribution_sizes(transcoder, x)[0, :, i] <= CONTRIBUTES).double().mean().item(),
+    )
 
 
 def _alignments(transcoder: Transcoder, target: Layer, p: Point) -> Float[Tensor, "n_inst d_sae"]:
