@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from faithnb.data.sampling import evaluation_sample
 from faithnb.experiment import PROFILES, Experiment, ParameterError
-from faithnb.notebook import Run, read_parameters
+from faithnb.notebook import Run, in_words, rate_in_words, read_parameters, words
 from faithnb.parameters import Address, PointList, Range, clean, host_and_port
 from faithnb.training.ensemble import DivergenceWarning, train
 
@@ -348,3 +348,15 @@ def test_what_is_no_experiment_in_json(text):
     with pytest.raises(ParameterError, match=r"is not (a )?JSON") as said:
         Experiment.from_json(text)
     assert len(str(said.value)) < 400
+
+
+def test_values_in_words():
+    assert in_words((0.123, 4)) == "[0.12, 4.00]"
+    assert in_words((0.1234, 0.5), digits=3) == "[0.123, 0.500]"
+    assert words(1.5, (1, 2)) == "1.50 [1.00, 2.00]"
+    assert words(1.5, (np.nan, 2)) == "not to be had from so few seeds"
+    assert rate_in_words([True] * 16) == "[0.81, 1.00]"
+
+
+def test_the_seeds_of_a_cell_are_the_first():
+    assert Run(n_seeds=16, scan_seeds=5).cell_seeds == range(200, 205)

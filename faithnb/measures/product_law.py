@@ -44,12 +44,3 @@ def ratio(fit: Fit, resampled: Resampled) -> tuple[float, Interval]:
         return np.nan, (np.nan, np.nan)
     low, high = np.quantile(r[lam > 0] / lam[lam > 0], [0.025, 0.975])
     return fit[1] / fit[2], (low, high)
-
-
-def verdict(interval: Interval) -> str:
-    """Whether an interval of :func:`ratio` ``includes 1`` or ``excludes 1``; it ``cannot be told``
-    where there is none."""
-    low, high = interval
-    if not np.isfinite([low, high]).all():
-        return "cannot be told"
-    return "includes 1" if low <= 1 <= high else "excludes 1"

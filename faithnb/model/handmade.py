@@ -90,6 +90,6 @@ def with_linear_part(d: int) -> Transcoder:
 def writing(
     p: Float[Tensor, "d_in"], contribution: Float[Tensor, "d_in"], parts: int = 1
 ) -> Transcoder:
-    """``parts`` equal features that together write ``contribution`` at p and are off far from it."""
+    """``parts`` equal features that together write ``contribution`` at p, off far from it."""
     one = Circuit("", p / (p @ p) * 2, contribution / parts, 1.0)
     return Transcoder.from_circuits([one] * parts)
