@@ -15,6 +15,7 @@ from types import FunctionType, ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from faithnb.common.files import CHECKOUT, folder_named, read_file, write_whole
@@ -256,16 +257,36 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()
 
 
+KEPT = ("fvu", "l0", "jacobian_error", "jacobian_error_at_p", "memorization", "state")
+"""What is handed over of a transcoder."""
+
+
 def hand_over_runs(tables: Mapping[str, xr.Dataset]) -> None:
     """Give every transcoder's measures, by condition, to the page that draws them all."""
-    columns = ("fvu", "l0", "jacobian_error", "jacobian_error_at_p", "memorization", "state")
     hand_over("runs", {
         condition: {
             name: table[name].values.ravel().tolist()
-            for name in columns if name in table
+            for name in KEPT if name in table
         }
         for condition, table in tables.items()
     })  # fmt: skip
+
+
+def read_runs(folder: Path | None = None) -> pd.DataFrame:
+    """Every transcoder that was handed over, each once although chapters share some: what
+    :func:`hand_over_runs` keeps of it, NaN where it was not measured, and ``condition``, a number
+    for each of the conditions.
+
+    Raises:
+        ValueError: if a file is damaged.
+        OSError: if one cannot be read, or is no file.
+    """
+    given = [run for runs in read_records(folder).get("runs", {}).values() for run in runs.values()]
+    rows = [pd.DataFrame(run).assign(condition=k) for k, run in enumerate(given)]
+    found = pd.concat([pd.DataFrame(columns=[*KEPT, "condition"]), *rows])
+    found = found.drop_duplicates(["fvu", "l0", "jacobian_error_at_p", "state"], ignore_index=True)
+    numbers = {name: float for name in KEPT if name != "state"}
+    return found.astype(numbers | {"state": str}).assign(condition=pd.factorize(found.condition)[0])
 
 
 def glue(**values: Any) -> None:
