@@ -30,11 +30,6 @@ ELSE = {
     "jacobian_matching": "finite",
 }  # fmt: skip
 """And another for notebooks that have the first by default."""
-LONG = {
-    "08_kinks", "09_phase_diagram", "10_interventions", "11_which_form",
-    "first_attempt", "speed",
-}  # fmt: skip
-"""Notebooks that have yet to be divided into cells that one can follow."""
 ONLY = {("06_superposition", "target")}
 """What can have one value alone."""
 
@@ -85,11 +80,11 @@ def test_cells_are_short_and_half_of_them_open(path):
     hidden = []
     for cell in runs(path):
         lines = [line for line in cell.source.splitlines() if line.strip()]
-        if "claims.record(" not in cell.source and path.stem not in LONG:
+        if "claims.record(" not in cell.source:
             assert len(lines) <= 12, cell.source
         tags = cell.metadata.get("tags", [])
         hidden.append(any(tag.startswith(("hide-", "remove-")) for tag in tags))
-    assert sum(hidden) <= len(hidden) / 2 or path.stem in LONG
+    assert sum(hidden) <= len(hidden) / 2
 
 
 OPAQUE = re.compile(r"`+[^`]*`+|\$[^$\n]+\$|\]\([^)]*\)")
