@@ -180,16 +180,16 @@ def collapse(memorised: Mapping[str, xr.DataArray]) -> Figure:
 def survival(
     panels: Mapping[str, Mapping[str, Sequence[xr.DataArray]]], xlabel: str, ylabel: str
 ) -> Figure:
-    """Shares over a relative setting, a panel a condition, a colour an arm; a faint line each
-    dataset of an arm, a bold one through their mean where all have been measured.
+    """Shares over a relative setting, in panels, a colour a condition; a faint line each dataset
+    of a condition, a bold one through their mean where all have been measured.
 
     Each array has one dimension, the relative setting; 1 is marked.
     """
     fig = new_figure(max(5.4, 0.9 + 2.9 * len(panels)), 3.2)
     axes = fig.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for ax, (title, arms) in zip(axes, panels.items(), strict=True):
+    for ax, (title, conditions) in zip(axes, panels.items(), strict=True):
         for (name, shares), colour, mark in zip(
-            arms.items(), (RED, GREY, BLUE, ORANGE), "os^D", strict=False
+            conditions.items(), (RED, GREY, BLUE, ORANGE), "os^D", strict=False
         ):
             for share in shares:
                 ax.plot(share[share.dims[0]], share, color=colour, alpha=0.25, linewidth=1)

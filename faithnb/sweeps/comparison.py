@@ -93,7 +93,7 @@ class Comparison(Mapping[str, Trained]):
         there is always one to look at.
 
         Args:
-            state: one of :data:`faithnb.measures.STATES`.
+            state: one of :data:`faithnb.measures.memorization.STATES`.
             condition: the name of a condition, or several in the order in which to look; all in
                 their order by default.
 
