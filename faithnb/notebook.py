@@ -273,9 +273,8 @@ def hand_over_runs(tables: Mapping[str, xr.Dataset]) -> None:
 
 
 def read_runs(folder: Path | None = None) -> pd.DataFrame:
-    """Every transcoder that was handed over, each once although chapters share some: what
-    :func:`hand_over_runs` keeps of it, NaN where it was not measured, and ``condition``, a number
-    for each of the conditions.
+    """Every transcoder that was handed over, each once although chapters share some: its measures,
+    NaN where one was not taken, and ``condition``, a number for each of the conditions.
 
     Raises:
         ValueError: if a file is damaged.

@@ -34,7 +34,7 @@ STATES = ("generalising", "pair", "datapoint", "other")
 """The states of :func:`state`."""
 
 MEMORIZED = ("datapoint", "pair")
-"""The states that count as memorized: there is a feature for the point, or for a part of it."""
+"""The states that count as memorized, with a feature for the point or for a part of it."""
 
 
 @measure("√3 − 1 is one datapoint feature for three ones")
