@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from faithnb.model.layers import AbsoluteValue
     from faithnb.model.transcoder import Transcoder, load
     from faithnb.notebook import read_parameters
-    from faithnb.sweeps.sweep import sweep, train_arms
+    from faithnb.sweeps.comparison import Comparison, compare
+    from faithnb.sweeps.sweep import sweep
     from faithnb.training.ensemble import train
     from faithnb.training.store import Store
     from faithnb.training.trained import Trained
@@ -31,7 +32,8 @@ _HOMES = {
     "model.layers": ("AbsoluteValue",),
     "model.transcoder": ("Transcoder", "load"),
     "notebook": ("read_parameters",),
-    "sweeps.sweep": ("sweep", "train_arms"),
+    "sweeps.comparison": ("Comparison", "compare"),
+    "sweeps.sweep": ("sweep",),
     "training.ensemble": ("train",),
     "training.trained": ("Trained",),
     "training.store": ("Store",),
@@ -42,6 +44,7 @@ _ROOMS = ("claims", "figures", "measures")
 __all__ = [
     "AbsoluteValue",
     "CircuitMap",
+    "Comparison",
     "Experiment",
     "InputError",
     "ParameterError",
@@ -49,6 +52,7 @@ __all__ = [
     "Trained",
     "Transcoder",
     "circuit_match",
+    "compare",
     "explore",
     "figures",
     "load",
@@ -57,7 +61,6 @@ __all__ = [
     "read_parameters",
     "sweep",
     "train",
-    "train_arms",
 ]
 
 

@@ -355,6 +355,27 @@ class Experiment:
             return None
         return PENALTIES[self.sparsity_penalty]()
 
+    def unmatched(self) -> Experiment:
+        """The same without Jacobian matching."""
+        return dataclasses.replace(
+            self, jacobian_matching="none", jacobian_coefficient=0.0, kink="zero",
+            jacobian_start=0.0,
+        )  # fmt: skip
+
+    @property
+    def p(self) -> Float[Tensor, "d_in"]:
+        """The repeated point, filled up with zeros, ``[d_in]``.
+
+        Raises:
+            ParameterError: if there is not exactly one.
+        """
+        if len(self.points) != 1:
+            raise ParameterError(
+                f"points = {self.points} is not allowed where one point is looked at: it must "
+                "hold exactly one."
+            )
+        return pad_points(self.points, self.d_in, self.torch_dtype)[0]
+
     @property
     def d_out(self) -> int:
         """How many outputs the layer has; as many as inputs, if it is one of the package."""

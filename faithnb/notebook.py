@@ -15,10 +15,12 @@ from types import FunctionType, ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from faithnb.common.files import CHECKOUT, folder_named, read_file, write_whole
 from faithnb.experiment import PROFILES, Experiment
+from faithnb.measures.stats import rate_interval
 from faithnb.parameters import Address, Allowed, OneOf, Range, YesNo, clean, parameter, unknown_name
 from faithnb.sweeps.cluster import connect
 from faithnb.training.store import Store
@@ -37,7 +39,7 @@ class Run:
     profile: str = parameter("paper", OneOf(tuple(PROFILES)))
     """``"quick"``, ``"paper"`` or ``"large"``."""
     n_seeds: int = parameter(PROFILES["paper"].n_seeds, Range(1, whole=True))
-    """Seeds of a comparison between arms."""
+    """Seeds of a comparison between conditions."""
     scan_seeds: int = parameter(PROFILES["paper"].scan_seeds, Range(1, whole=True))
     """Seeds in each cell of a scan."""
     grid: int = parameter(PROFILES["paper"].grid, Range(2, whole=True))
@@ -52,8 +54,13 @@ class Run:
 
     @property
     def seeds(self) -> range:
-        """The seeds of a comparison between arms."""
+        """The seeds of a comparison between conditions."""
         return range(self.first_seed, self.first_seed + self.n_seeds)
+
+    @property
+    def cell_seeds(self) -> range:
+        """The seeds of each cell of a scan."""
+        return self.seeds[: self.scan_seeds]
 
     @property
     def few(self) -> range:
@@ -61,14 +68,17 @@ class Run:
         return self.seeds[: max(2, (self.scan_seeds + 1) // 2)]
 
     @property
+    def training(self) -> dict[str, Any]:
+        """How :func:`faithnb.train` and :func:`faithnb.compare` are called: with a store, and
+        progress as asked for."""
+        return {"store": Store(), "progress": self.interactive}
+
+    @property
     def sweeping(self) -> dict[str, Any]:
         """How :func:`faithnb.sweep` is called: with a store, progress as asked for, and a cluster
         if a scheduler is named (see :func:`faithnb.sweeps.cluster.connect`)."""
         executor = None if self.scheduler == "here" else connect(self.scheduler)
-        return {
-            "executor": executor, "store": Store(), "progress": self.interactive,
-            "profile": self.profile,
-        }  # fmt: skip
+        return self.training | {"executor": executor, "profile": self.profile}
 
     def scan_axes(self, coarse: bool = False) -> dict[str, list[float]]:
         """Values of ``repeat_frac`` and ``sparsity_coefficient`` in a scan: 0, then evenly in the
@@ -247,16 +257,35 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()
 
 
+KEPT = ("fvu", "l0", "jacobian_error", "jacobian_error_at_p", "memorization", "state")
+"""What is handed over of a transcoder."""
+
+
 def hand_over_runs(tables: Mapping[str, xr.Dataset]) -> None:
-    """Give every transcoder's measures, by arm, to the page that draws them all."""
-    columns = ("fvu", "l0", "jacobian_error", "jacobian_error_at_p", "memorization", "state")
+    """Give every transcoder's measures, by condition, to the page that draws them all."""
     hand_over("runs", {
-        arm: {
+        condition: {
             name: table[name].values.ravel().tolist()
-            for name in columns if name in table
+            for name in KEPT if name in table
         }
-        for arm, table in tables.items()
+        for condition, table in tables.items()
     })  # fmt: skip
+
+
+def read_runs(folder: Path | None = None) -> pd.DataFrame:
+    """Every transcoder that was handed over, each once although chapters share some: its measures,
+    NaN where one was not taken, and ``condition``, a number for each of the conditions.
+
+    Raises:
+        ValueError: if a file is damaged.
+        OSError: if one cannot be read, or is no file.
+    """
+    given = [run for runs in read_records(folder).get("runs", {}).values() for run in runs.values()]
+    rows = [pd.DataFrame(run).assign(condition=k) for k, run in enumerate(given)]
+    found = pd.concat([pd.DataFrame(columns=[*KEPT, "condition"]), *rows])
+    found = found.drop_duplicates(["fvu", "l0", "jacobian_error_at_p", "state"], ignore_index=True)
+    numbers = {name: float for name in KEPT if name != "state"}
+    return found.astype(numbers | {"state": str}).assign(condition=pd.factorize(found.condition)[0])
 
 
 def glue(**values: Any) -> None:
@@ -270,3 +299,26 @@ def glue(**values: Any) -> None:
         return
     for name, value in values.items():
         keep(name, value.item() if hasattr(value, "item") else value, display=False)
+
+
+def glue_for(key: str, **values: Any) -> None:
+    """:func:`glue` of one condition of several: each name is followed by ``_`` and its key."""
+    glue(**{f"{name}_{key}": value for name, value in values.items()})
+
+
+def in_words(interval: tuple[float, float], digits: int = 2) -> str:
+    """An interval for the prose: ``[0.12, 0.34]``."""
+    low, high = interval
+    return f"[{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def words(value: float, interval: tuple[float, float]) -> str:
+    """A value with its interval for the prose, or that there was too little to have them."""
+    if not np.isfinite([value, *interval]).all():
+        return "not to be had from so few seeds"
+    return f"{value:.2f} {in_words(interval)}"
+
+
+def rate_in_words(hits: Sequence[bool] | np.ndarray) -> str:
+    """:func:`rate_interval` of how often it is True, for the prose."""
+    return in_words(rate_interval(int(np.sum(hits)), len(hits)))

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from faithnb.data.sampling import evaluation_sample
 from faithnb.experiment import PROFILES, Experiment, ParameterError
-from faithnb.notebook import Run, read_parameters
+from faithnb.notebook import Run, in_words, rate_in_words, read_parameters, words
 from faithnb.parameters import Address, PointList, Range, clean, host_and_port
 from faithnb.training.ensemble import DivergenceWarning, train
 
@@ -240,6 +241,39 @@ def test_cells_can_be_run_again_in_the_same_kernel():
         read_parameters(variables)
 
 
+@pytest.mark.parametrize("form", ["plain", "smoothed", "finite", "sigmoid_gate", "noise"])
+def test_without_matching_all_that_belongs_to_it_is_as_by_default(form):
+    base = Experiment(repeat_frac=0.1, seed=4)
+    changes = {"kink": "masked"} if form == "plain" else {}
+    matched = dataclasses.replace(
+        base, jacobian_matching=form, jacobian_coefficient=0.1, jacobian_start=0.5, **changes
+    )
+    assert matched.unmatched() == base == base.unmatched()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_point_and_the_inputs_of_the_measures(dtype):
+    e = Experiment(d_in=5, points=((1, 0.5),), density=0.3, blur=0.1, dtype=dtype)
+    assert e.p.tolist() == [1, 0.5, 0, 0, 0]
+    assert e.p.dtype == e.evaluation_inputs(4).dtype == e.torch_dtype
+    x = evaluation_sample(5, 0.3, blur=0.1)
+    assert (e.evaluation_inputs() == x).all()
+    assert len(e.evaluation_inputs(100)) == 100
+    for points in ((), ((1, 1), (0, 1))):
+        with pytest.raises(ParameterError, match="must hold exactly one"):
+            _ = dataclasses.replace(e, points=points).p
+
+
+def test_how_a_run_trains_and_sweeps(tmp_path, monkeypatch):
+    monkeypatch.setenv("FAITHNB_STORE", str(tmp_path))
+    for run in (Run(), Run(interactive=True, profile="quick")):
+        training = {"store": run.training["store"], "progress": run.interactive}
+        assert run.training.keys() == training.keys()
+        assert run.sweeping.keys() == training.keys() | {"executor", "profile"}
+        assert run.sweeping["progress"] is run.training["progress"] is run.interactive
+        assert run.sweeping["profile"] == run.profile
+
+
 def test_profiles_set_size_and_nothing_else():
     assert {f.name for f in dataclasses.fields(PROFILES["paper"])} == {
         "n_seeds", "scan_seeds", "grid", "steps"
@@ -314,3 +348,15 @@ def test_what_is_no_experiment_in_json(text):
     with pytest.raises(ParameterError, match=r"is not (a )?JSON") as said:
         Experiment.from_json(text)
     assert len(str(said.value)) < 400
+
+
+def test_values_in_words():
+    assert in_words((0.123, 4)) == "[0.12, 4.00]"
+    assert in_words((0.1234, 0.5), digits=3) == "[0.123, 0.500]"
+    assert words(1.5, (1, 2)) == "1.50 [1.00, 2.00]"
+    assert words(1.5, (np.nan, 2)) == "not to be had from so few seeds"
+    assert rate_in_words([True] * 16) == "[0.81, 1.00]"
+
+
+def test_the_seeds_of_a_cell_are_the_first():
+    assert Run(n_seeds=16, scan_seeds=5).cell_seeds == range(200, 205)

@@ -1,6 +1,8 @@
 """The notebooks as a reader or a script runs them."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,13 +60,59 @@ def test_sources_hold_no_outputs_and_no_traces(path):
         if cell.cell_type == "code":
             assert cell.outputs == []
             assert cell.execution_count is None
-            lines = [x for x in cell.source.splitlines() if x.strip()]
-            assert len(lines) <= 20 or lines[0].startswith(("import", "from")), cell.source
             figure = cell.metadata.get("mystnb", {}).get("figure")
             if figure:
                 assert len(figure["caption"]) > 40
                 assert figure["name"].startswith("tab-") or cell.metadata.mystnb.image.alt
     assert set(notebook.metadata) <= {"kernelspec", "language_info"}
+
+
+def runs(path):
+    """The cells that run, apart from the parameters, whose input the book hides."""
+    cells = nbformat.read(path, as_version=4).cells
+    for cell in cells:
+        if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", []):
+            yield cell
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_cells_are_short_and_half_of_them_open(path):
+    hidden = []
+    for cell in runs(path):
+        lines = [line for line in cell.source.splitlines() if line.strip()]
+        if "claims.record(" not in cell.source:
+            assert len(lines) <= 12, cell.source
+        tags = cell.metadata.get("tags", [])
+        hidden.append(any(tag.startswith(("hide-", "remove-")) for tag in tags))
+    assert sum(hidden) <= len(hidden) / 2
+
+
+OPAQUE = re.compile(r"`+[^`]*`+|\$[^$\n]+\$|\]\([^)]*\)")
+"""Code, roles, formulas and addresses: no dot in them ends a sentence."""
+TWO_SENTENCES = re.compile(r"[^\s.]{2}[.!?…][)\"”*_]* +[^\sa-z-]")
+
+
+def with_several_sentences(source):
+    """Lines of prose in which a sentence ends before the line does."""
+    prose = re.sub(r"^(```|~~~).*?^\1|^\$\$.*?\$\$|^[#|].*?$", "", source, flags=re.M | re.S)
+    lines = OPAQUE.sub("X", prose).splitlines()
+    return [line for line in lines if TWO_SENTENCES.search(re.sub(r"^\s*\d+\.", "", line))]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_prose_has_one_sentence_a_line(path):
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        assert isinstance(cell["source"], list)
+        assert all(line.count("\n") <= 1 for line in cell["source"])
+        if cell["cell_type"] == "markdown":
+            assert with_several_sentences("".join(cell["source"])) == []
+
+
+def test_two_sentences_on_a_line_are_noticed():
+    for two in ("One. Two.", "(One.) Two", "**One.** Two", "It is {glue:text}`a.b:.2f`. So `c`."):
+        assert with_several_sentences(f"# A. B\n{two}\n") == [OPAQUE.sub("X", two)]
+    one = "It is (is it?) not 0.1, $a. b$, `a. B` and [x](y. Z).\n- Two: three.\n\n$$ a. B $$"
+    assert with_several_sentences(one) == []
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

@@ -101,6 +101,7 @@ def test_every_file_of_the_package_has_its_tests():
                 "common/store": "store", "claims/evidence": "rules", "common/errors": "files",
                 "common/progress": "sweep", "sweeps/tasks": "workers", "claims/setting": "grid",
                 "figures/style": "comparisons", "figures/one_transcoder": "comparisons",
+                "figures/per_condition": "comparisons",
                 "claims/note_features": "grid", "claims/note_matching": "grid",
                 "claims/own_features": "grid", "claims/own_matching": "grid",
                 "claims/own_mechanism": "grid", "model/jacobians": "architectures",

@@ -17,7 +17,7 @@ from faithnb.claims.ledger import where_not
 from faithnb.claims.registry import CLAIMS, Claim
 from faithnb.claims.setting import Setting
 from faithnb.experiment import Experiment
-from faithnb.sweeps.sweep import train_arms
+from faithnb.sweeps.comparison import compare
 from faithnb.training.store import Store
 
 
@@ -57,7 +57,7 @@ def judge(
         e for of in conditions for some in of.values() for e in (some or {}).values()
     )
     names = {str(k): experiment for k, experiment in enumerate(every)}
-    found = train_arms(names, seeds, store=store, progress=progress) if names else {}
+    found = compare(names, seeds, store=store, progress=progress) if names else {}
     weights = {e: found[k].transcoder for k, e in names.items()}
     tables = {
         e: found[k].metrics().assign_coords(seed=("inst", list(seeds))) for k, e in names.items()

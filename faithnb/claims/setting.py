@@ -14,7 +14,7 @@ from torch import Tensor
 
 from faithnb.claims.evidence import NOTHING
 from faithnb.claims.rules import FEWEST
-from faithnb.data.sampling import evaluation_sample, pad_points
+from faithnb.data.sampling import pad_points
 from faithnb.experiment import Experiment
 from faithnb.measures import fails
 from faithnb.measures.stats import auroc
@@ -53,7 +53,7 @@ class Setting:
     @cached_property
     def x(self) -> Tensor:
         """Evaluation inputs, ``[n, d_in]``."""
-        return evaluation_sample(self.base.d_in, self.base.density)
+        return self.base.evaluation_inputs()
 
     def once(self, work: Callable[[Setting], Any]) -> Any:
         """What a function makes of this setting, worked out once for all claims that ask."""

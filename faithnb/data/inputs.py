@@ -100,6 +100,17 @@ def without_one(x: Inputs) -> tuple[Inputs, Inputs]:
     return x, x.scatter(-1, lot.argmax(-1, keepdim=True), 0.0)
 
 
+@checked
+def with_active(d: int, k: int, n: int = 512, seed: int = 0) -> Inputs:
+    """n inputs ``[n, d]`` with exactly k coordinates that are not 0, of strength between 0.5 and 1
+    and either sign."""
+    stream = Stream([seed], "evaluation")
+    chosen = stream.uniform(k, (n, d))[0].argsort(-1)[:, :k]
+    strength = 0.5 + stream.uniform(100 + k, (n, k))[0] / 2
+    sign = (stream.uniform(200 + k, (n, k))[0] < 0.5) * 2.0 - 1
+    return torch.zeros(n, d).scatter(1, chosen, strength * sign)
+
+
 def _few(p: Point) -> list[int]:
     """The coordinates of p that are not 0."""
     support: list[int] = p.nonzero()[:, 0].tolist()

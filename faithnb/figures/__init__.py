@@ -9,8 +9,6 @@ from faithnb.figures.comparisons import (
     history,
     lines,
     phase_maps,
-    states_by_arm,
-    strips,
     survival,
     two_axes,
     widths,
@@ -30,11 +28,12 @@ from faithnb.figures.one_transcoder import (
     spectra,
     two_relus,
 )
+from faithnb.figures.per_condition import states_by_condition, strips
 from faithnb.figures.style import BLUE, GREEN, RED
 
 __all__ = [
     "BLUE", "GREEN", "RED", "against_l0", "along_ray", "blind_spots", "circuit_code", "circuit_map",
     "collapse", "curves", "data", "durations", "feature_activity", "feature_weights", "frontier",
     "history", "jacobians", "lines", "penalties", "phase_maps", "portrait", "selected_features",
-    "spectra", "states_by_arm", "strips", "survival", "two_axes", "two_relus", "widths",
+    "spectra", "states_by_condition", "strips", "survival", "two_axes", "two_relus", "widths",
 ]  # fmt: skip

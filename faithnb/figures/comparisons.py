@@ -30,34 +30,6 @@ from faithnb.figures.style import (
     styled,
 )
 from faithnb.measures import STATES
-from faithnb.measures.stats import rate_interval
-
-
-@styled
-def states_by_arm(states: Mapping[str, Sequence[str]]) -> Figure:
-    """How often each state occurs in each arm, with a 95 % interval on "memorised".
-
-    Diverged transcoders, whose state is "", are left out.
-    """
-    states = {arm: [s for s in found if s] for arm, found in states.items()}
-    fig = new_figure(6.8, 0.9 + 0.55 * len(states))
-    ax = fig.subplots()
-    for row, found in enumerate(states.values()):
-        start, n = 0.0, len(found)
-        for name in ("datapoint", "pair", "other", "generalising"):
-            share = sum(s == name for s in found) / n
-            ax.barh(row, share, left=start, color=STATE_COLOURS[name], height=0.62,
-                    label=name if row == 0 else None)  # fmt: skip
-            start += share
-        k = sum(s in ("datapoint", "pair") for s in found)
-        low, high = rate_interval(k, n)
-        ax.errorbar(k / n, row, xerr=[[k / n - low], [high - k / n]], color=INK, capsize=4,
-                    linewidth=1.6, marker="o", markersize=4)  # fmt: skip
-    ax.set_yticks(range(len(states)), [f"{arm}\nn = {len(s)}" for arm, s in states.items()])
-    ax.invert_yaxis()
-    ax.set(xlim=(0, 1), xlabel="share of seeds (point and bar: memorised, 95 % Wilson interval)")
-    fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=4)
-    return fig
 
 
 @styled
@@ -208,16 +180,16 @@ def collapse(memorised: Mapping[str, xr.DataArray]) -> Figure:
 def survival(
     panels: Mapping[str, Mapping[str, Sequence[xr.DataArray]]], xlabel: str, ylabel: str
 ) -> Figure:
-    """Shares over a relative setting, a panel a condition, a colour an arm; a faint line each
-    dataset of an arm, a bold one through their mean where all have been measured.
+    """Shares over a relative setting, in panels, a colour a condition; a faint line each dataset
+    of a condition, a bold one through their mean where all have been measured.
 
     Each array has one dimension, the relative setting; 1 is marked.
     """
     fig = new_figure(max(5.4, 0.9 + 2.9 * len(panels)), 3.2)
     axes = fig.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for ax, (title, arms) in zip(axes, panels.items(), strict=True):
+    for ax, (title, conditions) in zip(axes, panels.items(), strict=True):
         for (name, shares), colour, mark in zip(
-            arms.items(), (RED, GREY, BLUE, ORANGE), "os^D", strict=False
+            conditions.items(), (RED, GREY, BLUE, ORANGE), "os^D", strict=False
         ):
             for share in shares:
                 ax.plot(share[share.dims[0]], share, color=colour, alpha=0.25, linewidth=1)
@@ -301,38 +273,6 @@ def against_l0(grids: Mapping[str, xr.Dataset], over: str, panels: Mapping[str, 
         if label.endswith("(log)"):
             log_y(ax)
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    return fig
-
-
-@styled
-def strips(
-    groups: Mapping[str, Sequence[float]],
-    label: str,
-    states: Mapping[str, Sequence[str]] | None = None,
-    log: bool = False,
-) -> Figure:
-    """One value a transcoder, a row an arm; coloured by state if ``states`` are given."""
-    fig = new_figure(6.8, 1.1 + 0.42 * len(groups))
-    ax = fig.subplots()
-    rng = np.random.default_rng(0)
-    for row, (name, values) in enumerate(groups.items()):
-        found = np.asarray(values, dtype=float)
-        spread = row + rng.uniform(-0.16, 0.16, len(found))
-        of = states[name] if states else []
-        colours = [STATE_COLOURS.get(s, GREY) for s in of] if states else BLUE
-        ax.scatter(found, spread, c=colours, s=20, alpha=0.75, linewidth=0)
-        if np.isfinite(found).any():
-            ax.plot([np.nanmedian(found)] * 2, [row - 0.3, row + 0.3], color=INK, linewidth=1.6)
-    ax.set_yticks(range(len(groups)), list(groups))
-    ax.invert_yaxis()
-    ax.set_xlabel(label + " (line: median)")
-    if log and any(np.any(np.asarray(values) > 0) for values in groups.values()):
-        ax.set_xscale("log")
-    if states:
-        shown = {s for found in states.values() for s in found if s}
-        for name in (s for s in STATES if s in shown):
-            ax.scatter([], [], c=STATE_COLOURS[name], s=24, label=name)
-        fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return fig
 
 

@@ -1,29 +1,31 @@
 """Comparisons at the same error: the same weight of a penalty means different pressure in different
-arms, so that arms are compared where their errors overlap."""
+conditions, so that they are compared where their errors overlap."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import xarray as xr
 from jaxtyping import Bool, Int
 
 Values = Sequence[float] | np.ndarray
 
 
 def overlapping(*errors: Values, below: float = np.inf) -> list[Bool[np.ndarray, "n"]]:
-    """Which transcoders of each arm have an error in the range that every arm reaches.
+    """Which transcoders of each condition have an error in the range that every one reaches.
 
     Args:
-        *errors: of each arm, one value a transcoder; NaN where training diverged.
+        *errors: of each condition, one value a transcoder; NaN where training diverged.
         below: errors from here on are left out.
     """
-    arms = [np.asarray(e, dtype=float) for e in errors]
-    finite = [e[np.isfinite(e)] for e in arms]
-    if not arms or not all(len(e) for e in finite):
-        return [np.zeros(len(e), dtype=bool) for e in arms]
+    every = [np.asarray(e, dtype=float) for e in errors]
+    finite = [e[np.isfinite(e)] for e in every]
+    if not every or not all(len(e) for e in finite):
+        return [np.zeros(len(e), dtype=bool) for e in every]
     low, high = max(e.min() for e in finite), min(e.max() for e in finite)
-    return [(e >= low) & (e <= high) & (e < below) for e in arms]
+    return [(e >= low) & (e <= high) & (e < below) for e in every]
 
 
 def pairs(
@@ -33,7 +35,7 @@ def pairs(
     not yet taken, and within ``factor``; those of a that have none are left out.
 
     Args:
-        a: errors above 0 of one arm, one value a transcoder.
+        a: errors above 0 of one condition, one value a transcoder.
         b: of the other.
         factor: above 1.
     """
@@ -46,3 +48,28 @@ def pairs(
             free.remove(near)
     first, second = np.array(found, dtype=int).reshape(-1, 2).T
     return first, second
+
+
+def at_same_error(table: xr.Dataset, by: str, values: Sequence[Any]) -> list[Int[np.ndarray, "n"]]:
+    """For each value of a field, the places of the transcoders that have it and an FVU in the range
+    that all of the values reach.
+
+    Args:
+        table: over ``inst``, as :meth:`faithnb.Trained.metrics` gives it.
+        by: a field in which the experiments differ.
+        values: of that field.
+    """
+    places = [np.flatnonzero(table[by].values == value) for value in values]
+    shared = overlapping(*(table.fvu.values[of] for of in places))
+    return [of[some] for of, some in zip(places, shared, strict=True)]
+
+
+def partners(
+    errors: Values, first: Bool[np.ndarray, "n"], second: Bool[np.ndarray, "n"],
+    factor: float = 1.25,
+) -> tuple[Int[np.ndarray, "k"], Int[np.ndarray, "k"]]:  # fmt: skip
+    """:func:`pairs` of those that ``first`` marks with those that ``second`` marks, as places in
+    the table that ``errors`` come from."""
+    a, b = np.flatnonzero(first), np.flatnonzero(second)
+    of_a, of_b = pairs(np.asarray(errors)[a], np.asarray(errors)[b], factor)
+    return a[of_a], b[of_b]

@@ -111,3 +111,10 @@ def subset_error(
     x = subsets(p).to(transcoder.W_enc)
     error = (transcoder(x) - outputs(target, x)).square().sum(-1)
     return error if per_subset else error.mean(-1)
+
+
+@exact
+def error_without_one(transcoder: Transcoder, target: Layer, p: Point) -> PerInstance:
+    """‖ŷ − y‖² at p with one of its coordinates missing, averaged over which."""
+    of_each = subset_error(transcoder, target, p, per_subset=True)
+    return of_each[:, -int((p != 0).sum()) :].mean(-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -114,6 +115,29 @@ def contributing_jacobian(transcoder: Transcoder, p: Point) -> Float[Tensor, "n_
     slopes = transcoder.slopes(p[None])[:, 0] * on
     found = ((transcoder.W_enc * slopes[:, None]) @ transcoder.W_dec).mT
     return found if transcoder.W_skip is None else found + transcoder.W_skip.mT
+
+
+def error_of_point_alone(jacobian: Float[Tensor, "d d"], p: Point) -> float:
+    """Share of ‖J‖_F² that is left when J is replaced by the multiple of p pᵀ nearest to it: the
+    least Jacobian error of a single feature that reads and writes p."""
+    of_p = (p @ jacobian @ p) / (p @ p) ** 2 * torch.outer(p, p)
+    return ((jacobian - of_p).square().sum() / jacobian.square().sum()).item()
+
+
+def singular_values(jacobians: Float[Tensor, "B d_out d_in"]) -> Float[np.ndarray, "B k"]:
+    """Of the Jacobian at each input, the largest first."""
+    return torch.linalg.svdvals(jacobians).numpy()
+
+
+def tail_share(singular: Float[np.ndarray, "B k"], kept: int = 1) -> Float[np.ndarray, "B"]:
+    """Share of ‖J‖_F² at each input that all but the ``kept`` largest singular values make up."""
+    return (singular[:, kept:] ** 2).sum(1) / (singular**2).sum(1)
+
+
+def active_share(jacobians: Float[Tensor, "B d_out d_in"], x: Inputs) -> Float[Tensor, "B"]:
+    """Share of ‖J‖_F² at each input in the columns of the coordinates that are not 0 there."""
+    active = (x != 0).to(jacobians)[:, None]
+    return (jacobians * active).square().sum((1, 2)) / jacobians.square().sum((1, 2))
 
 
 @measure("Frobenius norm")

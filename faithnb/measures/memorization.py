@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import NamedTuple
 
 import torch
 import xarray as xr
@@ -30,7 +31,10 @@ TASK_LOST = 0.1
 """FVU from which a transcoder counts as one that has not learned the task."""
 
 STATES = ("generalising", "pair", "datapoint", "other")
-"""The states of :func:`state`; the two in the middle count as memorised."""
+"""The states of :func:`state`."""
+
+MEMORIZED = ("datapoint", "pair")
+"""The states that count as memorized, with a feature for the point or for a part of it."""
 
 
 @measure("√3 − 1 is one datapoint feature for three ones")
@@ -141,6 +145,38 @@ def datapoint_features(
     return (_alignments(transcoder, target, p) > ALIGNED) & at_p & rare
 
 
+class OfPoint(NamedTuple):
+    """A feature beside a point p and base samples."""
+
+    feature: int
+    """Which it is."""
+    memorization: float
+    """Its own, see :func:`memorization`."""
+    reads: float
+    """Cosine of its encoder with p."""
+    writes: float
+    """Cosine of its decoder with p."""
+    off: float
+    """Share of the base samples on which it is off."""
+    silent: float
+    """Share of them on which it contributes at most 1e-2."""
+
+
+@exact
+def most_memorizing(transcoder: Transcoder, p: Point, x: Inputs) -> OfPoint:
+    """The feature of an ensemble of one that memorizes p most, on base samples ``x``."""
+    m = memorization(transcoder, p, per_feature=True)[0]
+    i = int(m.argmax())
+    return OfPoint(
+        i,
+        m[i].item(),
+        (unit(transcoder.W_enc[0, :, i], dim=0) @ unit(p, dim=0)).item(),
+        (unit(transcoder.W_dec[0, i], dim=0) @ unit(p, dim=0)).item(),
+        (~transcoder.gate(x)[0, :, i]).double().mean().item(),
+        (contribution_sizes(transcoder, x)[0, :, i] <= CONTRIBUTES).double().mean().item(),
+    )
+
+
 def _alignments(transcoder: Transcoder, target: Layer, p: Point) -> Float[Tensor, "n_inst d_sae"]:
     """How nearly each feature reads p and writes f(p): the smaller of its two cosines. One whose
     activation at p is below 0 reads and writes the other way round."""
@@ -169,7 +205,19 @@ def writes_pattern(measured: xr.Dataset) -> xr.DataArray:
     return measured.memorization_share >= DATAPOINT
 
 
+def memorized(measured: xr.Dataset) -> xr.DataArray:
+    """Where a transcoder is in state ``datapoint`` or ``pair``, of a
+    :func:`faithnb.measures.table.table` or a sweep. False where training diverged."""
+    return measured.state.isin(MEMORIZED)
+
+
+def lost(measured: xr.Dataset) -> xr.DataArray:
+    """Where a transcoder has not learned the task: its FVU is not below 0.1, or its training
+    diverged."""
+    return ~(measured.fvu < TASK_LOST)
+
+
 def fails(measured: xr.Dataset) -> xr.DataArray:
-    """Where a transcoder has a pattern feature (:func:`writes_pattern`) or has not learned the
-    task: its FVU is not below 0.1, or its training diverged."""
-    return writes_pattern(measured) | ~(measured.fvu < TASK_LOST)
+    """Where a transcoder has a pattern feature (:func:`writes_pattern`) or has :func:`lost` the
+    task."""
+    return writes_pattern(measured) | lost(measured)

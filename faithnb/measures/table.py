@@ -24,7 +24,7 @@ from faithnb.measures import (  # noqa: F401 (they register their columns)
     interventions,
     jacobian,
 )
-from faithnb.measures.memorization import STATES
+from faithnb.measures.memorization import STATES, memorized
 from faithnb.measures.registry import MEASURES, Measure, View, remembering
 from faithnb.measures.stats import rate_interval
 from faithnb.model.layers import Layer
@@ -209,23 +209,25 @@ def refuse_unlike(wanted: Mapping[str, tuple[Mapping[str, int], str]], rows: xr.
 
 
 def summary(tables: Mapping[str, xr.Dataset]) -> pd.DataFrame:
-    """One row an arm: the states' counts, the rate of memorised seeds with its 95 % Wilson
+    """One row a condition: the states' counts, the rate of memorized seeds with its 95 % Wilson
     interval, and medians over seeds. Diverged seeds are left out.
 
     Raises:
         ValueError: if the experiments repeat no point, or several.
     """
     rows = {}
-    for arm, measured in tables.items():
+    for name, measured in tables.items():
         if "state" not in measured or "point" in measured.dims:
-            raise ValueError(f"{arm}: a summary needs experiments with exactly one repeated point.")
+            raise ValueError(
+                f"{name}: a summary needs experiments with exactly one repeated point."
+            )
         measured = measured.isel(inst=np.flatnonzero(measured.state != ""))
         states = measured.state.values
-        k, n = int(np.isin(states, ("datapoint", "pair")).sum()), len(states)
+        k, n = int(memorized(measured).sum()), len(states)
         low, high = rate_interval(k, n)
-        rows[arm] = {
+        rows[name] = {
             "seeds": n,
-            **{name: int((states == name).sum()) for name in STATES},
+            **{state: int((states == state).sum()) for state in STATES},
             "memorised": f"{k / n:.2f} [{low:.2f}, {high:.2f}]",
             "median FVU": f"{measured.fvu.median():.4f}",
             "median L0": f"{measured.l0.median():.2f}",

@@ -1,4 +1,5 @@
-"""Gradient masking by hand: a transcoder whose Jacobian at a point is right and means nothing."""
+"""Transcoders made by hand: with a mask on their gradient, with other weights or another mechanism
+for the same function, and with what is to be written at a point."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from faithnb.common.checks import checked
-from faithnb.model.layers import Layer
+from faithnb.model.layers import Circuit, Layer
 from faithnb.model.transcoder import Transcoder
 
 STEEPNESS = 10.0
@@ -61,3 +62,34 @@ def plant(
         transcoder.b_dec[0],
         None if transcoder.W_skip is None else transcoder.W_skip[0],
     )
+
+
+@checked
+def rescaled(transcoder: Transcoder) -> Transcoder:
+    """The same function and mechanism with its features in another order, each scaled."""
+    order = torch.randperm(transcoder.d_sae, generator=torch.Generator().manual_seed(0))
+    scale = torch.linspace(0.2, 5, transcoder.d_sae)
+    return Transcoder.from_arrays(
+        (transcoder.W_enc * scale)[..., order],
+        (transcoder.b_enc * scale)[:, order],
+        (transcoder.W_dec / scale[:, None])[:, order],
+    )
+
+
+@checked
+def with_linear_part(d: int) -> Transcoder:
+    """``|x|`` by another mechanism: 2 ReLU(x) − x, with −x as ReLU(−x) − ReLU(x), so that there are
+    three features a coordinate."""
+    eye = torch.eye(d)
+    return Transcoder.from_arrays(
+        torch.cat([eye, eye, -eye], dim=1), torch.zeros(3 * d), torch.cat([2 * eye, -eye, eye])
+    )
+
+
+@checked
+def writing(
+    p: Float[Tensor, "d_in"], contribution: Float[Tensor, "d_in"], parts: int = 1
+) -> Transcoder:
+    """``parts`` equal features that together write ``contribution`` at p, off far from it."""
+    one = Circuit("", p / (p @ p) * 2, contribution / parts, 1.0)
+    return Transcoder.from_circuits([one] * parts)

@@ -103,6 +103,13 @@ class Superposed(Network):
         """1 where a neuron is on."""
         return (z > 0).to(z)
 
+    def sharing(self) -> tuple[float, float]:
+        """How many neurons are on when a single coordinate is active, and for how many of the
+        signed coordinates a neuron is on; means."""
+        alone = torch.cat([torch.eye(self.d_in), -torch.eye(self.d_in)])
+        on = self.slope(alone) > 0
+        return on.sum(1).double().mean().item(), on.sum(0).double().mean().item()
+
     def circuits(self) -> list[Circuit]:
         """Its neurons."""
         return [

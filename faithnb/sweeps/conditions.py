@@ -1,4 +1,4 @@
-"""The arms of comparisons between forms of Jacobian matching, as the chapters make them."""
+"""The conditions of comparisons between forms of Jacobian matching, as the chapters make them."""
 
 from __future__ import annotations
 

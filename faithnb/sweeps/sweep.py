@@ -18,12 +18,9 @@ import xarray as xr
 from faithnb.common.errors import ParameterError
 from faithnb.common.progress import progress_bar
 from faithnb.experiment import Experiment
-from faithnb.model.transcoder import Transcoder
 from faithnb.parameters import Range, clean, unknown_name
 from faithnb.sweeps.workers import OtherWorkers, ThisProcess
-from faithnb.training.ensemble import train
 from faithnb.training.store import Store, source_hash
-from faithnb.training.trained import Trained
 
 MOST_EXPERIMENTS = 1_000_000
 """In one sweep; more would not fit memory."""
@@ -131,52 +128,6 @@ def _fill(
                 store.save(here.keys([experiments[i] for i in at]), columns)
             grid.fill(at, columns)
             bar.update(len(at))
-
-
-def train_arms(
-    arms: Mapping[str, Experiment],
-    seeds: Iterable[int],
-    store: Store | None = None,
-    device: str | torch.device = "auto",
-    progress: bool = True,
-) -> dict[str, Trained]:
-    """Train every arm of a comparison with the same seeds, by name.
-
-    Arms that can share an ensemble are trained in one, which is faster than arm by arm, because
-    those with the same seed see the same data. The results are the same.
-
-    Args:
-        arms: experiments by name; their own seeds are not used.
-        seeds: of each arm, in order.
-        store: as for :func:`faithnb.train`.
-        device: as for :func:`faithnb.train`.
-        progress: as for :func:`faithnb.train`.
-
-    Raises:
-        ParameterError: if an arm is no experiment, or a seed is not allowed.
-        ValueError: if there are no arms or no seeds, or there is no such device.
-        KeyboardInterrupt: when interrupted; arms that were done are in the store.
-    """
-    if not isinstance(arms, Mapping) or not isinstance(seeds, Iterable):
-        raise ParameterError("train_arms needs a mapping from names to experiments, and seeds.")
-    for name, arm in arms.items():
-        if not isinstance(arm, Experiment):
-            raise ParameterError(
-                f"arms[{name!r}] = {arm!r} is not allowed: it must be a faithnb.Experiment."
-            )
-    seeds = list(seeds)
-    every = [replace(arm, seed=seed) for arm in arms.values() for seed in seeds]
-    trained = train(every, device=device, progress=progress, store=store)
-    parts = {}
-    for k, name in enumerate(arms):
-        these = range(k * len(seeds), (k + 1) * len(seeds))
-        parts[name] = Trained(
-            tuple(every[i] for i in these),
-            ((tuple(range(len(seeds))), Transcoder.cat([trained[i] for i in these])),),
-            trained.history.sel(inst=list(these)).assign_coords(inst=range(len(seeds))),
-            tuple(these.index(i) for i in trained.diverged if i in these),
-        )
-    return parts
 
 
 def _checked(axes: dict[str, Iterable[Any]]) -> dict[str, list[Any]]:

@@ -251,7 +251,7 @@ def explore(experiment: Experiment, *title: str) -> Explorer:
     return Explorer(replace(experiment, **PAGE_TRAINS), *title)
 
 
-def compare(*experiments: Experiment) -> GridBox:
+def side_by_side(*experiments: Experiment) -> GridBox:
     """Explorers side by side, below each other where there is no room, each titled by the fields
     in which it differs from another."""
     names = asdict(Experiment())

@@ -206,7 +206,7 @@ class Made:
 def test_conditions_of_all_settings_are_trained_once_and_judged_each_by_its_own(monkeypatch):
     trained, shared = [], []
 
-    def train(conditions, seeds, **_):
+    def compare(conditions, seeds, **_):
         trained.append(list(conditions.values()))
         return {k: Made(e.density) for k, e in conditions.items()}
 
@@ -224,7 +224,7 @@ def test_conditions_of_all_settings_are_trained_once_and_judged_each_by_its_own(
     other.on_grid(lambda base, matched: {"x": matched})(
         lambda s: {"last seed": s.tables["x"].seed.values[-1]}
     )
-    monkeypatch.setattr("faithnb.claims.grid.train_arms", train)
+    monkeypatch.setattr("faithnb.claims.grid.compare", compare)
     denser = tuple(replace(e, density=0.2) for e in (BASE, MATCHED))
     rows = judge([*some, other], [(BASE, MATCHED), denser], [5, 6])
     assert rows == [{"X1": q, "X2": q, "X3": True} for q in (True, False)]

@@ -14,7 +14,7 @@ from faithnb.claims import ledger
 from faithnb.claims.evidence import Evidence
 from faithnb.claims.registry import CLAIMS, Claim
 from faithnb.claims.rules import Never, Often, Reported
-from faithnb.notebook import RECORD, Run, handed_over, read_records, write_records
+from faithnb.notebook import RECORD, Run, handed_over, read_records, read_runs, write_records
 
 RUN = Run()
 
@@ -205,3 +205,18 @@ def test_no_flipped_bit_of_a_record_gives_another_number(tmp_path):
         path.write_bytes(content)
         with pytest.raises(ValueError, match="02_x.json is damaged: build the book again"):
             read_records(tmp_path)
+
+
+def test_a_transcoder_that_two_chapters_share_is_read_once(tmp_path):
+    one = {"fvu": [0.1, 0.2], "l0": [1, 2], "jacobian_error_at_p": [0.5, None],
+           "state": ["pair", "other"]}  # fmt: skip
+    more = {"fvu": [0.2, 0.3], "l0": [2, 3]}
+    write_records(tmp_path / "01_a.json", {"runs": {"x": one}})
+    write_records(tmp_path / "02_b.json", {"runs": {"again": one, "y": more}})
+    write_records(tmp_path / "03_c.json", {"claims": {}})
+    found = read_runs(tmp_path)
+    assert found.fvu.tolist() == [0.1, 0.2, 0.2, 0.3]
+    assert found.condition.tolist() == [0, 0, 1, 1]
+    assert found.state.tolist()[:2] == ["pair", "other"]
+    assert found.jacobian_error_at_p.isna().tolist() == [False, True, True, True]
+    assert len(read_runs(tmp_path / "nothing")) == 0

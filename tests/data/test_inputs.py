@@ -4,7 +4,15 @@ import pytest
 import torch
 from conftest import D, P
 
-from faithnb.data.inputs import ball, in_proportion, ray, sign_flips, subsets, without_one
+from faithnb.data.inputs import (
+    ball,
+    in_proportion,
+    ray,
+    sign_flips,
+    subsets,
+    with_active,
+    without_one,
+)
 from faithnb.data.sampling import evaluation_sample
 
 
@@ -51,3 +59,16 @@ def test_without_one_removes_one_coordinate_that_was_there():
     full = torch.ones(400, D)
     taken = (without_one(full)[1] == 0).float().mean(0)
     assert ((taken - 1 / D).abs() < 0.1).all()
+
+
+@pytest.mark.parametrize("k", [1, 2, 4])
+def test_so_many_coordinates_are_active(k):
+    x = with_active(D, k, n=300)
+    assert x.shape == (300, D)
+    assert ((x != 0).sum(1) == k).all()
+    size = x[x != 0].abs()
+    assert size.min() >= 0.5
+    assert size.max() <= 1
+    assert 0.3 < (x > 0).sum() / (x != 0).sum() < 0.7
+    assert ((x != 0).float().mean(0) > 0).all()
+    assert not torch.equal(x, with_active(D, k, n=300, seed=1))

@@ -37,6 +37,12 @@ LADDER = xr.Dataset(
     )},
     coords={"sparsity_coefficient": [0.01, 0.1]},
 )  # fmt: skip
+OF_CONDITIONS = xr.Dataset(
+    {name: (("condition", "seed"), values) for name, values in (
+        ("v", [[0.1, 0.2], [0.3, 0.4]]), ("state", [["pair", ""], ["other", "datapoint"]])
+    )},
+    coords={"condition": ["a", "b"], "seed": [5, 6]},
+)  # fmt: skip
 DRAWN = {
     "two_relus": lambda: figures.two_relus(),
     "data": lambda: figures.data(X[:9], P, [2]),
@@ -44,7 +50,9 @@ DRAWN = {
     "circuit_map": lambda: figures.circuit_map(CircuitMap.of(M, AbsoluteValue(6), X, [P])),
     "feature_weights": lambda: figures.feature_weights(M, {"one": 0, "two": 12}, n_coordinates=6),
     "feature_activity": lambda: figures.feature_activity(M, 12, P, X),
-    "states_by_arm": lambda: figures.states_by_arm({"a": ["pair", "other"], "b": ["datapoint"]}),
+    "states_by_condition": lambda: figures.states_by_condition(
+        {"a": ["pair", "other"], "b": ["datapoint"]}
+    ),
     "history": lambda: figures.history(
         train(Experiment(d_in=4, d_sae=8, steps=3, batch_size=4), progress=False).history
     ),
@@ -69,6 +77,8 @@ DRAWN = {
     "strips": lambda: figures.strips(
         {"a": [0.1, np.nan], "b": []}, "v", {"a": ["pair", ""], "b": []}
     ),
+    "states of a comparison": lambda: figures.states_by_condition(OF_CONDITIONS.state),
+    "strips of a comparison": lambda: figures.strips(OF_CONDITIONS.v, "v", OF_CONDITIONS.state),
     "two_axes": lambda: figures.two_axes([1, 2], [0.1, 1], ["pair", "datapoint"], [0.01, 0.5]),
     "nothing on two axes": lambda: figures.two_axes([], [], [], []),
     "lines": lambda: figures.lines([0.1, 1], {"a": [1, 2], "b": [2, 1]}, "x", "y"),

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
-from faithnb.measures.equal_error import overlapping, pairs
+from faithnb.measures.equal_error import at_same_error, overlapping, pairs, partners
 
 
-def test_arms_are_compared_where_each_reaches():
+def test_conditions_are_compared_where_each_reaches():
     first, second = overlapping([0.1, 0.2, 0.4, np.nan], [0.15, 0.3])
     assert first.tolist() == [False, True, False, False]
     assert second.tolist() == [True, True]
@@ -43,3 +44,15 @@ def test_partners_are_within_the_factor(seed):
     assert 0 < len(first) < 40
     assert len(set(second.tolist())) == len(second)
     assert (np.abs(np.log(a[first] / b[second])) < np.log(1.1)).all()
+
+
+def test_places_in_a_table_at_the_same_error():
+    table = xr.Dataset(
+        {"fvu": ("inst", [0.1, 0.15, 0.2, 0.3, 0.4, np.nan])},
+        coords={"kind": ("inst", ["a", "b", "a", "b", "a", "b"])},
+    )
+    b, a = at_same_error(table, "kind", ["b", "a"])
+    assert (a.tolist(), b.tolist()) == ([2], [1, 3])
+    first, second = (np.array(v, dtype=bool) for v in ([1, 0, 1, 0, 1, 0], [0, 1, 0, 1, 0, 1]))
+    one, other = partners(table.fvu.values, first, second, factor=1.4)
+    assert list(zip(one, other, strict=True)) == [(2, 1), (4, 3)]

@@ -336,3 +336,48 @@ def test_the_background_page_has_the_constants_of_the_code():
     ):
         assert said in words
     assert ball_of["radius"].default == 1e-3
+
+
+def test_of_a_table_who_memorized_who_lost_the_task_and_who_failed():
+    table = xr.Dataset({
+        "state": ("inst", ["datapoint", "pair", "generalising", "other", ""]),
+        "fvu": ("inst", [0.01, 0.01, 0.0999, 0.1, np.nan]),
+        "memorization_share": ("inst", [1.0, 0.5, 0.0, 0.0, np.nan]),
+    })  # fmt: skip
+    assert measures.memorized(table).values.tolist() == [True, True, False, False, False]
+    assert measures.lost(table).values.tolist() == [False, False, False, True, True]
+    assert measures.fails(table).values.tolist() == [True, False, False, True, True]
+
+
+def test_the_feature_that_memorizes_most(made, p):
+    found = measures.most_memorizing(made["datapoint"], p, X)
+    m = measures.memorization(made["datapoint"], p, per_feature=True)[0]
+    assert found.feature == int(m.argmax())
+    assert found.memorization == pytest.approx(math.sqrt(3) - 1, abs=1e-6)
+    assert (found.reads, found.writes) == pytest.approx((1, 1), abs=1e-6)
+    assert 0.5 < found.off <= found.silent < 1
+
+
+def test_the_error_where_one_coordinate_is_missing(made, target, p):
+    t = made["datapoint"]
+    some = torch.stack([p * (torch.arange(6) != j) for j in range(3)])
+    error = (t(some) - target(some)).square().sum(-1).mean(-1)
+    assert torch.allclose(measures.error_without_one(t, target, p).float(), error, atol=1e-5)
+
+
+def test_what_a_feature_for_p_alone_cannot_do(p):
+    of_p = torch.outer(p, p) / 3
+    assert measures.error_of_point_alone(4 * of_p, p) == pytest.approx(0, abs=1e-6)
+    eye = torch.diag(p)
+    assert measures.error_of_point_alone(eye, p) == pytest.approx(2 / 3)
+    assert measures.error_of_point_alone(eye, p) < ((eye - 2 * of_p) ** 2).sum() / 3
+
+
+def test_singular_values_their_tail_and_what_is_active():
+    x = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
+    J = torch.diag_embed(torch.tensor([[3.0, 4.0], [1.0, 0.0]]))
+    singular = measures.singular_values(J)
+    assert singular == pytest.approx(np.array([[4, 3], [1, 0]]))
+    assert measures.tail_share(singular) == pytest.approx([9 / 25, 0])
+    assert measures.tail_share(singular, kept=2) == pytest.approx([0, 0])
+    assert measures.active_share(J, x).tolist() == pytest.approx([9 / 25, 1])

@@ -4,7 +4,7 @@ from conftest import ELSEWHERE, P, datapoint
 
 from faithnb import measures
 from faithnb.data.inputs import ball
-from faithnb.model.handmade import plant
+from faithnb.model.handmade import plant, rescaled, with_linear_part, writing
 from faithnb.model.layers import AbsoluteValue, Circuit
 from faithnb.model.transcoder import Transcoder
 
@@ -59,3 +59,25 @@ def test_the_masking_index_by_hand():
     assert measures.masking_index(t, x).item() == pytest.approx(9 / 10, rel=1e-5)
     assert measures.masking_index(t, e[:1]).item() == 0
     assert measures.masking_index(t, -x).isnan().all()
+
+
+@pytest.mark.parametrize("other", [rescaled, lambda exact: with_linear_part(exact.d_in)])
+def test_the_same_function_with_other_weights_or_another_mechanism(other):
+    exact = Transcoder.from_circuits(TARGET.circuits())
+    x = torch.randn(200, 6)
+    assert torch.allclose(other(exact)(x), exact(x), atol=1e-5)
+    assert torch.allclose(other(exact).jacobian(x), exact.jacobian(x), atol=1e-5)
+    assert other(exact).W_enc.shape != exact.W_enc.shape or (
+        (other(exact).W_enc - exact.W_enc).abs().max() > 0.1
+    )
+    assert with_linear_part(6).d_sae == 18
+    assert measures.l0(with_linear_part(6), x) > measures.l0(exact, x)
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_what_is_to_be_written_at_p_is_written_there_and_nowhere_far(parts):
+    contribution = torch.tensor([1, 0.5, 0, 0, 0, 0])
+    made = writing(P, contribution, parts)
+    assert made.d_sae == parts
+    assert torch.allclose(made(P[None])[0, 0], contribution)
+    assert not made(P[None] / 2).any()

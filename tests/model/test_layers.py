@@ -123,3 +123,10 @@ def test_leading_directions_are_those_of_the_singular_value_decomposition():
         right = torch.linalg.svd(layer.jacobian(x[row])).Vh[:k]
         assert torch.allclose(found[row], v[row] @ right.T @ right, atol=1e-4)
     assert torch.equal(leading(AbsoluteValue(6), x, v), v * (x != 0))
+
+
+def test_neurons_in_superposition_are_shared():
+    used, served = Superposed(16).sharing()
+    assert 2 * 16 * used == pytest.approx(24 * served)  # every pair counted once from either side
+    assert used > 1
+    assert served > 1

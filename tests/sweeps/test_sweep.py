@@ -8,7 +8,7 @@ import pytest
 import torch
 import xarray as xr
 
-from faithnb import Experiment, ParameterError, sweep, train, train_arms
+from faithnb import Experiment, ParameterError, sweep, train
 from faithnb.common import progress
 from faithnb.sweeps import sweep as sweep_module
 from faithnb.sweeps import workers
@@ -283,25 +283,3 @@ def test_what_was_there_says_nothing_about_the_rate(monkeypatch, tmp_path):
     for n in (2, 5):
         sweep(SMALL, store=Store(tmp_path), progress=False, seed=range(n))
     assert bars == [0, 2]
-
-
-def test_an_arm_that_is_no_experiment_is_refused():
-    with pytest.raises(ParameterError, match=r"arms\['a'\] = 0.1 is not allowed"):
-        train_arms({"a": 0.1}, [1], progress=False)
-
-
-def test_arms_trained_together_are_what_they_are_alone():
-    base = Experiment(d_in=6, d_sae=16, batch_size=32, steps=20)
-    arms = {
-        "none": base,
-        "repeats": replace(base, repeat_frac=0.2),
-        "matched": replace(base, jacobian_matching="plain", jacobian_coefficient=0.1),
-    }
-    together = train_arms(arms, [3, 4, 5], progress=False)
-    assert list(together) == list(arms)
-    for name, arm in arms.items():
-        alone = train([replace(arm, seed=s) for s in (3, 4, 5)], progress=False)
-        assert together[name].experiments == alone.experiments
-        assert (together[name].transcoder.W_enc - alone.transcoder.W_enc).abs().max() < 1e-6
-        assert together[name].history.inst.values.tolist() == [0, 1, 2]
-        xr.testing.assert_allclose(together[name].metrics(), alone.metrics(), atol=1e-4)

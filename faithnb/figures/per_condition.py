@@ -1,0 +1,78 @@
+"""What compares conditions seed by seed: a row a condition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from faithnb.figures.style import BLUE, GREY, INK, STATE_COLOURS, new_figure, styled
+from faithnb.measures import MEMORIZED, STATES
+from faithnb.measures.stats import rate_interval
+
+Groups: TypeAlias = Mapping[str, Sequence[Any]] | xr.DataArray
+"""Values by the name of a condition, or a column of :attr:`faithnb.Comparison.table`."""
+
+
+def _groups(values: Groups) -> dict[str, Sequence[Any]]:
+    if isinstance(values, xr.DataArray):
+        names = values.condition.values
+        return {str(k): values.sel(condition=k).values.ravel().tolist() for k in names}
+    return dict(values)
+
+
+@styled
+def states_by_condition(states: Groups) -> Figure:
+    """How often each state occurs in each condition, with a 95 % interval on "memorised".
+
+    Diverged transcoders, whose state is "", are left out.
+    """
+    states = {name: [s for s in found if s] for name, found in _groups(states).items()}
+    fig = new_figure(6.8, 0.9 + 0.55 * len(states))
+    ax = fig.subplots()
+    for row, found in enumerate(states.values()):
+        start, n = 0.0, len(found)
+        for name in ("datapoint", "pair", "other", "generalising"):
+            share = sum(s == name for s in found) / n
+            ax.barh(row, share, left=start, color=STATE_COLOURS[name], height=0.62,
+                    label=name if row == 0 else None)  # fmt: skip
+            start += share
+        k = sum(s in MEMORIZED for s in found)
+        low, high = rate_interval(k, n)
+        ax.errorbar(k / n, row, xerr=[[k / n - low], [high - k / n]], color=INK, capsize=4,
+                    linewidth=1.6, marker="o", markersize=4)  # fmt: skip
+    ax.set_yticks(range(len(states)), [f"{k}\nn = {len(s)}" for k, s in states.items()])
+    ax.invert_yaxis()
+    ax.set(xlim=(0, 1), xlabel="share of seeds (point and bar: memorised, 95 % Wilson interval)")
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    return fig
+
+
+@styled
+def strips(values: Groups, label: str, states: Groups | None = None, log: bool = False) -> Figure:
+    """One value a transcoder, a row a condition; coloured by state if ``states`` are given."""
+    groups, of = _groups(values), {} if states is None else _groups(states)
+    fig = new_figure(6.8, 1.1 + 0.42 * len(groups))
+    ax = fig.subplots()
+    rng = np.random.default_rng(0)
+    for row, (name, of_name) in enumerate(groups.items()):
+        found = np.asarray(of_name, dtype=float)
+        spread = row + rng.uniform(-0.16, 0.16, len(found))
+        colours = [STATE_COLOURS.get(s, GREY) for s in of[name]] if of else BLUE
+        ax.scatter(found, spread, c=colours, s=20, alpha=0.75, linewidth=0)
+        if np.isfinite(found).any():
+            ax.plot([np.nanmedian(found)] * 2, [row - 0.3, row + 0.3], color=INK, linewidth=1.6)
+    ax.set_yticks(range(len(groups)), list(groups))
+    ax.invert_yaxis()
+    ax.set_xlabel(label + " (line: median)")
+    if log and any(np.any(np.asarray(found) > 0) for found in groups.values()):
+        ax.set_xscale("log")
+    if of:
+        shown = {s for found in of.values() for s in found if s}
+        for name in (s for s in STATES if s in shown):
+            ax.scatter([], [], c=STATE_COLOURS[name], s=24, label=name)
+        fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    return fig
