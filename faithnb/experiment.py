@@ -331,15 +331,13 @@ class Experiment:
         """Where its base samples come from."""
         return source(self.data).of_experiment(self)
 
-    def evaluation_inputs(
-        self, n: int = EVALUATED, dtype: torch.dtype = torch.float32
-    ) -> Float[Tensor, "n d_in"]:
+    def evaluation_inputs(self, n: int = EVALUATED) -> Float[Tensor, "n d_in"]:
         """The fixed base samples, without any repeated point, that every base metric is taken
         on; fewer than n where a file holds no more back."""
-        x = self.make_data().evaluation(n, dtype)
-        if self.blur == 0:
-            return x
-        return x + self.blur * Stream([0], "blur").normal(0, tuple(x.shape), dtype)[0]
+        x = self.make_data().evaluation(n)
+        if self.blur > 0:
+            x = x + self.blur * Stream([0], "blur").normal(0, x.shape)[0]
+        return x.to(self.torch_dtype)
 
     @property
     def matching(self) -> Matching | None:
@@ -396,7 +394,7 @@ class Profile:
     """How large a run is: seeds, cells of a scan and steps, and nothing else."""
 
     n_seeds: int
-    """Seeds of a comparison between arms."""
+    """Seeds of a comparison between conditions."""
     scan_seeds: int
     """Seeds in each cell of a scan."""
     grid: int

@@ -56,7 +56,7 @@ B18 = claim(
     terms="Plain matching, without repeats, against the same seed without matching.",
 )  # fmt: skip
 
-GATES = ("plain", "smoothed", "straight-through")
+GATES = ("plain", "smoothed", "straight_through")
 
 
 def no_repeats(base: Experiment, matched: Experiment) -> dict[str, Experiment]:
@@ -165,7 +165,7 @@ def remedies(base: Experiment, matched: Experiment) -> dict[str, Experiment]:
     found = {"none": base, "smoothed": matched_by(base, "smoothed", mu)}
     found |= {"long": long, "S": smooth}
     found |= {f"noise {s:g}": fair_noise(base, mu, s) for s in (0.1, 0.3)}
-    late = ("smoothed", "finite", "sigmoid gate")
+    late = ("smoothed", "finite", "sigmoid_gate")
     found |= {f"long {k}": matched_by(long, k, mu) for k in late}
     return found | {f"S {k}": matched_by(smooth, k, mu) for k in ("plain", "smoothed", "finite")}
 
@@ -189,7 +189,7 @@ def _(s: Setting) -> dict[str, Any]:
     return {
         "failing, unmatched over smoothed": (s.fails("long"), smoothed),
         "failing, others over smoothed": {
-            k: (s.fails(f"long {k}"), smoothed) for k in ("finite", "sigmoid gate")
+            k: (s.fails(f"long {k}"), smoothed) for k in ("finite", "sigmoid_gate")
         },
     }
 

@@ -24,7 +24,7 @@ class SigmoidGate(Matching):
     @classmethod
     def variants(cls) -> Mapping[str, Mapping[str, Any]]:
         """With half of the other forms' scale, which keeps the gates distinct."""
-        return {"sigmoid gate": {"perturbation_scale": 0.05}}
+        return {"sigmoid_gate": {"perturbation_scale": 0.05}}
 
     def distance(self, batch: Batch) -> PerInstance:
         """By one probe a row."""
@@ -75,7 +75,7 @@ class StraightThrough(SigmoidGate):
     @classmethod
     def variants(cls) -> Mapping[str, Mapping[str, Any]]:
         """Itself."""
-        return {"straight-through": {}}
+        return {"straight_through": {}}
 
     def gate(self, batch: Batch) -> Float[Tensor, "n_inst rows d_sae"]:
         """1[z > 0], with a surrogate gradient."""

@@ -158,5 +158,5 @@ def _diverged(
 def _seen(experiment: Experiment, n: int = 1024) -> Tensor:
     """Inputs of the kind that an experiment trains on, and its points."""
     e = experiment
-    x = e.evaluation_inputs(n, e.torch_dtype)
+    x = e.evaluation_inputs(n)
     return torch.cat([x, pad_points(e.points, e.d_in, e.torch_dtype)])

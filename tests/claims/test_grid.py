@@ -134,7 +134,7 @@ def test_spread_and_remedies():
     def remedies(tables):
         return [held(k, tables) for k in ("B8", "B19", "B20")]
 
-    stays = {"none", "long", "long finite", "long sigmoid gate", "S", "noise 0.1", "noise 0.3"}
+    stays = {"none", "long", "long finite", "long sigmoid_gate", "S", "noise 0.1", "noise 0.3"}
     lost = {"S plain", "S smoothed"}
     tables = {
         k: measured(memorization_share=float(k in stays), fvu=0.2 if k in lost else 0.01)
@@ -166,7 +166,7 @@ def test_mechanism_and_cost_of_transcoders_made_by_hand():
     assert alike == {"B7": False, "B13": False, "B14": None, "B17": None}
 
     wide = {"base": replace(BASE, d_sae=12), "matched": replace(MATCHED, d_sae=12)}
-    worse = ("plain", "smooth, plain", "smooth, smoothed", "smooth, straight-through")
+    worse = ("plain", "smooth, plain", "smooth, smoothed", "smooth, straight_through")
     names = conditions("B5", **wide)
     tables = {k: measured(seeds=3, fvu=0.5 if k in worse else 0.01) for k in names}
     shrunk = Transcoder.cat(3 * [Transcoder(G.W_enc, G.b_enc + 0.1, 0.5 * G.W_dec, G.b_dec)])

@@ -9,7 +9,8 @@ import nbformat
 import numpy as np
 import pytest
 
-from faithnb.book.build import ROOT, gather
+from faithnb.book.contents import ROOT
+from faithnb.book.running import gather
 from faithnb.claims import ledger
 from faithnb.claims.evidence import Evidence
 from faithnb.claims.registry import CLAIMS, Claim
