@@ -71,9 +71,9 @@ class Experiment:
     """Features of the transcoder; the exact solution of ``"abs"`` needs 2·d_in."""
 
     data: str = parameter("sparse_uniform", NamedOrFile(DATA, endings=FILES))
-    """Where base samples come from: the note's distribution, see
-    :class:`faithnb.data.sources.SparseUniform`, or the path of a file of activations, see
-    :class:`faithnb.data.sources.Activations`."""
+    """The source of base samples. ``"sparse_uniform"`` is the note's distribution, see
+    :class:`faithnb.data.sources.SparseUniform`; the path of a ``.npy`` or ``.safetensors`` file
+    draws from its rows, see :class:`faithnb.data.sources.Activations`."""
 
     density: float = parameter(0.1, Range(0, 1, open_low=True))
     """Probability that a coordinate is not 0 (then it is uniform on (−1, 1))."""

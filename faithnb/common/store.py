@@ -58,7 +58,7 @@ class Rows:
     the folder can change results.
 
     Args:
-        folder: where; by default one of its kind in :func:`default_folder`.
+        folder: where; by default one of its kind in :func:`faithnb.common.store.default_folder`.
 
     Raises:
         ParameterError: if that is no folder's name.
@@ -114,7 +114,7 @@ class Rows:
     def save(self, keys: Sequence[str], columns: xr.Dataset) -> None:
         """Keep the data variables of a dataset over ``inst``, a row a key, with their units.
 
-        If the folder cannot be written, a :class:`StoreWarning` says why,
+        If the folder cannot be written, a :class:`faithnb.common.store.StoreWarning` says why,
         and nothing is kept.
         """
         about = {

@@ -209,7 +209,7 @@ class Activations(Data):
 
     @property
     def uniforms(self) -> int:
-        """Two: one has 2²³ values, and a file may have more rows."""
+        """Two, as one has 2²³ values, and a file may have more rows."""
         return 2
 
     def draw(self, u: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch d_in"]:

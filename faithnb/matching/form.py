@@ -67,7 +67,7 @@ class Matching:
     """Its name in :class:`faithnb.Experiment`."""
 
     draws: ClassVar[tuple[str, ...]] = ("v",)
-    """What it draws for each row: ``"v"``, a probe, and ``"noise"``, ε ~ N(0, I)."""
+    """Its random numbers for each row, ``"v"``, a probe, and ``"noise"``, ε ~ N(0, I)."""
 
     estimators: ClassVar[tuple[Estimator, ...]] = ("sampled",)
     """Those it has."""
