@@ -51,7 +51,7 @@ class Buffers(dict[tuple[str, tuple[int, ...]], Tensor]):
 
 
 class Seen(Protocol):
-    """What a chunk's instances see; ``faithnb.training.batches.Batches`` is one."""
+    """What a chunk's instances see, as the batches of training give it."""
 
     now: dict[str, Tensor]
     weight: Float[Tensor, "n_inst rows"]
