@@ -18,12 +18,12 @@ from faithnb.common.errors import ParameterError, shown
 from faithnb.common.extensions import digests, is_own
 from faithnb.common.files import digest_of, read_json
 from faithnb.data.rng import Stream
-from faithnb.data.sampling import EVALUATED, pad_points
+from faithnb.data.sampling import EVALUATED, pad_points, refusals_of_points
 from faithnb.data.sources import DATA, FILES, Data, source
 from faithnb.data.variations import VARIATIONS
-from faithnb.matching import MATCHING, PROBES, Estimator, Matching
+from faithnb.matching import MATCHING, PROBES, Estimator, Matching, refusals_without
 from faithnb.model.inits import INITS
-from faithnb.model.layers import LAYERS, Kink, Layer
+from faithnb.model.layer import LAYERS, Kink, Layer
 from faithnb.model.transcoder import ARCHITECTURES
 from faithnb.parameters import (
     Named,
@@ -135,7 +135,7 @@ class Experiment:
 
     kink: Kink = parameter("zero", OneOf(Kink))
     """How the target's derivative is read exactly at its kink, see
-    :data:`faithnb.model.layers.Kink`."""
+    :data:`faithnb.model.layer.Kink`."""
 
     probe: str = parameter("rademacher", Named(PROBES))
     """Distribution of v. ``"rademacher"`` and ``"gaussian"`` have E v vᵀ = I. ``"covariance"`` is
@@ -199,39 +199,12 @@ class Experiment:
     def _refusals(self) -> Iterator[str]:
         """Choices that make no sense together: what each thing that was named refuses, and what
         concerns none of them."""
-        longest = max(map(len, self.points), default=0)
-        if longest > self.d_in:
-            yield (
-                f"points = {self.points} is not allowed with d_in = {self.d_in}: "
-                f"a point has {longest} coordinates, at most {self.d_in} fit."
-            )
-        elif self._equal_points():
-            yield (
-                f"points = {self.points} is not allowed with dtype = {self.dtype!r}: two of them "
-                "are the same point."
-            )
+        yield from refusals_of_points(self)
         if self.perturbation_scale < SMALLEST_STEP[self.dtype]:
             yield (
                 f"perturbation_scale = {self.perturbation_scale:g} is not allowed with dtype = "
                 f"{self.dtype!r}: steps below {SMALLEST_STEP[self.dtype]:g} drown in rounding."
             )
-        if self.repeat_frac > 0 and not self.points:
-            yield (
-                f"repeat_frac = {self.repeat_frac:g} is not allowed with points = (): "
-                "there is nothing to repeat, so it must be 0."
-            )
-        if self.point_variation != "none" and self.sampling == "bernoulli":
-            yield (
-                f"point_variation = {self.point_variation!r} is not allowed with "
-                "sampling = 'bernoulli': varied points have rows of their own, use 'exact'."
-            )
-        if self.matching_at != "all" and self.sampling == "bernoulli":
-            yield (
-                f"matching_at = {self.matching_at!r} is not allowed with sampling = 'bernoulli': "
-                "drawn points have no rows of their own, use 'exact'."
-            )
-        if self.matching_at == "points" and not self.points:
-            yield "matching_at = 'points' is not allowed with points = (): there are none."
         if self.warmup_frac + self.decay_frac > 1:
             yield (
                 f"warmup_frac = {self.warmup_frac:g} is not allowed with decay_frac = "
@@ -250,24 +223,7 @@ class Experiment:
             if chosen is not None:
                 yield from chosen.refusals(self)
         if self.matching is None:
-            yield from self._refused_without_matching()
-
-    def _refused_without_matching(self) -> Iterator[str]:
-        if self.jacobian_coefficient > 0:
-            yield (
-                f"jacobian_coefficient = {self.jacobian_coefficient:g} is not allowed with "
-                f"jacobian_matching = 'none': use one of {', '.join(map(repr, MATCHING))}, or 0."
-            )
-        if self.jacobian_start > 0:
-            yield (
-                f"jacobian_start = {self.jacobian_start:g} is not allowed with jacobian_matching = "
-                "'none': nothing would set in."
-            )
-
-    def _equal_points(self) -> bool:
-        """Whether two points are one, filled up with zeros and in the type of training."""
-        rows = pad_points(self.points, self.d_in, self.torch_dtype).tolist()
-        return len(set(map(tuple, rows))) < len(rows)
+            yield from refusals_without(self)
 
     def to_json(self) -> str:
         """The fields as one JSON object."""
@@ -387,25 +343,3 @@ class Experiment:
 # The signature is the fields', not that of __new__, which only looks at names.
 _, *_fields = inspect.signature(Experiment.__init__).parameters.values()
 Experiment.__signature__ = inspect.Signature(_fields)  # type: ignore[attr-defined]
-
-
-@dataclass(frozen=True)
-class Profile:
-    """How large a run is: seeds, cells of a scan and steps, and nothing else."""
-
-    n_seeds: int
-    """Seeds of a comparison between conditions."""
-    scan_seeds: int
-    """Seeds in each cell of a scan."""
-    grid: int
-    """Cells along each axis of a scan."""
-    steps: int
-    """``Experiment.steps``."""
-
-
-PROFILES = {
-    "quick": Profile(n_seeds=3, scan_seeds=3, grid=3, steps=600),
-    "paper": Profile(n_seeds=16, scan_seeds=5, grid=10, steps=3000),
-    "large": Profile(n_seeds=64, scan_seeds=20, grid=50, steps=12000),
-}
-"""``quick`` for tests, ``paper`` for what is published, ``large`` for a GPU or a cluster."""

@@ -19,7 +19,7 @@ import pandas as pd
 import xarray as xr
 
 from faithnb.common.files import CHECKOUT, folder_named, read_file, write_whole
-from faithnb.experiment import PROFILES, Experiment
+from faithnb.experiment import Experiment
 from faithnb.measures.stats import rate_interval
 from faithnb.parameters import Address, Allowed, OneOf, Range, YesNo, clean, parameter, unknown_name
 from faithnb.sweeps.cluster import connect
@@ -30,6 +30,28 @@ T = TypeVar("T")
 JUDGED_FROM = 200
 """Seeds from here on judge a claim. Those below 100 chose settings, and what was seen on those from
 100 changed some of the ledger's rules."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How large a run is: seeds, cells of a scan and steps, and nothing else."""
+
+    n_seeds: int
+    """Seeds of a comparison between conditions."""
+    scan_seeds: int
+    """Seeds in each cell of a scan."""
+    grid: int
+    """Cells along each axis of a scan."""
+    steps: int
+    """``Experiment.steps``."""
+
+
+PROFILES = {
+    "quick": Profile(n_seeds=3, scan_seeds=3, grid=3, steps=600),
+    "paper": Profile(n_seeds=16, scan_seeds=5, grid=10, steps=3000),
+    "large": Profile(n_seeds=64, scan_seeds=20, grid=50, steps=12000),
+}
+"""``quick`` for tests, ``paper`` for what is published, ``large`` for a GPU or a cluster."""
 
 
 @dataclass(frozen=True)

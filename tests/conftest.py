@@ -12,7 +12,8 @@ from hypothesis import settings
 
 from faithnb.book.pdf import NoPdf, find_browser
 from faithnb.data.sampling import pad_points
-from faithnb.model.layers import AbsoluteValue, Circuit
+from faithnb.model.layer import Circuit
+from faithnb.model.layers import AbsoluteValue
 from faithnb.model.transcoder import Transcoder
 
 collect_ignore = [] if find_spec("sae_lens") else ["interop"]

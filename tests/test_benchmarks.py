@@ -10,10 +10,10 @@ from benchmarks import loops, memory, pages, products, record, tables, timing
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from faithnb.data.sampling import pad_points
+from faithnb.matching.plain import exact as jacobian_exact
 from faithnb.model.layers import AbsoluteValue
 from faithnb.model.transcoder import Transcoder
 from faithnb.training.loop import Loop
-from faithnb.training.objectives import jacobian_exact
 
 CPU = torch.device("cpu")
 P = pad_points([[1, 1, 1]], 6)

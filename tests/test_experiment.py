@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faithnb.data.sampling import evaluation_sample
-from faithnb.experiment import PROFILES, Experiment, ParameterError
-from faithnb.notebook import Run, in_words, rate_in_words, read_parameters, words
+from faithnb.experiment import Experiment, ParameterError
+from faithnb.notebook import PROFILES, Run, in_words, rate_in_words, read_parameters, words
 from faithnb.parameters import Address, PointList, Range, clean, host_and_port
 from faithnb.training.ensemble import DivergenceWarning, train
 

@@ -89,6 +89,19 @@ def test_the_house_has_few_floors():
     assert max(floor.values()) <= MOST_FLOORS, floor
 
 
+MOST_LINES = 350
+
+
+def test_files_can_be_read_in_five_minutes():
+    long = {
+        path.relative_to(PACKAGE).as_posix(): lines
+        for path in PACKAGE.rglob("*")
+        if path.suffix in (".py", ".js", ".sh")
+        and (lines := len(path.read_text(encoding="utf-8").splitlines())) > MOST_LINES
+    }
+    assert long == {}
+
+
 def test_every_file_of_the_package_has_its_tests():
     together = {"training/gradients": "objectives", "training/reference": "objectives",
                 "notebook": "experiment", "parameters": "experiment",
@@ -101,7 +114,7 @@ def test_every_file_of_the_package_has_its_tests():
                 "common/store": "store", "claims/evidence": "rules", "common/errors": "files",
                 "common/progress": "sweep", "sweeps/tasks": "workers", "claims/setting": "grid",
                 "figures/style": "comparisons", "figures/one_transcoder": "comparisons",
-                "figures/per_condition": "comparisons",
+                "figures/per_condition": "comparisons", "figures/problem": "comparisons",
                 "claims/note_features": "grid", "claims/note_matching": "grid",
                 "claims/own_features": "grid", "claims/own_matching": "grid",
                 "claims/own_mechanism": "grid", "model/jacobians": "architectures",
@@ -110,7 +123,8 @@ def test_every_file_of_the_package_has_its_tests():
                 "measures/memorization": "table", "measures/registry": "table",
                 "common/extensions": "seams", "book/row_pages": "many",
                 "book/staging": "assets", "widgets/knobs": "explorer",
-                "model/networks": "layers", "model/folding": "formats"}  # fmt: skip
+                "model/networks": "layers", "model/layer": "layers",
+                "model/folding": "formats"}  # fmt: skip
     tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests").rglob("test_*.py")}
     for name in IMPORTS:
         if not name.endswith("__"):

@@ -13,6 +13,9 @@ import torch
 
 import faithnb as fb
 from faithnb import Experiment, InputError, ParameterError, Store, Transcoder, sweep, train
+from faithnb.claims import CLAIMS, as_rows, claim, judge
+from faithnb.claims.grid import judge as judge_on_grid
+from faithnb.claims.rules import Bound, Often
 from faithnb.common.extensions import digests
 from faithnb.data.sampling import evaluation_sample
 from faithnb.data.sources import DATA, Data
@@ -20,8 +23,10 @@ from faithnb.data.variations import VARIATIONS, variation
 from faithnb.matching import MATCHING, PROBES, Matching, Plain, Probe
 from faithnb.measures.registry import MEASURES, measure, remembering
 from faithnb.model.inits import INITS, Init
-from faithnb.model.layers import LAYERS, AbsoluteValue, Layer, Unknown
+from faithnb.model.layer import LAYERS, Layer, Unknown
+from faithnb.model.layers import AbsoluteValue
 from faithnb.model.transcoder import ARCHITECTURES
+from faithnb.notebook import Run
 from faithnb.penalties import PENALTIES, Penalty, Tanh, contributions
 from faithnb.sweeps.tasks import SweepError
 
@@ -232,6 +237,40 @@ def test_a_form_from_outside_does_not_inherit_the_gradient_of_another(added):
     assert not Tenth.has_gradient()
 
 
+def test_a_file_of_activations_is_a_source(tmp_path):
+    x = torch.randn(200, D, generator=torch.Generator().manual_seed(1)).half()
+    np.save(tmp_path / "x.npy", x.numpy())
+    base = replace(BASE, data=str(tmp_path / "x.npy"), target="small")
+    store = Store(tmp_path / "store")
+    grid = sweep(base, store=store, device="cpu", progress=False, seed=range(2))
+    trained = train(replace(base, seed=1), store=store, device="cpu", progress=False)
+    assert grid.fvu[1].item() == pytest.approx(trained.metrics().fvu.item(), rel=1e-5)
+    layer, held_out = LAYERS["small"](D), x[160:].float()
+    error = (trained[0](held_out)[0] - layer(held_out)).square().sum()
+    variance = (layer(held_out) - layer(held_out).mean(0)).square().sum()
+    assert grid.fvu[1].item() == pytest.approx((error / variance).item(), rel=1e-4)
+
+
+def test_a_claim_about_what_was_added_reaches_the_ledger(monkeypatch, tmp_path):
+    monkeypatch.setattr("faithnb.claims.ledger.hand_over", lambda kind, data: handed.update(data))
+    handed, before = {}, dict(CLAIMS)
+    fewer = claim("D1", "empirical", "Columns do no harm.", {"FVU": Often(Bound("<", 1e6))})
+    try:
+        fewer.on_grid(lambda base, matched: {"matched": matched})(
+            lambda setting: {"FVU": setting.tables["matched"].fvu}
+        )
+        matched = replace(BASE, jacobian_matching="columns", jacobian_coefficient=0.1)
+        found = judge_on_grid([fewer], [(BASE, matched)], range(3), Store(tmp_path), False)
+        assert found == [{"D1": True}]
+        table = train([replace(matched, seed=s) for s in range(6)], progress=False).metrics()
+        judge(Run(), "D1", {"FVU": table.fvu})
+        *_, row = as_rows(handed, {"D1": "notebooks/x"}, {})
+        assert (row["id"], row["verdict"], row["n"]) == ("D1", "reproduced", 6)
+    finally:
+        CLAIMS.clear()
+        CLAIMS.update(before)
+
+
 def test_a_distance_that_needs_what_is_not_there_is_refused(added):
     with pytest.raises(ParameterError, match="jacobian_estimator = 'exact' is not allowed with"):
         replace(BASE, jacobian_matching="columns", jacobian_estimator="exact")
@@ -309,7 +348,7 @@ def test_modules_and_functions_of_any_type_are_layers():
 @pytest.mark.parametrize(("module", "sentence"), [
     (torch.nn.Linear(D + 1, 2), r"Linear is not allowed: it must map \[B, 6\] to"),
     (torch.nn.Flatten(0), r"Flatten is not allowed: it maps \[3, 6\] to \[18\]"),
-    (torch.nn.Dropout(0.9), "Dropout is not allowed: it gives another output each time"),
+    (torch.nn.Dropout(0.5), "Dropout is not allowed: it gives another output each time"),
     (torch.nn.BatchNorm1d(D), "BatchNorm1d is not allowed: .* depends on the other rows"),
     (3, "int is not allowed"),
     (lambda x: x / 0, "function is not allowed: what it gives is not finite"),

@@ -15,7 +15,7 @@ from faithnb.book.staging import stage
 from faithnb.claims.ledger import read_ledger, to_json
 from faithnb.common.errors import ParameterError
 from faithnb.common.files import BusyError, alone, write_whole
-from faithnb.experiment import PROFILES
+from faithnb.notebook import PROFILES
 
 PICTURES = ("truth.svg", "memorising.svg", "matched.svg", "beyond.svg")
 """Figures that prose pages and the README show; a cell names its file in its metadata."""

@@ -18,7 +18,7 @@ from faithnb.data.sampling import pad_points
 from faithnb.experiment import Experiment
 from faithnb.measures import fails
 from faithnb.measures.stats import auroc
-from faithnb.model.layers import Layer
+from faithnb.model.layer import Layer
 from faithnb.model.transcoder import Transcoder
 
 Conditions: TypeAlias = Mapping[Any, Experiment]

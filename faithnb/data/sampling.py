@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -46,6 +47,44 @@ def pad_points(
             )
         row[: len(point)] = torch.tensor(point, dtype=dtype)
     return rows
+
+
+def refusals_of_points(experiment: Any) -> Iterator[str]:
+    """A sentence for each choice of an experiment that makes no sense with its points."""
+    longest = max(map(len, experiment.points), default=0)
+    if longest > experiment.d_in:
+        yield (
+            f"points = {experiment.points} is not allowed with d_in = {experiment.d_in}: "
+            f"a point has {longest} coordinates, at most {experiment.d_in} fit."
+        )
+    elif _equal(experiment):
+        yield (
+            f"points = {experiment.points} is not allowed with dtype = {experiment.dtype!r}: two "
+            "of them are the same point."
+        )
+    if experiment.repeat_frac > 0 and not experiment.points:
+        yield (
+            f"repeat_frac = {experiment.repeat_frac:g} is not allowed with points = (): "
+            "there is nothing to repeat, so it must be 0."
+        )
+    if experiment.point_variation != "none" and experiment.sampling == "bernoulli":
+        yield (
+            f"point_variation = {experiment.point_variation!r} is not allowed with "
+            "sampling = 'bernoulli': varied points have rows of their own, use 'exact'."
+        )
+    if experiment.matching_at != "all" and experiment.sampling == "bernoulli":
+        yield (
+            f"matching_at = {experiment.matching_at!r} is not allowed with sampling = 'bernoulli': "
+            "drawn points have no rows of their own, use 'exact'."
+        )
+    if experiment.matching_at == "points" and not experiment.points:
+        yield "matching_at = 'points' is not allowed with points = (): there are none."
+
+
+def _equal(experiment: Any) -> bool:
+    """Whether two points are one, filled up with zeros and in the type of training."""
+    rows = pad_points(experiment.points, experiment.d_in, experiment.torch_dtype).tolist()
+    return len(set(map(tuple, rows))) < len(rows)
 
 
 def mixture(

@@ -15,20 +15,17 @@ from faithnb.figures.comparisons import (
 )
 from faithnb.figures.one_transcoder import (
     along_ray,
-    blind_spots,
     circuit_code,
     circuit_map,
-    data,
     feature_activity,
     feature_weights,
     jacobians,
-    penalties,
     portrait,
     selected_features,
     spectra,
-    two_relus,
 )
 from faithnb.figures.per_condition import states_by_condition, strips
+from faithnb.figures.problem import blind_spots, data, penalties, two_relus
 from faithnb.figures.style import BLUE, GREEN, RED
 
 __all__ = [

@@ -2,7 +2,14 @@
 
 # in the order in which comparisons show them
 # isort: off
-from faithnb.matching.form import MATCHING, Batch, Estimator, Matching, variants
+from faithnb.matching.form import (
+    MATCHING,
+    Batch,
+    Estimator,
+    Matching,
+    refusals_without,
+    variants,
+)
 from faithnb.matching.plain import Plain, Smoothed
 from faithnb.matching.finite import Finite
 from faithnb.matching.soft import SigmoidGate, StraightThrough
@@ -11,5 +18,5 @@ from faithnb.matching.probes import PROBES, Probe
 
 __all__ = [
     "MATCHING", "PROBES", "Batch", "Estimator", "Finite", "Matching", "Noise", "Plain", "Probe",
-    "SigmoidGate", "Smoothed", "StraightThrough", "variants",
+    "SigmoidGate", "Smoothed", "StraightThrough", "refusals_without", "variants",
 ]  # fmt: skip

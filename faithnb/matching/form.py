@@ -11,7 +11,7 @@ from torch import Tensor
 
 from faithnb.common.extensions import Registry, is_own
 from faithnb.matching.workspace import Workspace
-from faithnb.model.layers import LAYERS, Kink, Layer
+from faithnb.model.layer import LAYERS, Kink, Layer
 from faithnb.model.transcoder import Transcoder
 
 Estimator = Literal["sampled", "exact"]
@@ -143,6 +143,20 @@ class Matching:
         """Write the calls that add the gradient of μ times the distance, at the end of a step,
         where ``work.h`` is the hidden layer at x."""
         raise NotImplementedError
+
+
+def refusals_without(experiment: Any) -> Iterator[str]:
+    """A sentence for each choice of an experiment that makes no sense without matching."""
+    if experiment.jacobian_coefficient > 0:
+        yield (
+            f"jacobian_coefficient = {experiment.jacobian_coefficient:g} is not allowed with "
+            f"jacobian_matching = 'none': use one of {', '.join(map(repr, MATCHING))}, or 0."
+        )
+    if experiment.jacobian_start > 0:
+        yield (
+            f"jacobian_start = {experiment.jacobian_start:g} is not allowed with "
+            "jacobian_matching = 'none': nothing would set in."
+        )
 
 
 def variants() -> dict[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from faithnb.matching.form import Batch, Matching, PerInstance
 from faithnb.matching.workspace import Workspace, mask_where_off, minus
 from faithnb.model.jacobians import diagonal, inner_products, target_diagonal
-from faithnb.model.layers import Layer
+from faithnb.model.layer import Layer
 from faithnb.model.transcoder import Transcoder
 
 

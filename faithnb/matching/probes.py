@@ -13,7 +13,7 @@ from torch import Tensor
 from faithnb.common.extensions import Registry
 from faithnb.data.rng import Stream
 from faithnb.data.sources import Data
-from faithnb.model.layers import Layer
+from faithnb.model.layer import Layer
 
 PROBES: Registry[type[Probe]] = Registry("probe")
 """Every distribution that ``Experiment.probe`` may name."""

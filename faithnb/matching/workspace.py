@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from faithnb.model.layers import Layer
+from faithnb.model.layer import Layer
 
 mask_where_off = torch.ops.aten.threshold_backward.grad_input
 """mask_where_off(u, h, 0, grad_input=out): u where h > 0, else 0, in one pass."""

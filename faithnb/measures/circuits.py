@@ -14,7 +14,7 @@ from torch import Tensor
 from faithnb.common.checks import checked, exact
 from faithnb.data.sampling import evaluation_sample
 from faithnb.measures.registry import CONTRIBUTES, measure
-from faithnb.model.layers import Circuit, Layer
+from faithnb.model.layer import Circuit, Layer
 from faithnb.model.transcoder import Transcoder
 
 THRESHOLDS = (0.0, 0.25, 0.5, 0.75, 0.9)

@@ -10,7 +10,7 @@ from torch import Tensor
 from faithnb.common.checks import exact
 from faithnb.data.inputs import Inputs, Point, fixed, subsets
 from faithnb.measures.registry import ROUNDING, PerInstance, measure, outputs
-from faithnb.model.layers import Layer
+from faithnb.model.layer import Layer
 from faithnb.model.transcoder import Transcoder
 
 

@@ -14,7 +14,7 @@ from faithnb.common.checks import exact
 from faithnb.data.inputs import Inputs, without_one
 from faithnb.measures.activity import contribution_sizes
 from faithnb.measures.registry import CONTRIBUTES, ROUNDING, measure, outputs
-from faithnb.model.layers import Layer
+from faithnb.model.layer import Layer
 from faithnb.model.transcoder import Transcoder
 
 

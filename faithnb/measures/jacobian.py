@@ -23,7 +23,7 @@ from faithnb.model.jacobians import (
     inner_products_by_columns,
     target_diagonal,
 )
-from faithnb.model.layers import Layer
+from faithnb.model.layer import Layer
 from faithnb.model.transcoder import Transcoder
 
 

@@ -16,7 +16,7 @@ from faithnb.common.errors import InputError
 from faithnb.data.inputs import Inputs, Point
 from faithnb.measures.activity import contribution_sizes
 from faithnb.measures.registry import ALIGNED, CONTRIBUTES, PerInstance, measure, outputs
-from faithnb.model.layers import Layer
+from faithnb.model.layer import Layer
 from faithnb.model.transcoder import Transcoder
 
 Output = Float[Tensor, "d_out"]

@@ -27,7 +27,7 @@ from torch import Tensor
 from faithnb.common.extensions import Registry
 from faithnb.data.inputs import ball
 from faithnb.experiment import Experiment
-from faithnb.model.layers import Layer
+from faithnb.model.layer import Layer
 from faithnb.model.transcoder import Transcoder
 
 F = TypeVar("F", bound=Callable[..., Any])

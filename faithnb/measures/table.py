@@ -27,7 +27,7 @@ from faithnb.measures import (  # noqa: F401 (they register their columns)
 from faithnb.measures.memorization import STATES, memorized
 from faithnb.measures.registry import MEASURES, Measure, View, remembering
 from faithnb.measures.stats import rate_interval
-from faithnb.model.layers import Layer
+from faithnb.model.layer import Layer
 from faithnb.model.transcoder import Transcoder
 
 
@@ -140,7 +140,7 @@ def measure(
 
     Args:
         transcoder: from :meth:`faithnb.Transcoder.load` or ``from_arrays``, or trained here.
-        layer: what it explains: a :class:`faithnb.model.layers.Layer`, or any torch module.
+        layer: what it explains: a :class:`faithnb.model.layer.Layer`, or any torch module.
         x: inputs of the kind that the layer sees, ``[B, d_in]``.
         p: a point, ``[d_in]``; without it nothing is measured at one.
         measures: names of columns; all there are by default.

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from faithnb.common.checks import checked
-from faithnb.model.layers import Circuit, Layer
+from faithnb.model.layer import Circuit, Layer
 from faithnb.model.transcoder import Transcoder
 
 STEEPNESS = 10.0

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from faithnb.common.extensions import Registry
-from faithnb.model.layers import Circuit, Layer
+from faithnb.model.layer import Circuit, Layer
 
 INITS: Registry[type[Init]] = Registry("initialisation")
 """Every initialisation that ``Experiment.init`` may name, besides ``"random"``."""

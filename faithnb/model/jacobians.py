@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from faithnb.model.layers import Layer, basis
+from faithnb.model.layer import Layer, basis
 from faithnb.model.transcoder import Transcoder
 
 

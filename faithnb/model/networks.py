@@ -18,7 +18,8 @@ from faithnb.common.meaning import meaning
 from faithnb.common.store import Rows
 from faithnb.data.rng import Stream
 from faithnb.data.sampling import sample_base
-from faithnb.model.layers import AbsoluteValue, Circuit, Kink, Layer, Units
+from faithnb.model.layer import Circuit, Kink, Layer
+from faithnb.model.layers import AbsoluteValue, Units
 
 
 class Network(Units):

@@ -16,7 +16,7 @@ from faithnb.common.errors import InputError
 from faithnb.common.extensions import Registry, is_own
 from faithnb.model.folding import folded
 from faithnb.model.formats import SIZES, read, write
-from faithnb.model.layers import Circuit
+from faithnb.model.layer import Circuit
 from faithnb.model.weights import AXES, Weights
 
 ARCHITECTURES: Registry[type[Transcoder]] = Registry("architecture")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from faithnb.experiment import Experiment
 from faithnb.matching.workspace import Buffers, Tape, Workspace, mask_where_off
-from faithnb.model.layers import Layer
+from faithnb.model.layer import Layer
 from faithnb.model.transcoder import ARCHITECTURES, Transcoder
 from faithnb.training.batches import Batches
 from faithnb.training.objectives import loss_terms

@@ -8,7 +8,7 @@ from typing import Any
 from faithnb.data.sampling import pad_points
 from faithnb.experiment import Experiment
 from faithnb.model.inits import INITS
-from faithnb.model.layers import Layer
+from faithnb.model.layer import Layer
 from faithnb.model.transcoder import ARCHITECTURES, Transcoder
 
 SPARE = 0.1

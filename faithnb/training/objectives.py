@@ -15,7 +15,7 @@ from torch import Tensor
 
 from faithnb.experiment import Experiment
 from faithnb.matching import Batch
-from faithnb.model.layers import Layer
+from faithnb.model.layer import Layer
 from faithnb.model.transcoder import Transcoder
 
 TERMS = ("reconstruction", "sparsity", "jacobian", "contribution")

@@ -19,10 +19,10 @@ TRAINED_BY = (
     "common/ambient", "data/rng", "data/sampling", "data/sources", "data/variations",
     "experiment", "matching/finite", "matching/form", "matching/noise", "matching/plain",
     "matching/probes", "matching/soft", "matching/workspace", "model/architectures",
-    "model/inits", "model/jacobians", "model/layers", "model/networks", "model/transcoder",
-    "model/weights", "parameters", "penalties", "training/batches", "training/ensemble",
-    "training/gradients", "training/init", "training/loop", "training/objectives",
-    "training/trained",
+    "model/inits", "model/jacobians", "model/layer", "model/layers", "model/networks",
+    "model/transcoder", "model/weights", "parameters", "penalties", "training/batches",
+    "training/ensemble", "training/gradients", "training/init", "training/loop",
+    "training/objectives", "training/trained",
 )  # fmt: skip
 SOURCES = {
     "trained": TRAINED_BY,

@@ -9,7 +9,6 @@ import sys
 import threading
 import warnings
 from dataclasses import replace
-from functools import partial
 
 import matplotlib as mpl
 import numpy as np
@@ -40,8 +39,6 @@ EXPERIMENTS = [
 
 def everything():
     """What the package gives, as bytes, by name: nothing is left over from before."""
-    trained_networks = networks._train  # with few steps, see below
-    trained_networks.func.cache_clear()
     for cached in (_evaluation_sample, inputs.fixed, theory._base_data):
         cached.cache_clear()
     trained = train(EXPERIMENTS, device="cpu", progress=False)
@@ -65,15 +62,20 @@ def everything():
     return as_bytes | {name: text.encode() for name, text in drawn.items()}
 
 
+def shortly_trained(of, d_in):
+    """A network of few steps, each time anew and kept nowhere."""
+    return networks._train(of.act, d_in, int(of.neurons_per_coordinate * d_in), steps=30)
+
+
 @pytest.fixture(autouse=True)
 def short_networks(monkeypatch):
-    monkeypatch.setattr(networks, "_train", partial(networks._train, steps=30))
+    monkeypatch.setattr(networks, "_kept", shortly_trained)
 
 
 @pytest.fixture(scope="module")
 def usual():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(networks, "_train", partial(networks._train, steps=30))
+        patch.setattr(networks, "_kept", shortly_trained)
         return everything()
 
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from faithnb.data.sampling import evaluation_sample
 from faithnb.measures.circuits import THRESHOLDS, CircuitMap, circuit_match, datapoint_circuit
-from faithnb.model.layers import AbsoluteValue, Circuit
+from faithnb.model.layer import Circuit
+from faithnb.model.layers import AbsoluteValue
 from faithnb.model.transcoder import Transcoder
 
 TARGET = AbsoluteValue(6)

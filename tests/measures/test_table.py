@@ -16,7 +16,8 @@ from faithnb.data.sampling import evaluation_sample
 from faithnb.measures.circuits import ALIKE
 from faithnb.measures.registry import View
 from faithnb.measures.table import columns
-from faithnb.model.layers import LAYERS, AbsoluteValue, Circuit
+from faithnb.model.layer import LAYERS, Circuit
+from faithnb.model.layers import AbsoluteValue
 from faithnb.model.transcoder import Transcoder
 
 X = evaluation_sample(6, 0.3)

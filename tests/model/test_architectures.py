@@ -260,7 +260,7 @@ def test_slopes_follow_the_activation_wherever_it_comes_from():
 
 @pytest.mark.parametrize(("members", "sentence"), [
     ({"encode": lambda self, x: x}, "Odd has a encode of its own: an architecture says its activ"),
-    ({"architecture": "relu"}, "architecture = 'relu' is not allowed: there is one of that name"),
+    ({"architecture": "relu"}, "there is another architecture of that name"),
     ({"architecture": "skip_relu"}, "it must be a word that neither begins nor ends with skip"),
     ({"architecture": "batch-abs"}, "it must be a word that"),
     ({"architecture": "warm", "settings": ("temperature",)}, "an experiment has only k"),

@@ -5,7 +5,8 @@ from conftest import ELSEWHERE, P, datapoint
 from faithnb import measures
 from faithnb.data.inputs import ball
 from faithnb.model.handmade import plant, rescaled, with_linear_part, writing
-from faithnb.model.layers import AbsoluteValue, Circuit
+from faithnb.model.layer import Circuit
+from faithnb.model.layers import AbsoluteValue
 from faithnb.model.transcoder import Transcoder
 
 TARGET = AbsoluteValue(6)

@@ -1,10 +1,13 @@
 import pytest
 import torch
 
+from faithnb.common.store import StoreWarning
 from faithnb.data.sampling import evaluation_sample, pad_points
 from faithnb.experiment import Experiment
 from faithnb.matching.probes import leading
-from faithnb.model.layers import LAYERS, AbsoluteValue, SmoothAbsolute, WithPoint
+from faithnb.model import networks
+from faithnb.model.layer import LAYERS
+from faithnb.model.layers import AbsoluteValue, SmoothAbsolute, WithPoint
 from faithnb.model.networks import GeluNetwork, Superposed
 
 X = torch.tensor([[0.5, -2.0, 0.0], [0.0, 0.0, 1.0]])
@@ -126,7 +129,33 @@ def test_leading_directions_are_those_of_the_singular_value_decomposition():
 
 
 def test_neurons_in_superposition_are_shared():
-    used, served = Superposed(16).sharing()
+    used, served = Superposed.trained(16).sharing()
     assert 2 * 16 * used == pytest.approx(24 * served)  # every pair counted once from either side
     assert used > 1
     assert served > 1
+
+
+def test_a_trained_layer_is_kept_and_trained_again_where_it_is_damaged(tmp_path, monkeypatch):
+    monkeypatch.setenv("FAITHNB_STORE", str(tmp_path))
+    trainings = []
+
+    def train(act, d_in, d_hidden):
+        trainings.append(d_hidden)
+        return torch.ones(d_hidden, d_in), torch.arange(float(d_hidden)), torch.ones(d_hidden, d_in)
+
+    monkeypatch.setattr(networks, "_train", train)
+    for _ in range(2):
+        networks._kept.cache_clear()
+        assert Superposed.trained(6).bias.tolist() == [*range(9)]
+        assert Superposed.trained(6, "masked").kink == "masked"
+    assert trainings == [9]
+    networks._kept.cache_clear()
+    GeluNetwork.trained(6)
+    assert trainings == [9, 24]
+    for file in (tmp_path / "networks").iterdir():
+        file.write_bytes(file.read_bytes()[:-9] + bytes(9))
+    networks._kept.cache_clear()
+    with pytest.warns(StoreWarning, match="damaged"):
+        assert Superposed.trained(6).bias.tolist() == [*range(9)]
+    assert trainings == [9, 24, 9]
+    networks._kept.cache_clear()

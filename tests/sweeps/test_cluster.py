@@ -155,9 +155,9 @@ def test_one_worker_of_another_version_among_others(what, tmp_path, monkeypatch)
 
     def task(*given):
         calls.append(given)
-        *_, (source, torch_, added) = given
+        *_, (source, torch_, *added) = given
         if len(calls) == 2:
-            other = (source, "2.0", added) if what == "torch" else ("0123", torch_, added)
+            other = (source, "2.0", *added) if what == "torch" else ("0123", torch_, *added)
             return real(*given[:-1], other)
         return real(*given)
 

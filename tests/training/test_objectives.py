@@ -12,7 +12,8 @@ from faithnb.data.sampling import pad_points
 from faithnb.experiment import Experiment, ParameterError
 from faithnb.matching import MATCHING as EVERY_FORM
 from faithnb.matching import plain
-from faithnb.model.layers import LAYERS, AbsoluteValue
+from faithnb.model.layer import LAYERS
+from faithnb.model.layers import AbsoluteValue
 from faithnb.training import reference
 from faithnb.training.gradients import ClosedForm
 from faithnb.training.objectives import TERMS, loss_terms

@@ -229,6 +229,7 @@ def imported(name, seen, but):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("faithnb."):
             place = node.module.removeprefix("faithnb.").replace(".", "/")
             inside = [f"{place}/{alias.name}" for alias in node.names]
+            place = place if (PACKAGE / f"{place}.py").exists() else f"{place}/__init__"
             for other in [n for n in inside if (PACKAGE / f"{n}.py").exists()] or [place]:
                 imported(other, seen, but)
                 if "/" in other:

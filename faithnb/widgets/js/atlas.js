@@ -1,6 +1,7 @@
 // The book's own phase diagram as a map: choose a cell and look inside its transcoder.
 
-import { card, cells, colour, html, jacobian, map, meter } from "./drawing.js";
+import { card, cells, jacobian, map, meter } from "./drawing.js";
+import { colour, html } from "./elements.js";
 import {
   circuitMap,
   contributingJacobian,

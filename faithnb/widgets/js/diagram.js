@@ -1,6 +1,7 @@
 // The phase diagram computes itself: every cell a training, in as many workers as there are cores.
 
-import { cells, html, legend } from "./drawing.js";
+import { cells, legend } from "./drawing.js";
+import { html } from "./elements.js";
 import { startWorker } from "./start.js";
 import { COLOURS } from "./constants.js";
 

@@ -1,6 +1,7 @@
 // Train it yourself: knobs, a training in a worker, and what becomes of p.
 
-import { card, html, jacobian, losses, map, meter } from "./drawing.js";
+import { card, jacobian, losses, map, meter } from "./drawing.js";
+import { html } from "./elements.js";
 import { support } from "./measures.js";
 import { startWorker } from "./start.js";
 

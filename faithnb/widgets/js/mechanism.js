@@ -1,6 +1,7 @@
 // Feel the mechanism: move the input, see what contributes in each transcoder and how it answers.
 
-import { card, coordinates, html, jacobian, written } from "./drawing.js";
+import { card, coordinates, jacobian, written } from "./drawing.js";
+import { html } from "./elements.js";
 import { contributingJacobian, contributions, encode, support } from "./measures.js";
 import { METRICS } from "./constants.js";
 
