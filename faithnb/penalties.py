@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from faithnb.common.extensions import Registry, is_own
+from faithnb.common.extensions import Registered, Registry
 from faithnb.matching.workspace import Workspace
 
 Acts = Float[Tensor, "n_inst rows d_sae"]
@@ -23,24 +21,14 @@ times_slope = torch.ops.aten.sigmoid_backward.grad_input
 """times_slope(u, g, grad_input=out): u g (1 − g), in one pass."""
 
 
-class Penalty:
+class Penalty(Registered):
     """A penalty. A subclass with a ``name`` can be asked for by an experiment.
 
     It says its value, :meth:`of`, which autograd follows; a hand-written :meth:`gradient` for ReLU
     transcoders is optional, and faster.
     """
 
-    name: ClassVar[str]
-
-    def __init_subclass__(cls, **given: Any):
-        super().__init_subclass__(**given)
-        if "name" in vars(cls):
-            PENALTIES.add(cls.name, cls)
-
-    @classmethod
-    def has_gradient(cls) -> bool:
-        """Whether its gradient is written by hand. One from outside must write it itself."""
-        return "gradient" in vars(cls) or (is_own(cls) and cls.gradient is not Penalty.gradient)
+    registry = PENALTIES
 
     def of(self, h: Acts, W_dec: Decoder, weight: Weight, scale: PerInstance) -> PerInstance:
         """Its value for each instance: a weighted mean over rows of a sum over features.

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from benchmarks import loops, memory, pages, products, record, tables, timing
+from benchmarks import loops, memory, pages, products, record, sizes, tables, timing
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from faithnb.data.sampling import pad_points
@@ -40,16 +40,16 @@ def multiplications(run):
     return counter.count
 
 
-@pytest.mark.parametrize("name", tables.FORMS)
+@pytest.mark.parametrize("name", sizes.FORMS)
 @pytest.mark.parametrize("n_seeds", [1, 2, 5])
 def test_the_products_alone_are_those_of_a_step(name, n_seeds):
-    form = replace(tables.FORMS[name], **TINY)
+    form = replace(sizes.FORMS[name], **TINY)
     loop = Loop([replace(form, seed=i % n_seeds) for i in range(5)], CPU)
     assert multiplications(loop.update) == multiplications(products.alone(loop)) > 0
 
 
 def test_the_ordinary_loops_match_the_exact_loss():
-    e = replace(tables.LIGHT, **TINY)
+    e = replace(sizes.LIGHT, **TINY)
     torch.manual_seed(0)
     model = loops.Single(6, 16).double()
     x = loops.sample(e, P).double().requires_grad_()
@@ -69,7 +69,7 @@ def test_the_ordinary_loops_match_the_exact_loss():
     "matching", [loops.without, loops.by_one_probe, loops.by_d_passes, loops.by_jacrev]
 )
 def test_the_ordinary_loops_learn(matching):
-    e = replace(tables.FORMS["plain, sampled"], **TINY, sparsity_coefficient=0.0, density=0.5)
+    e = replace(sizes.FORMS["plain, sampled"], **TINY, sparsity_coefficient=0.0, density=0.5)
     step = loops.step(e, matching, CPU)
     cells = [cell.cell_contents for cell in step.__closure__]
     (model,) = [content for content in cells if isinstance(content, loops.Single)]
@@ -104,20 +104,20 @@ def test_pages_are_opened_and_train(tmp_path, monkeypatch, browser):
     assert not pages.can_be_opened()
     picture = "<svg>" + "<path/>" * 5000 + "</svg>"
     (tmp_path / "one.html").write_text(f"<p>A pagé.</p>{picture}<svg></svg><p>Its end.</p>")
-    (row,) = tables.book_pages(tables.SIZES["tiny"], CPU).to_dict("records")
+    (row,) = tables.book_pages(sizes.SIZES["tiny"], CPU).to_dict("records")
     assert row["MB without pictures"] == pytest.approx(30e-6)
     assert row["MB"] > 0.035
     assert 0 < row["first_paint_s"] < 60
     short = {"steps": 5, "d_in": 4, "d_sae": 8, "batch_size": 16}
     monkeypatch.setattr(pages, "TRAINED", {"short": short, "longer": short | {"steps": 3000}})
-    found = tables.in_page(tables.SIZES["tiny"], CPU).set_index("what")
+    found = tables.in_page(sizes.SIZES["tiny"], CPU).set_index("what")
     assert found.steps.tolist() == [5, 3000]
     assert found.seconds["short"] < found.seconds["longer"]
 
 
 def test_a_record_holds_every_table_and_is_written_whole(tmp_path, monkeypatch):
-    few = tables.Size(((16, 1), (16, 6)), rounds=2, slice_s=0)
-    monkeypatch.setitem(tables.SIZES, "few", few)
+    few = sizes.Size(((16, 1), (16, 6)), rounds=2, slice_s=0)
+    monkeypatch.setitem(sizes.SIZES, "few", few)
     found = record.measure("few", CPU, ["steps", "ways", "memory"], progress=False)
     record.write(found, tmp_path / "there" / "bench.json")
     read = json.loads((tmp_path / "there" / "bench.json").read_text())
@@ -125,7 +125,7 @@ def test_a_record_holds_every_table_and_is_written_whole(tmp_path, monkeypatch):
     assert read["machine"]["torch"] == torch.__version__
     seeds = {(row["instances"], row["seeds"]) for row in read["tables"]["steps"]}
     assert seeds == {(1, 1), (6, 4), (6, 5), (6, 6)}
-    assert {row["matching"] for row in read["tables"]["steps"]} == set(tables.FORMS)
+    assert {row["matching"] for row in read["tables"]["steps"]} == set(sizes.FORMS)
     for name in ("steps", "ways"):
         for row in read["tables"][name]:
             assert 0 < row["low"] <= row["median"] <= row["high"]

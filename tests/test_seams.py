@@ -1,10 +1,7 @@
 """What a stranger adds in one file, and nothing else: each goes through training, sweep, store and
 table as if it were the package's own."""
 
-import copy
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +9,7 @@ import pytest
 import torch
 
 import faithnb as fb
-from faithnb import Experiment, InputError, ParameterError, Store, Transcoder, sweep, train
+from faithnb import Experiment, ParameterError, Store, Transcoder, sweep, train
 from faithnb.claims import CLAIMS, as_rows, claim, judge
 from faithnb.claims.grid import judge as judge_on_grid
 from faithnb.claims.rules import Bound, Often
@@ -21,14 +18,13 @@ from faithnb.data.sampling import evaluation_sample
 from faithnb.data.sources import DATA, Data
 from faithnb.data.variations import VARIATIONS, variation
 from faithnb.matching import MATCHING, PROBES, Matching, Plain, Probe
-from faithnb.measures.registry import MEASURES, measure, remembering
+from faithnb.measures.registry import MEASURES, measure
 from faithnb.model.inits import INITS, Init
 from faithnb.model.layer import LAYERS, Layer, Unknown
 from faithnb.model.layers import AbsoluteValue
 from faithnb.model.transcoder import ARCHITECTURES
 from faithnb.notebook import Run
 from faithnb.penalties import PENALTIES, Penalty, Tanh, contributions
-from faithnb.sweeps.tasks import SweepError
 
 D = 6
 BASE = Experiment(d_in=D, d_sae=16, batch_size=32, steps=30, repeat_frac=0.1)
@@ -217,7 +213,7 @@ def test_an_eighth_form_has_a_look_and_a_place_among_the_others(added):
     run = {"store": None, "progress": False}
     found = ladder(BASE, ["plain", "columns"], [0.1, 1.0], range(2), run)
     figures.curves(found, "jacobian_coefficient", {"fvu": "FVU (log)"}, "μ")
-    assert not added.Columns.has_gradient()
+    assert not added.Columns.says("gradient")
 
 
 def test_a_form_from_outside_does_not_inherit_the_gradient_of_another(added):
@@ -231,10 +227,10 @@ def test_a_form_from_outside_does_not_inherit_the_gradient_of_another(added):
         def of(self, h, W_dec, weight, scale):
             return super().of(h, W_dec, weight, scale) / 10
 
-    assert Plain.has_gradient()
-    assert not Half.has_gradient()
-    assert Tanh.has_gradient()
-    assert not Tenth.has_gradient()
+    assert Plain.says("gradient")
+    assert not Half.says("gradient")
+    assert Tanh.says("gradient")
+    assert not Tenth.says("gradient")
 
 
 def test_a_file_of_activations_is_a_source(tmp_path):
@@ -280,6 +276,33 @@ def test_a_distance_that_needs_what_is_not_there_is_refused(added):
         replace(BASE, data="heavy", density=0.5)
 
 
+def test_a_layer_from_a_file_follows_what_is_in_it(tmp_path):
+    class FromFile(Layer):
+        name = "from_file"
+        files = (str(tmp_path / "w.npy"),)
+
+        def __init__(self, d_in, kink="zero"):
+            self.W = torch.from_numpy(np.load(self.files[0], allow_pickle=False))
+            self.d_in, self.d_out = self.W.shape
+
+        def __call__(self, x):
+            return torch.tanh(x @ self.W.to(x))
+
+    try:
+        with pytest.raises(ParameterError, match=r"target = 'from_file' .* no file '.*w.npy'"):
+            replace(BASE, target="from_file")
+        store, keys = Store(tmp_path / "store"), []
+        for size in (1.0, 2.0):
+            np.save(tmp_path / "w.npy", size * np.eye(D, 4, dtype="f4"))
+            e = replace(BASE, target="from_file")
+            keys += Store.keys([e], torch.device("cpu"), "trained")
+            table = train(e, device="cpu", progress=False, store=store).metrics()
+            assert table.fvu.notnull().all()
+        assert keys[0] != keys[1]
+    finally:
+        del LAYERS["from_file"]
+
+
 def test_what_a_layer_does_not_say_is_not_made_up(added):
     layer, p = added.Small(D), torch.tensor([1.0, 1, 1, 0, 0, 0])
     x = evaluation_sample(D, 0.1, 64)
@@ -295,168 +318,6 @@ def test_what_a_layer_does_not_say_is_not_made_up(added):
             replace(BASE, target="small", jacobian_matching="plain", **changes)
     with pytest.raises(Unknown, match="circuits of small are not known"):
         fb.circuit_match(Transcoder.random([0], D, 9, D + 2), layer)
-
-
-def test_a_layer_takes_no_name_that_is_taken():
-    before = dict(LAYERS)
-    with pytest.raises(TypeError, match="name = 'abs' is not allowed: there is another layer"):
-        type("Odd", (Layer,), {"__module__": __name__, "name": "abs"})
-    assert before == LAYERS
-
-
-def test_any_torch_module_is_a_layer():
-    module = torch.nn.Sequential(torch.nn.Linear(D, 8), torch.nn.ReLU(), torch.nn.Linear(8, 4))
-    t, x = Transcoder.random([0, 1], D, 9, 4), evaluation_sample(D, 0.3, 64)
-    layer = Layer.of(module, D)
-    assert (layer.d_out, layer.name) == (4, "Sequential")
-    given = [fb.measure(t, one, x, measures=["fvu", "jacobian_error"]) for one in (module, layer)]
-    assert given[0].equals(given[1])
-    J = torch.func.vmap(torch.func.jacrev(module))(x)
-    torch.testing.assert_close(layer.jacobian(x), J.detach())
-    expected = (t.jacobian(x)[0] - J).square().sum() / J.square().sum()
-    assert given[0].jacobian_error[0].item() == pytest.approx(expected.item(), rel=1e-4)
-    assert all(w.grad is None for w in module.parameters())
-
-
-def test_modules_and_functions_of_any_type_are_layers():
-    W = torch.randn(D, D, generator=torch.Generator().manual_seed(0))
-
-    class Held(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.register_buffer("W", W.double())
-
-        def forward(self, x):
-            return torch.relu(x @ self.W)
-
-    class Unnamed(Layer):
-        d_in = d_out = D
-
-        def __call__(self, x):
-            return torch.relu(x @ W.to(x))
-
-    t, x = Transcoder.random([0], D, 9, D), evaluation_sample(D, 0.3, 64)
-    wanted = ["fvu", "jacobian_error", "dense_fvu", "circuit_match"]
-    tables = [fb.measure(t, layer, x, measures=wanted)
-              for layer in (lambda x: torch.relu(x @ W), Held(), Unnamed())]  # fmt: skip
-    for table in tables:
-        assert table.fvu.item() == pytest.approx(tables[0].fvu.item(), rel=1e-5)
-        assert table.jacobian_error.item() == pytest.approx(tables[0].jacobian_error.item())
-        assert table.circuit_match.isnull().all()
-
-
-@pytest.mark.parametrize(("module", "sentence"), [
-    (torch.nn.Linear(D + 1, 2), r"Linear is not allowed: it must map \[B, 6\] to"),
-    (torch.nn.Flatten(0), r"Flatten is not allowed: it maps \[3, 6\] to \[18\]"),
-    (torch.nn.Dropout(0.5), "Dropout is not allowed: it gives another output each time"),
-    (torch.nn.BatchNorm1d(D), "BatchNorm1d is not allowed: .* depends on the other rows"),
-    (3, "int is not allowed"),
-    (lambda x: x / 0, "function is not allowed: what it gives is not finite"),
-])  # fmt: skip
-def test_a_module_that_is_no_layer(module, sentence):
-    with pytest.raises(InputError, match=sentence):
-        Layer.of(module, D)
-
-
-def test_keys_tell_two_additions_of_one_name_apart(added):
-    cell = replace(BASE, architecture="absolute_topk", k=3)
-    before = [Store.keys([e], torch.device("cpu"), "trained") for e in (BASE, cell)]
-    assert len(digests("architecture")) == len(digests("measure")) == 1
-
-    class Other(added.AbsoluteTopK):
-        architecture = "absolute_topk"
-
-        def activate(self, z):
-            return super().activate(z) / 2
-
-    after = [Store.keys([e], torch.device("cpu"), "trained") for e in (BASE, cell)]
-    assert before[0] == after[0]
-    assert before[1] != after[1]
-    ARCHITECTURES["absolute_topk"] = added.AbsoluteTopK
-
-    of_measures = Store.keys([BASE], torch.device("cpu"))
-    measure("other", name="share_negative")(lambda transcoder, x: transcoder.encode(x).sum((1, 2)))
-    assert of_measures != Store.keys([BASE], torch.device("cpu"))
-    measure("share of features")(added.share_negative)
-
-
-def test_a_measure_asks_for_what_there_is():
-    with pytest.raises(ValueError, match=r"asks for weights; a measure can ask for p, target"):
-        measure("none")(lambda transcoder, weights: weights)
-    with pytest.raises(ValueError, match="there is another measure of that name"):
-        measure("none", name="fvu")(lambda transcoder, x: x)
-
-
-def made_with(held):
-    def holding(transcoder, value=held):
-        return value * transcoder.W_enc.sum((1, 2))
-
-    def closing(transcoder, x):
-        return held * transcoder.encode(x).sum((1, 2))
-
-    return holding, closing, lambda transcoder: transcoder.W_enc.sum((1, 2))
-
-
-def test_keys_follow_all_that_an_addition_is_made_of(added):
-    keys = []
-    for unit, at, function in (
-        ("a", "x", added.share_negative), ("b", "x", added.share_negative),
-        ("a", "p", added.share_negative),
-    ):  # fmt: skip
-        measure(unit, name="share_negative", at=at)(function)
-        keys += Store.keys([BASE], torch.device("cpu"))
-    for value in (1, 2):
-        for function in made_with(value):
-            measure("a", name="share_negative")(function)
-            keys += Store.keys([BASE], torch.device("cpu"))
-    assert len({*keys}) == len(keys)
-    measure("share of features")(added.share_negative)
-
-
-@pytest.mark.parametrize(("function", "sentence"), [
-    (lambda transcoder, x: transcoder.encode(x).mean(1), r"shape \[1, 12\]; it must give one"),
-    (lambda transcoder: transcoder.W_enc.sum(), r"shape \[\]; it must give one value an instance"),
-])  # fmt: skip
-def test_a_measure_of_another_shape_is_said_not_spread(function, sentence):
-    layer = AbsoluteValue(D)
-    measure("none", name="odd")(function)
-    try:
-        with pytest.raises(TypeError, match=f"the measure odd gave an array of {sentence}"):
-            fb.measure(Transcoder.from_circuits(layer.circuits()), layer, torch.ones(3, D))
-    finally:
-        del MEASURES["odd"]
-
-
-@pytest.mark.parametrize("name", ["density", "inst", "point", "step", "seed"])
-def test_a_measure_takes_no_name_of_a_field(name):
-    with pytest.raises(ValueError, match=f"{name} cannot be a measure"):
-        measure("none", name=name)(lambda transcoder: transcoder.W_enc.sum((1, 2)))
-
-
-def test_what_was_worked_out_is_not_given_for_something_else():
-    t = remembering(Transcoder.from_circuits(AbsoluteValue(D).circuits()))
-    x = torch.ones(2, D, dtype=torch.float64)
-    first = t.encode(x).clone()
-    assert t.encode(x) is t.encode(x=x)
-    x.mul_(2)
-    assert torch.equal(t.encode(x), 2 * first)
-    other = copy.deepcopy(t)
-    with torch.no_grad():
-        other.W_enc.zero_()
-        assert other.encode(x).abs().sum() == 0
-        t.W_enc.zero_()
-    assert t.encode(x).abs().sum() == 0
-
-
-def test_a_worker_without_the_addition_is_refused(tmp_path):
-    """A process that was started anew has not seen it; nothing is kept under wrong keys."""
-    sentence = "does not have the measure 'share_negative' as it is here"
-    with (
-        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
-        pytest.raises(SweepError, match=sentence),
-    ):
-        sweep(BASE, pool, Store(tmp_path), progress=False, seed=[0])
-    assert not list(tmp_path.glob("*.results"))
 
 
 def test_anybodys_transcoder_gets_the_whole_table():
@@ -475,19 +336,3 @@ def test_anybodys_transcoder_gets_the_whole_table():
     assert "memorization" not in without
     assert without.fvu.item() == table.fvu.item()
     assert list(fb.measure(t, layer, x, measures=["l0"])) == ["l0"]
-
-
-def test_what_cannot_be_measured_is_said():
-    layer = AbsoluteValue(D)
-    t, x = Transcoder.from_circuits(layer.circuits()), evaluation_sample(D, 0.1, 64)
-    with pytest.raises(ParameterError, match="there is no measure 'fvvu'"):
-        fb.measure(t, layer, x, measures=["fvvu"])
-    with pytest.raises(InputError, match=r"x = .* is not allowed"):
-        fb.measure(t, layer, x[0])
-    with pytest.raises(InputError, match=r"p = .* is not allowed"):
-        fb.measure(t, layer, x, torch.ones(D + 1))
-    with pytest.raises(InputError, match="layer has d_in = 5"):
-        fb.measure(t, AbsoluteValue(D - 1), x)
-    for d_out in (1, D + 1):
-        with pytest.raises(InputError, match=f"layer has d_out = {d_out}, the transcoder d_out"):
-            fb.measure(t, torch.nn.Linear(D, d_out), x)

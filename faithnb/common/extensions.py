@@ -7,7 +7,7 @@ import sys
 import textwrap
 import uuid
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from faithnb.common.errors import InputError
 from faithnb.common.meaning import meaning
@@ -57,6 +57,29 @@ class Registry(dict[str, T]):
     def __delitem__(self, name: str) -> None:
         super().__delitem__(name)
         forget(self.kind, name)
+
+
+class Registered:
+    """A class whose subclasses are found by their names: each that says a ``name`` of its own
+    stands in the registry."""
+
+    registry: ClassVar[Registry[Any]]
+
+    name: ClassVar[str]
+    """Its name in :class:`faithnb.Experiment`."""
+
+    def __init_subclass__(cls, **given: Any):
+        super().__init_subclass__(**given)
+        if "name" in vars(cls):
+            cls.registry.add(cls.name, cls)
+
+    @classmethod
+    def says(cls, method: str) -> bool:
+        """Whether a method of it is written, not that of the class directly below this. A class
+        from outside must write it itself: what it inherits may not hold for it."""
+        (base,) = (of for of in cls.__mro__ if Registered in of.__bases__)
+        own = is_own(cls) and getattr(cls, method) is not getattr(base, method)
+        return method in vars(cls) or own
 
 
 REGISTRIES: list[Registry[Any]] = []

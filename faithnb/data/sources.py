@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from faithnb.common.errors import ParameterError
-from faithnb.common.extensions import Registry
+from faithnb.common.extensions import Registered, Registry
 from faithnb.common.files import digest_of
 from faithnb.data.rng import Stream
 from faithnb.data.sampling import EVALUATED, evaluation_sample, sample_base
@@ -29,19 +29,15 @@ FLOATS = {"F16": "<f2", "F32": "<f4"}
 """What safetensors calls the types that are read, and numpy."""
 
 
-class Data:
+class Data(Registered):
     """Base samples, made of uniform random numbers.
 
     A subclass with a ``name`` can be asked for by an experiment.
     """
 
-    name: ClassVar[str]
-    d_in: int
+    registry = DATA
 
-    def __init_subclass__(cls, **given: Any):
-        super().__init_subclass__(**given)
-        if "name" in vars(cls):
-            DATA.add(cls.name, cls)
+    d_in: int
 
     @classmethod
     def of_experiment(cls, experiment: Any) -> Data:

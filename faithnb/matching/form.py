@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from faithnb.common.extensions import Registry, is_own
+from faithnb.common.extensions import Registered, Registry
 from faithnb.matching.workspace import Workspace
 from faithnb.model.layer import LAYERS, Kink, Layer
 from faithnb.model.transcoder import Transcoder
@@ -52,7 +52,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Matching:
+class Matching(Registered):
     """A form of Jacobian matching.
 
     A subclass with a ``name`` can be asked for by an experiment. It says its :meth:`distance`,
@@ -63,8 +63,7 @@ class Matching:
     estimator: Estimator = "sampled"
     kink: Kink = "zero"
 
-    name: ClassVar[str]
-    """Its name in :class:`faithnb.Experiment`."""
+    registry = MATCHING
 
     draws: ClassVar[tuple[str, ...]] = ("v",)
     """Its random numbers for each row, ``"v"``, a probe, and ``"noise"``, ε ~ N(0, I)."""
@@ -81,11 +80,6 @@ class Matching:
     in_page: ClassVar[bool] = False
     """Whether pages can train it, in JavaScript."""
 
-    def __init_subclass__(cls, **given: Any):
-        super().__init_subclass__(**given)
-        if "name" in vars(cls):
-            MATCHING.add(cls.name, cls)
-
     @classmethod
     def variants(cls) -> Mapping[str, Mapping[str, Any]]:
         """The form as comparisons show it, under one name or several: what to change in an
@@ -96,12 +90,6 @@ class Matching:
     def needs(self) -> tuple[str, ...]:
         """What is drawn for it."""
         return tuple(name for name in self.draws if name != "v" or self.estimator == "sampled")
-
-    @classmethod
-    def has_gradient(cls) -> bool:
-        """Whether its gradient is written by hand. One from outside must write it itself: what it
-        inherits may be that of another distance."""
-        return "gradient" in vars(cls) or (is_own(cls) and cls.gradient is not Matching.gradient)
 
     def refusals(self, experiment: Any) -> Iterator[str]:
         """A sentence for each choice of an experiment that makes no sense with it."""

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from faithnb.common.extensions import Registry
+from faithnb.common.extensions import Registered, Registry
 from faithnb.data.rng import Stream
 from faithnb.data.sources import Data
 from faithnb.model.layer import Layer
@@ -48,19 +48,15 @@ class Drawing:
         return self.stream.signs(self.steps, self.shape, self.x.dtype)
 
 
-class Probe:
+class Probe(Registered):
     """A distribution of v. A subclass with a ``name`` can be asked for by an experiment."""
 
-    name: ClassVar[str]
+    registry = PROBES
+
     isotropic: ClassVar[bool] = False
     """Whether E v vᵀ = I, as the exact estimator has it."""
     of_mixture: ClassVar[bool] = False
     """Whether it depends on how often the points come."""
-
-    def __init_subclass__(cls, **given: Any):
-        super().__init_subclass__(**given)
-        if "name" in vars(cls):
-            PROBES.add(cls.name, cls)
 
     def draw(self, on: Drawing) -> Float[Tensor, "n_steps n_streams rows d_in"]:
         """v, for every row."""

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
-from faithnb.common.extensions import Registry
+from faithnb.common.extensions import Registered, Registry
 from faithnb.model.layer import Circuit, Layer
 
 INITS: Registry[type[Init]] = Registry("initialisation")
 """Every initialisation that ``Experiment.init`` may name, besides ``"random"``."""
 
 
-class Init:
+class Init(Registered):
     """An initialisation at circuits. A subclass with a ``name`` can be an experiment's."""
 
-    name: ClassVar[str]
-
-    def __init_subclass__(cls, **given: Any):
-        super().__init_subclass__(**given)
-        if "name" in vars(cls):
-            INITS.add(cls.name, cls)
+    registry = INITS
 
     @staticmethod
     def circuits(layer: Layer, points: Float[Tensor, "n_points d_in"]) -> list[Circuit]:

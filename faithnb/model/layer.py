@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -12,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from faithnb.common.errors import InputError
-from faithnb.common.extensions import Registry
+from faithnb.common.extensions import Registered, Registry
 
 Kink = Literal["zero", "masked", "one"]
 """How the derivative of a kinked activation is read exactly at its kink.
@@ -56,7 +57,7 @@ class Unknown(ValueError):
     """A layer does not say this of itself."""
 
 
-class Layer:
+class Layer(Registered):
     """A layer to explain: a map, and the action of its Jacobian.
 
     More may be known of it. A layer of *units*, each a scalar nonlinearity, has the Jacobian
@@ -66,7 +67,8 @@ class Layer:
     A subclass with a ``name`` can be an experiment's target; it is made by ``of_experiment``.
     """
 
-    name: str
+    registry = LAYERS
+
     d_in: int
     d_out: int
     kink: Kink = "zero"
@@ -75,18 +77,16 @@ class Layer:
     """``read [d_hidden, d_in]`` and ``write [d_hidden, d_out]``; ``None`` if unit k reads and
     writes coordinate k."""
 
-    def __init_subclass__(cls, **given: Any):
-        super().__init_subclass__(**given)
-        if "name" in vars(cls):
-            LAYERS.add(cls.name, cls)
-
     files: ClassVar[tuple[str, ...]] = ()
     """Files that it is made from; the keys of what is kept follow their content."""
 
     @classmethod
     def refusals(cls, experiment: Any) -> Iterator[str]:
-        """A sentence for each choice of an experiment that makes no sense with it."""
-        yield from ()
+        """A sentence for each choice of an experiment that makes no sense with it, and for each of
+        its files that is not there."""
+        for path in cls.files:
+            if not Path(path).is_file():
+                yield f"target = {cls.name!r} is not allowed: there is no file {str(path)!r}."
 
     @classmethod
     def of_experiment(cls, d_in: int, points: Float[Tensor, "n_points d_in"], kink: Kink) -> Layer:
@@ -193,7 +193,7 @@ class _OfModule(Layer):
                 "its eval()."
             )
         self.d_out = found[0].shape[-1]
-        self.name = called
+        self.name = called  # type: ignore[misc]
 
     def _as_module(self, rows: Tensor) -> Tensor:
         """In the type and on the device of the module's weights; a function takes float32."""

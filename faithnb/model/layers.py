@@ -139,6 +139,7 @@ class WithPoint(Units):
     @classmethod
     def refusals(cls, experiment: Any) -> Iterator[str]:
         """Other points than one."""
+        yield from super().refusals(experiment)
         if len(experiment.points) != 1:
             yield (
                 f"points = {experiment.points} is not allowed with target = {cls.name!r}: it has a "

@@ -34,7 +34,6 @@ class Network(Units):
         kink: of no effect; no unit has its kink where the data sits.
     """
 
-    name: str
     neurons_per_coordinate: ClassVar[float]
 
     def __init__(self, read: Tensor, bias: Tensor, write: Tensor, kink: Kink = "zero"):
@@ -44,6 +43,7 @@ class Network(Units):
     @classmethod
     def refusals(cls, experiment: Any) -> Iterator[str]:
         """A width in which it has too few neurons."""
+        yield from super().refusals(experiment)
         if experiment.d_in < 2:
             yield (
                 f"d_in = {experiment.d_in} is not allowed with target = {cls.name!r}: it must be "

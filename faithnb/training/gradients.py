@@ -77,7 +77,7 @@ class ClosedForm:
         each term that was asked for has one written by hand."""
         terms = [of for of in (template.matching, template.penalty) if of is not None]
         is_relu = ARCHITECTURES[template.architecture] is Transcoder and not template.skip
-        return is_relu and all(of.has_gradient() for of in terms)
+        return is_relu and all(of.says("gradient") for of in terms)
 
     @torch.no_grad()
     def __call__(self) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from faithnb.common.errors import ParameterError
 from faithnb.experiment import Experiment
+from faithnb.matching import MATCHING
 
 
 def _slider(name: str, label: str, low: float, high: float, step: float, live: bool = True) -> Any:
@@ -16,7 +17,7 @@ def _choice(name: str, label: str, *choices: str) -> Any:
     return {"name": name, "label": label, "choices": choices, "live": True}
 
 
-FORMS = ("none", "plain", "smoothed", "finite")
+FORMS = ("none", *(name for name, of in MATCHING.items() if of.in_page))
 """The forms of Jacobian matching that a page knows."""
 
 KNOBS: list[dict[str, Any]] = [
@@ -106,6 +107,7 @@ STORIES: list[dict[str, Any]] = [
 
 PAGE_TRAINS: dict[str, Any] = {
     "target": "abs", "sampling": "exact", "architecture": "relu", "skip": False, "k": 0,
+    "data": "sparse_uniform",
     "point_variation": "none",
     "jacobian_estimator": "sampled", "probe": "rademacher", "matching_at": "all",
     "contribution_coefficient": 0.0, "init": "random", "jacobian_start": 0.0,

@@ -9,13 +9,13 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from benchmarks import tables
+from benchmarks import sizes, tables
 from benchmarks.record import measure, write
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("--size", choices=tables.SIZES, default="normal")
+    parser.add_argument("--size", choices=sizes.SIZES, default="normal")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--only", nargs="+", choices=tables.TABLES, help="these tables alone")
     parser.add_argument("--out", type=Path, default=Path("bench.json"))

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import tables
+from benchmarks import sizes, tables
 from benchmarks.pages import can_be_opened
 from faithnb.sweeps.workers import cores
 
@@ -25,7 +25,7 @@ def measure(
 ) -> dict[str, Any]:
     """Measure the tables named, or all that this machine can: the ten thousand transcoders take a
     GPU, the pages a browser and a book that is built."""
-    how_much = replace(tables.SIZES[size], progress=progress)
+    how_much = replace(sizes.SIZES[size], progress=progress)
     book = can_be_opened()
     possible = {"many": device.type == "cuda", "pages": book, "in page": book}
     wanted = only or [name for name in tables.TABLES if possible.get(name, True)]

@@ -1,5 +1,3 @@
-import gc
-import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -10,14 +8,14 @@ from faithnb import measures
 from faithnb.data import sources
 from faithnb.data.inputs import ball
 from faithnb.data.sampling import evaluation_sample, pad_points, sample_base
-from faithnb.experiment import Experiment, ParameterError
+from faithnb.experiment import Experiment
 from faithnb.matching import MATCHING as EVERY_FORM
 from faithnb.model.transcoder import Transcoder
 from faithnb.training import ensemble
 from faithnb.training.batches import Batches
 from faithnb.training.ensemble import DivergenceWarning, max_instances, train
 from faithnb.training.init import start
-from faithnb.training.loop import Loop, most_in_a_chunk, rate
+from faithnb.training.loop import rate
 from faithnb.training.objectives import loss_terms
 from faithnb.training.store import Store
 
@@ -129,26 +127,6 @@ def test_more_instances_than_an_ensemble_holds(monkeypatch):
         )
 
 
-@pytest.mark.parametrize("matching", ["none", *EVERY_FORM])
-@pytest.mark.parametrize("kink", ["zero", "masked"])
-@pytest.mark.parametrize("estimator", ["sampled", "exact"])
-def test_a_step_never_waits_for_a_value(matching, kink, estimator):
-    """Tensors without values: whatever looks at one, and would wait for a GPU, fails."""
-    try:
-        form = replace(SMALL, jacobian_matching=matching, kink=kink, jacobian_estimator=estimator,
-                       contribution_coefficient=0.1)  # fmt: skip
-    except ParameterError:
-        return
-    experiments = [replace(form, seed=s) for s in (0, 0, 1, 2, 2)]
-    loop = Loop(experiments, torch.device("meta"))
-    for _ in range(3):
-        loop.draw()
-        loop.gradient()
-    assert loop.terms().device.type == "meta"
-    with pytest.raises(RuntimeError, match="meta"):
-        loop.weights[0].sum().item()
-
-
 def test_a_gpu_takes_as_many_instances_as_its_memory_holds(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 2 * free))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 3)
@@ -161,35 +139,6 @@ def test_a_gpu_takes_as_many_instances_as_its_memory_holds(monkeypatch):
     free = 2 * 2**30
     assert max_instances(wide, cuda) == ensemble.MAX_INSTANCES
     assert max_instances(wide, CPU) == ensemble.MAX_INSTANCES
-
-
-def test_chunks_fill_the_cache_and_hold_at_least_one():
-    assert most_in_a_chunk(Experiment(), CPU) == 16
-    assert most_in_a_chunk(Experiment(dtype="float64"), CPU) == 8
-    assert most_in_a_chunk(Experiment(d_sae=100_000), CPU) == 1
-    assert most_in_a_chunk(Experiment(d_sae=1024), CPU) == 1
-    wide = Experiment(d_sae=1024, batch_size=64)
-    assert most_in_a_chunk(replace(wide, jacobian_estimator="exact"), CPU) == 1
-    assert most_in_a_chunk(wide, CPU) == 8
-    sizes = [c.stop - c.start for c in Loop([Experiment()] * 60, CPU).chunks]
-    assert sizes == [15, 15, 15, 15]
-
-
-@pytest.mark.parametrize("kink", ["zero", "masked"])
-@pytest.mark.parametrize("estimator", ["sampled", "exact"])
-def test_a_loop_that_is_done_with_is_gone(kink, estimator):
-    """Without waiting for the garbage collector: the next ensemble may need the memory."""
-    form = replace(MATCHED, kink=kink, jacobian_estimator=estimator, contribution_coefficient=0.1)
-    gc.disable()
-    try:
-        loop = Loop([form], CPU)
-        loop.draw()
-        loop.update()
-        gone = [weakref.ref(loop.batches), weakref.ref(loop.stages[0][2])]
-        del loop
-        assert [reference() for reference in gone] == [None, None]
-    finally:
-        gc.enable()
 
 
 def test_history_holds_the_named_terms_and_their_sum():
@@ -225,14 +174,6 @@ def test_zero_repeat_frac_is_training_without_points():
         )
         < 1e-5
     )
-
-
-def test_the_rate_rises_stays_and_falls():
-    e = Experiment(steps=100, warmup_frac=0.1, decay_frac=0.2)
-    assert [rate(e, s) for s in (0, 4, 9, 50, 80, 90, 99)] == pytest.approx(
-        [0.1, 0.5, 1, 1, 1, 0.5, 0.05]
-    )
-    assert rate(replace(e, warmup_frac=0, decay_frac=0), 99) == 1
 
 
 def test_divergence_is_named_and_the_others_are_kept(monkeypatch):

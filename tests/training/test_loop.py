@@ -1,0 +1,77 @@
+"""The steps of one ensemble."""
+
+import gc
+import weakref
+from dataclasses import replace
+
+import pytest
+import torch
+
+from faithnb.experiment import Experiment, ParameterError
+from faithnb.matching import MATCHING as EVERY_FORM
+from faithnb.training.loop import Loop, most_in_a_chunk, rate
+
+SMALL = Experiment(d_in=6, d_sae=16, batch_size=64, steps=40, repeat_frac=0.1)
+
+
+MATCHED = replace(SMALL, jacobian_matching="smoothed", jacobian_coefficient=0.1)
+
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("matching", ["none", *EVERY_FORM])
+@pytest.mark.parametrize("kink", ["zero", "masked"])
+@pytest.mark.parametrize("estimator", ["sampled", "exact"])
+def test_a_step_never_waits_for_a_value(matching, kink, estimator):
+    """Tensors without values: whatever looks at one, and would wait for a GPU, fails."""
+    try:
+        form = replace(SMALL, jacobian_matching=matching, kink=kink, jacobian_estimator=estimator,
+                       contribution_coefficient=0.1)  # fmt: skip
+    except ParameterError:
+        return
+    experiments = [replace(form, seed=s) for s in (0, 0, 1, 2, 2)]
+    loop = Loop(experiments, torch.device("meta"))
+    for _ in range(3):
+        loop.draw()
+        loop.gradient()
+    assert loop.terms().device.type == "meta"
+    with pytest.raises(RuntimeError, match="meta"):
+        loop.weights[0].sum().item()
+
+
+def test_chunks_fill_the_cache_and_hold_at_least_one():
+    assert most_in_a_chunk(Experiment(), CPU) == 16
+    assert most_in_a_chunk(Experiment(dtype="float64"), CPU) == 8
+    assert most_in_a_chunk(Experiment(d_sae=100_000), CPU) == 1
+    assert most_in_a_chunk(Experiment(d_sae=1024), CPU) == 1
+    wide = Experiment(d_sae=1024, batch_size=64)
+    assert most_in_a_chunk(replace(wide, jacobian_estimator="exact"), CPU) == 1
+    assert most_in_a_chunk(wide, CPU) == 8
+    sizes = [c.stop - c.start for c in Loop([Experiment()] * 60, CPU).chunks]
+    assert sizes == [15, 15, 15, 15]
+
+
+@pytest.mark.parametrize("kink", ["zero", "masked"])
+@pytest.mark.parametrize("estimator", ["sampled", "exact"])
+def test_a_loop_that_is_done_with_is_gone(kink, estimator):
+    """Without waiting for the garbage collector: the next ensemble may need the memory."""
+    form = replace(MATCHED, kink=kink, jacobian_estimator=estimator, contribution_coefficient=0.1)
+    gc.disable()
+    try:
+        loop = Loop([form], CPU)
+        loop.draw()
+        loop.update()
+        gone = [weakref.ref(loop.batches), weakref.ref(loop.stages[0][2])]
+        del loop
+        assert [reference() for reference in gone] == [None, None]
+    finally:
+        gc.enable()
+
+
+def test_the_rate_rises_stays_and_falls():
+    e = Experiment(steps=100, warmup_frac=0.1, decay_frac=0.2)
+    assert [rate(e, s) for s in (0, 4, 9, 50, 80, 90, 99)] == pytest.approx(
+        [0.1, 0.5, 1, 1, 1, 0.5, 0.05]
+    )
+    assert rate(replace(e, warmup_frac=0, decay_frac=0), 99) == 1
