@@ -16,7 +16,7 @@ from faithnb.claims.evidence import NOTHING
 from faithnb.claims.rules import FEWEST
 from faithnb.data.sampling import pad_points
 from faithnb.experiment import Experiment
-from faithnb.measures import fails
+from faithnb.measures import fails, memorized
 from faithnb.measures.stats import auroc
 from faithnb.model.layer import Layer
 from faithnb.model.transcoder import Transcoder
@@ -75,7 +75,7 @@ class Setting:
 
     def memorized(self, condition: Hashable) -> Bool[np.ndarray, "n"]:
         """Which transcoders of a condition are in state datapoint or pair."""
-        return np.isin(self.tables[condition].state.values, ("datapoint", "pair"))
+        return memorized(self.tables[condition]).values
 
     def fails(self, condition: Hashable) -> Bool[np.ndarray, "n"]:
         """Which have a pattern feature or fail the task (``faithnb.measures.fails``)."""

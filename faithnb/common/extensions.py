@@ -75,8 +75,8 @@ class Registered:
 
     @classmethod
     def says(cls, method: str) -> bool:
-        """Whether a method of it is written, not that of the class directly below this. A class
-        from outside must write it itself: what it inherits may not hold for it."""
+        """Whether it has a method that is not just the default of its kind. A class from outside
+        must write the method itself: one that it inherits may not hold for it."""
         (base,) = (of for of in cls.__mro__ if Registered in of.__bases__)
         own = is_own(cls) and getattr(cls, method) is not getattr(base, method)
         return method in vars(cls) or own

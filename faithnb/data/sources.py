@@ -200,8 +200,9 @@ class Activations(Data):
         Raises:
             ParameterError: if a number in it is not finite.
         """
-        _refuse_holes(self.path, digest_of(self.path))
-        return digest_of(self.path)
+        found = digest_of(self.path)
+        _refuse_holes(self.path, found)
+        return found
 
     @property
     def uniforms(self) -> int:

@@ -6,11 +6,10 @@ import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 import torch
-import xarray as xr
 from platformdirs import user_cache_path
+from test_store import COLUMNS, files, rows, the_file
 
 import faithnb.common.store
 import faithnb.training.store
@@ -20,31 +19,6 @@ from faithnb.common.store import SUFFIX, StoreWarning, default_folder
 from faithnb.training.store import Store
 
 CPU = torch.device("cpu")
-
-
-COLUMNS = xr.Dataset({
-    "fvu": ("inst", np.array([0.1, np.nan]), {"units": "share"}),
-    "state": (("inst", "point"), np.array([["pair", "other"], ["", "datapoint"]])),
-    "l0": ("inst", np.array([1.5, 2.0]), {"units": ""}),
-})  # fmt: skip
-
-
-def rows(store, *keys):
-    """Rows by key, whichever file they come from."""
-    return {
-        keys[i]: kept.isel(inst=[k])
-        for at, kept in store.find(keys)
-        for k, i in enumerate(at)
-    }  # fmt: skip
-
-
-def files(folder):
-    return sorted(p.name for p in folder.iterdir())
-
-
-def the_file(folder):
-    (name,) = files(folder)
-    return folder / name
 
 
 def test_a_folder_that_cannot_be_read_is_said(tmp_path, monkeypatch):
