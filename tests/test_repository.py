@@ -112,7 +112,7 @@ def test_every_file_of_the_package_has_its_tests():
                 "data/variations": "sampling", "model/weights": "transcoder",
                 "training/trained": "ensemble",
                 "common/store": "store", "claims/evidence": "rules", "common/errors": "files",
-                "common/progress": "sweep", "sweeps/tasks": "workers", "claims/setting": "grid",
+                "common/progress": "sweep", "sweeps/tasks": "workers", "benchmark/tasks": "task", "claims/setting": "grid",
                 "figures/style": "comparisons", "figures/one_transcoder": "comparisons",
                 "figures/per_condition": "comparisons", "figures/problem": "comparisons",
                 "claims/note_features": "grid", "claims/note_matching": "grid",
