@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from faithnb.common.extensions import Registered, Registry
 from faithnb.matching.workspace import Workspace
+from faithnb.model.transcoder import ARCHITECTURES
 
 Acts = Float[Tensor, "n_inst rows d_sae"]
-Decoder = Float[Tensor, "n_inst d_sae d_out"]
+Norms = Float[Tensor, "n_inst d_sae"]
 Weight = Float[Tensor, "n_inst rows"]
 PerInstance = Float[Tensor, "n_inst"]
 
@@ -30,12 +34,37 @@ class Penalty(Registered):
 
     registry = PENALTIES
 
-    def of(self, h: Acts, W_dec: Decoder, weight: Weight, scale: PerInstance) -> PerInstance:
+    of_gates: ClassVar[bool] = False
+    """Whether it sees gates, 1 where a feature is on and else 0, and not activations."""
+
+    @classmethod
+    def of_experiment(cls, experiment: Any) -> Penalty:
+        """That of an experiment."""
+        return cls()
+
+    @classmethod
+    def refusals(cls, experiment: Any) -> Iterator[str]:
+        """A sentence for each choice of an experiment that makes no sense with it."""
+        if cls.of_gates and not ARCHITECTURES[experiment.architecture].gates_learn:
+            yield (
+                f"sparsity_penalty = {cls.name!r} is not allowed with architecture = "
+                f"{experiment.architecture!r}: its gates have no surrogate gradient."
+            )
+        if experiment.target_l0 > 0 and "target_l0" not in cls.asks:
+            yield (
+                f"target_l0 = {experiment.target_l0:g} is not allowed with sparsity_penalty = "
+                f"{cls.name!r}, which has none: leave it at 0."
+            )
+
+    asks: ClassVar[tuple[str, ...]] = ()
+    """Fields of :class:`faithnb.Experiment` that it alone reads."""
+
+    def of(self, h: Acts, norms: Norms, weight: Weight, scale: PerInstance) -> PerInstance:
         """Its value for each instance: a weighted mean over rows of a sum over features.
 
         Args:
-            h: feature activations.
-            W_dec: the decoder.
+            h: feature activations, or gates.
+            norms: ‖d_i‖, what one unit of activation writes.
             weight: ω.
             scale: ``Experiment.tanh_scale``.
         """
@@ -55,9 +84,9 @@ class Penalty(Registered):
         raise NotImplementedError
 
 
-def contributions(h: Acts, W_dec: Decoder) -> Acts:
+def contributions(h: Acts, norms: Norms) -> Acts:
     """abs(h_bi) · ‖d_i‖, how much each feature writes."""
-    return h.abs() * W_dec.norm(dim=-1)[:, None]
+    return h.abs() * norms[:, None]
 
 
 class Tanh(Penalty):
@@ -68,9 +97,9 @@ class Tanh(Penalty):
 
     name = "tanh"
 
-    def of(self, h: Acts, W_dec: Decoder, weight: Weight, scale: PerInstance) -> PerInstance:
+    def of(self, h: Acts, norms: Norms, weight: Weight, scale: PerInstance) -> PerInstance:
         """As above."""
-        contributed = torch.tanh(scale[:, None, None] * contributions(h, W_dec))
+        contributed = torch.tanh(scale[:, None, None] * contributions(h, norms))
         return (weight * contributed.sum(-1)).sum(-1)
 
     def units(self, scale: Tensor) -> Tensor:
@@ -91,12 +120,66 @@ class L1(Penalty):
 
     name = "l1"
 
-    def of(self, h: Acts, W_dec: Decoder, weight: Weight, scale: PerInstance) -> PerInstance:
+    def of(self, h: Acts, norms: Norms, weight: Weight, scale: PerInstance) -> PerInstance:
         """As above; it has no scale."""
-        return (weight * contributions(h, W_dec).sum(-1)).sum(-1)
+        return (weight * contributions(h, norms).sum(-1)).sum(-1)
 
     def gradient(self, work: Workspace, coefficient: Tensor) -> None:
         """λ ω_b."""
         for rows, factor in work.weights(coefficient, matched=False):
             part = work.grad_z[:, rows]
             work.do(part.copy_, factor.expand_as(part))
+
+
+class L0(Penalty):
+    """Σ_b ω_b Σ_i 1[feature i is on], by the gates' surrogate gradient."""
+
+    name = "l0"
+    of_gates = True
+
+    def of(self, h: Acts, norms: Norms, weight: Weight, scale: PerInstance) -> PerInstance:
+        """As above; it has no scale."""
+        return (weight * h.sum(-1)).sum(-1)
+
+
+class L0Target(L0):
+    """(L0 / L0* − 1)² with L0 the mean number of features on, and L0* the one that is wanted.
+
+    Args:
+        target: L0*, above 0.
+    """
+
+    name = "l0_target"
+    asks = ("target_l0",)
+
+    def __init__(self, target: float):
+        self.target = target
+
+    @classmethod
+    def of_experiment(cls, experiment: Any) -> Penalty:
+        """With its ``target_l0``."""
+        return cls(experiment.target_l0)
+
+    @classmethod
+    def refusals(cls, experiment: Any) -> Iterator[str]:
+        """No target."""
+        yield from super().refusals(experiment)
+        if not 0 < experiment.target_l0 <= experiment.d_sae:
+            yield (
+                f"target_l0 = {experiment.target_l0:g} is not allowed with sparsity_penalty = "
+                f"{cls.name!r} and d_sae = {experiment.d_sae}: it must be above 0 and at most "
+                "d_sae."
+            )
+
+    def of(self, h: Acts, norms: Norms, weight: Weight, scale: PerInstance) -> PerInstance:
+        """As above."""
+        return (super().of(h, norms, weight, scale) / self.target - 1).square()
+
+
+def refusals_without_penalty(experiment: Any) -> Iterator[str]:
+    """A sentence for each choice of an experiment that makes no sense without a penalty."""
+    if experiment.target_l0 > 0:
+        yield (
+            f"target_l0 = {experiment.target_l0:g} is not allowed with sparsity_penalty = 'none': "
+            "leave it at 0."
+        )

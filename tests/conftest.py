@@ -22,6 +22,22 @@ collect_ignore = [] if find_spec("sae_lens") else ["interop"]
 settings.register_profile("no clock", deadline=None)
 settings.load_profile("no clock")
 
+TRAINED_KINDS = {
+    "relu": {},
+    "topk": {"architecture": "topk", "k": 3},
+    "batch_topk": {"architecture": "batch_topk", "k": 2.5},
+    "matryoshka": {"architecture": "matryoshka", "k": 2.5},
+    "jumprelu": {"architecture": "jumprelu"},
+    "gated": {"architecture": "gated"},
+    "relu with skip": {"skip": True},
+    "topk with skip": {"architecture": "topk", "k": 2, "skip": True},
+    "batch_topk with skip": {"architecture": "batch_topk", "k": 2, "skip": True},
+    "matryoshka with skip": {"architecture": "matryoshka", "k": 2, "skip": True},
+    "jumprelu with skip": {"architecture": "jumprelu", "skip": True},
+    "gated with skip": {"architecture": "gated", "skip": True},
+}
+"""Every architecture that can be trained, without a linear part and with one."""
+
 D = 6
 P = pad_points([[1, 1, 1]], D)[0]
 BASIS = torch.eye(D)

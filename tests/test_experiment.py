@@ -72,7 +72,10 @@ BAD = [
     ({"d_in": 0}, "d_in = 0 .* a whole number of at least 1"),
     ({"d_in": 2.5}, "d_in = 2.5"),
     ({"repeat_frac": -0.1}, "repeat_frac = -0.1"),
-    ({"sparsity_penalty": "tan"}, "sparsity_penalty = 'tan' .* one of 'tanh', 'l1', 'none'"),
+    (
+        {"sparsity_penalty": "tan"},
+        "sparsity_penalty = 'tan' .* one of 'tanh', 'l1', 'l0', 'l0_target', 'none'",
+    ),
     ({"tanh_scale": 0}, "tanh_scale = 0 .* a number in \\(0, 1e6\\]"),
     ({"learning_rate": float("inf")}, "learning_rate = inf"),
     ({"points": [[0, 0]]}, "points = .* that are not 0"),
@@ -154,7 +157,7 @@ def test_text_that_is_no_value_gets_no_advice_and_long_values_are_cut():
         with pytest.raises(ParameterError, match=r"points = .* is not allowed") as refused:
             Experiment(points=value)
         assert len(str(refused.value)) < 500
-    with pytest.raises(ParameterError, match=r"'l1', 'none'\.$"):
+    with pytest.raises(ParameterError, match=r"'l0_target', 'none'\.$"):
         Experiment(sparsity_penalty="1")
 
 

@@ -125,7 +125,14 @@ def test_every_file_of_the_package_has_its_tests():
                 "book/row_pages": "many",
                 "book/staging": "assets", "widgets/knobs": "explorer",
                 "model/networks": "layers",
-                "model/folding": "formats"}  # fmt: skip
+                "model/folding": "formats", "fields": "experiment",
+                "model/fitting": "architectures",
+                "model/architectures/topk": "architectures",
+                "model/architectures/jumprelu": "architecture_losses",
+                "model/architectures/gated": "architecture_losses",
+                "model/architectures/batch_topk": "architecture_losses",
+                "model/architectures/matryoshka": "architecture_losses",
+                "training/reference_architectures": "architecture_losses"}  # fmt: skip
     tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests").rglob("test_*.py")}
     for name in IMPORTS:
         if not name.endswith("__"):

@@ -78,8 +78,8 @@ def added():
 
         name = "bump"
 
-        def of(self, h, W_dec, weight, scale):
-            a = contributions(h, W_dec).square()
+        def of(self, h, norms, weight, scale):
+            a = contributions(h, norms).square()
             return (weight * (a / (1 + a)).sum(-1)).sum(-1)
 
     class Axes(Probe):
@@ -224,7 +224,7 @@ def test_a_form_from_outside_does_not_inherit_the_gradient_of_another(added):
             return super().distance(batch) / 2
 
     class Tenth(Tanh):
-        def of(self, h, W_dec, weight, scale):
+        def of(self, h, norms, weight, scale):
             return super().of(h, W_dec, weight, scale) / 10
 
     assert Plain.says("gradient")

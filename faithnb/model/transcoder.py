@@ -14,6 +14,7 @@ from torch import Tensor
 from faithnb.common.ambient import settled
 from faithnb.common.errors import InputError
 from faithnb.common.extensions import Registry, is_own
+from faithnb.model.fitting import Fitting, refusals_of_fields
 from faithnb.model.folding import folded
 from faithnb.model.formats import SIZES, read, write
 from faithnb.model.layer import Circuit
@@ -56,6 +57,15 @@ class Transcoder(Weights):
     trainable: ClassVar[bool] = True
     """Whether an experiment may name it."""
 
+    asks: ClassVar[tuple[str, ...]] = ()
+    """Fields of :class:`faithnb.Experiment` that its training reads, besides ``settings``."""
+
+    gates_learn: ClassVar[bool] = False
+    """Whether :meth:`gates` has a surrogate gradient, so that their number can be penalised."""
+
+    fitting: Fitting | None = None
+    """What its training tells it; none in use."""
+
     def __init_subclass__(cls, **given: Any):
         super().__init_subclass__(**given)
         made = [name for name in ONE_FORM if getattr(cls, name) is not getattr(Transcoder, name)]
@@ -97,14 +107,33 @@ class Transcoder(Weights):
     @classmethod
     def refusals(cls, experiment: Any) -> Iterator[str]:
         """A sentence for each choice of an experiment that makes no sense with it."""
-        asked = f"k = {experiment.k} is not allowed with architecture = {cls.architecture!r}"
-        if "k" in cls.settings and not 1 <= experiment.k <= experiment.d_sae:
-            yield (
-                f"{asked} and d_sae = {experiment.d_sae}: it must be a whole number from 1 to "
-                "d_sae."
-            )
-        if "k" not in cls.settings and experiment.k > 0:
-            yield f"{asked}: it keeps every feature that is on, leave k at 0."
+        yield from refusals_of_fields(cls.architecture, (*cls.settings, *cls.asks), experiment)
+
+    def penalised(
+        self, z: Float[Tensor, "n_inst B d_sae"], h: Float[Tensor, "n_inst B d_sae"]
+    ) -> Float[Tensor, "n_inst B d_sae"]:
+        """The activations that a sparsity penalty sees."""
+        return h
+
+    def gates(self, z: Float[Tensor, "n_inst B d_sae"]) -> Float[Tensor, "n_inst B d_sae"]:
+        """1 where a feature is on; with a surrogate gradient, if ``gates_learn``."""
+        return (self.activate(z) != 0).to(z)
+
+    def auxiliary(
+        self,
+        z: Float[Tensor, "n_inst B d_sae"],
+        h: Float[Tensor, "n_inst B d_sae"],
+        x: Float[Tensor, "*inst B d_in"],
+        y: Float[Tensor, "*inst B d_out"],
+    ) -> Float[Tensor, "n_inst B"] | None:
+        """What its loss has besides, row by row."""
+        return None
+
+    def begin(self, experiment: Any) -> None:
+        """Set what its training does not begin at 0, in place."""
+
+    def settle(self) -> None:
+        """Called after each step of training: what a gradient cannot know, in place."""
 
     @property
     def is_relu(self) -> bool:
@@ -219,6 +248,10 @@ class Transcoder(Weights):
     def decoder_norms(self) -> Float[Tensor, "n_inst d_sae"]:
         """‖W_dec,i‖, what one unit of activation writes."""
         return self.W_dec.norm(dim=-1)
+
+    def write_norms(self) -> Float[Tensor, "n_inst d_sae"]:
+        """What a sparsity penalty weighs an activation with."""
+        return self.decoder_norms()
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``cfg.json`` and ``sae_weights.safetensors``, names and shapes as in SAELens.

@@ -45,6 +45,9 @@ class Weights(nn.Module):
     own_axes: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Further weights that every instance has, and their axes."""
 
+    held: ClassVar[tuple[str, ...]] = ("b_dec",)
+    """Weights that no gradient moves."""
+
     settings: ClassVar[tuple[str, ...]] = ()
     """Numbers that the instances share, by the names of fields of :class:`faithnb.Experiment`."""
 
@@ -80,6 +83,11 @@ class Weights(nn.Module):
     def weights(self) -> dict[str, Tensor]:
         """Its weights by name, without gradients."""
         return {name: getattr(self, name).detach() for name in self.axes}
+
+    @property
+    def learned(self) -> list[str]:
+        """The names of the weights that a gradient moves."""
+        return [name for name in self.axes if name not in self.held]
 
     def own_settings(self) -> dict[str, Any]:
         """Its numbers by name."""

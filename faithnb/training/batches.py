@@ -44,6 +44,7 @@ class Batches:
         stream: which stream an instance sees.
         weight: ``[n_inst, rows]``, the weight of each row in an instance's mean; all of the first
             ``batch_size`` weigh the same, and so do all others.
+        lightest: the smallest of these weights that is not 0.
         now: the present batch of every stream, each ``[n_streams, rows, d_in+1]``: points ``x``,
             and where the experiments need them directions ``v`` (probes) and ``noise`` (N(0, I));
             and ``y``, ``[n_streams, rows, d_out]``, the target at x. These arrays stay where they
@@ -87,6 +88,8 @@ class Batches:
         of_each = torch.tensor(weighed, dtype=torch.float64)
         rows, weight = mixture(base, points, of_each, copies)
         self.weight: Float[Tensor, "n_inst rows"] = weight
+        shares = torch.stack([(1 - of_each) / len(base), of_each / max(1, len(rows) - len(base))])
+        self.lightest = shares[shares > 0].min().item()
         ones = torch.nn.functional.pad(rows, (0, 1), value=1.0)
         x = ones.repeat(self.ahead, len(number), 1, 1)
         self.drawn = {"x": x, "y": self.target(x[..., :-1])}

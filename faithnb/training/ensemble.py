@@ -64,7 +64,8 @@ def train(
         experiments: one experiment or many.
         device: ``"cpu"``, ``"cuda"``, … or ``"auto"``: a GPU when there is one. The result comes
             back on the CPU.
-        progress: show one bar over all steps, with the mean loss.
+        progress: show one bar over all steps, with the mean loss and the share of features that are
+            on somewhere in the batch.
         store: where trained ensembles are kept and looked for; ``None`` keeps nothing.
 
     Raises:
@@ -169,15 +170,16 @@ def _train_ensemble(
     recorded = recorded_steps(steps)
     record_of = {int(step): record for record, step in enumerate(recorded)}
     history = torch.zeros(len(recorded), len(TERMS), len(experiments), device=device)
+    alive = torch.zeros(len(recorded), len(experiments), device=device)
     step = 0
     try:
         for step in range(steps):
             loop.draw()
             if (record := record_of.get(step)) is not None:
-                history[record] = loop.terms()
+                history[record], alive[record] = loop.terms()
                 if not bar.disable:
-                    mean_loss = history[record].sum(0).mean()
-                    bar.set_postfix(loss=f"{mean_loss:.4f}", refresh=False)
+                    mean_loss, share = history[record].sum(0).mean(), alive[record].mean()
+                    bar.set_postfix(loss=f"{mean_loss:.4f}", alive=f"{share:.0%}", refresh=False)
             loop.update()
             bar.update()
     except KeyboardInterrupt:
@@ -187,7 +189,8 @@ def _train_ensemble(
         ) from None
 
     history = history.cpu()
-    columns = dict(zip(TERMS, history.unbind(1), strict=True)) | {"loss": history.sum(1)}
+    columns = dict(zip(TERMS, history.unbind(1), strict=True))
+    columns |= {"loss": history.sum(1), "alive": alive.cpu()}
     return loop.transcoder[:].cpu(), xr.Dataset(
         {name: (("inst", "step"), values.T.numpy()) for name, values in columns.items()},
         coords={"step": recorded},

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from faithnb.experiment import Experiment
 from faithnb.matching.workspace import Buffers, Tape, Workspace, mask_where_off
+from faithnb.model.fitting import Fitting
 from faithnb.model.layer import Layer
 from faithnb.model.transcoder import ARCHITECTURES, Transcoder
 from faithnb.training.batches import Batches
@@ -77,12 +78,17 @@ class ClosedForm:
         each term that was asked for has one written by hand."""
         terms = [of for of in (template.matching, template.penalty) if of is not None]
         is_relu = ARCHITECTURES[template.architecture] is Transcoder and not template.skip
+        if template.aux_coefficient > 0:
+            return False
         return is_relu and all(of.says("gradient") for of in terms)
 
     @torch.no_grad()
     def __call__(self) -> None:
         """Write the gradient of the loss on the present batch."""
         self.do.play()
+
+    def settle(self) -> None:
+        """A ReLU does nothing after a step."""
 
     def scale(
         self, c: Tensor, n: Tensor, weights: Sequence[Tensor], scaled: Sequence[Tensor]
@@ -119,7 +125,8 @@ class Autograd:
     Args:
         template: as for :class:`ClosedForm`, and so target, scalars, batches and chunks.
         transcoder: the ensemble; its weights are read at every call.
-        gradients: where to write those of its weights, all but ``b_dec``, in their order.
+        gradients: where to write those of its weights, all but those held, in their order.
+        quiet: for how many steps each feature has not been on; counted on.
     """
 
     def __init__(
@@ -131,6 +138,7 @@ class Autograd:
         chunks: Sequence[slice],
         transcoder: Transcoder,
         gradients: Sequence[Tensor],
+        quiet: Tensor,
     ):
         self.template, self.target, self.batches, self.gradients = (
             template,
@@ -138,11 +146,11 @@ class Autograd:
             batches,
             gradients,
         )
-        names = [name for name in transcoder.axes if name != "b_dec"]
         self.chunks = []
         for chunk in chunks:
             part = transcoder.with_weights({k: w[chunk] for k, w in transcoder.weights().items()})
-            learned = [getattr(part, name).requires_grad_() for name in names]
+            part.fitting = Fitting(template, batches.weight[chunk], quiet[chunk], batches.lightest)
+            learned = [getattr(part, name).requires_grad_() for name in part.learned]
             for weight, gradient in zip(learned, gradients, strict=True):
                 weight.grad = gradient[chunk]
             own = {name: scalar[chunk] for name, scalar in scalars.items()}
@@ -155,8 +163,14 @@ class Autograd:
         with torch.enable_grad():
             for chunk, part, own in self.chunks:
                 inputs = self.batches.inputs(chunk)
+                part.fitting.least = None
                 terms = loss_terms(self.template, part, self.target, **inputs, **own)
                 sum(terms.values(), torch.zeros(())).sum().backward()
+
+    def settle(self) -> None:
+        """What an architecture does after each step."""
+        for _, part, _ in self.chunks:
+            part.settle()
 
 
 def write(template: Experiment, work: Workspace, own: Mapping[str, Tensor]) -> None:

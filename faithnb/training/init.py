@@ -30,6 +30,7 @@ def start(experiments: Sequence[Experiment], target: Layer) -> Transcoder:
         template.skip,
         **settings(template),
     )
+    random.begin(template)
     for i, experiment in enumerate(experiments):
         if experiment.init == "random":
             continue
@@ -44,5 +45,6 @@ def start(experiments: Sequence[Experiment], target: Layer) -> Transcoder:
 
 
 def settings(template: Experiment) -> dict[str, Any]:
-    """What an experiment says of its architecture's numbers."""
-    return {name: getattr(template, name) for name in ARCHITECTURES[template.architecture].settings}
+    """What an experiment says of its architecture's numbers; whole ones as such."""
+    said = {name: getattr(template, name) for name in ARCHITECTURES[template.architecture].settings}
+    return {name: int(value) if value == int(value) else value for name, value in said.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from faithnb.experiment import Experiment
+from faithnb.model.fitting import Fitting
 from faithnb.model.transcoder import Transcoder
 from faithnb.training.batches import Batches
 from faithnb.training.gradients import Autograd, ClosedForm
@@ -50,7 +51,9 @@ class Loop:
             self.transcoder = Transcoder(encoder[:, :-1], encoder[:, -1], decoder, first.b_dec)
         else:
             self.transcoder = first
-            self.weights = tuple(w for name, w in first.weights().items() if name != "b_dec")
+            weights = first.weights()
+            self.weights = tuple(weights[name] for name in first.learned)
+        self.quiet = first.W_enc.new_zeros(len(experiments), template.d_sae)
         self.gradients = tuple(torch.zeros_like(weight) for weight in self.weights)
         for weight, gradient in zip(self.weights, self.gradients, strict=True):
             weight.grad = gradient
@@ -74,13 +77,13 @@ class Loop:
             self.stages.insert(0, (0, unmatched, self._gradient(unmatched)))
         self.optimiser = torch.optim.Adam(self.weights, lr=template.learning_rate, fused=True)
 
-    def _gradient(self, template: Experiment) -> Callable[[], None]:
+    def _gradient(self, template: Experiment) -> ClosedForm | Autograd:
         given = template, self.target, self.scalars, self.batches, self.chunks
         if ClosedForm.holds_for(template):
             return ClosedForm(*given, self.weights, self.gradients)
-        return Autograd(*given, self.transcoder, self.gradients)
+        return Autograd(*given, self.transcoder, self.gradients, self.quiet)
 
-    def _stage(self) -> tuple[Experiment, Callable[[], None]]:
+    def _stage(self) -> tuple[Experiment, ClosedForm | Autograd]:
         """The template that the present batch is trained on, and its gradient."""
         step = max(0, self.batches.step - 1)
         return [(template, gradient) for first, template, gradient in self.stages if first <= step][
@@ -92,24 +95,27 @@ class Loop:
         self.batches.draw()
 
     @torch.no_grad()
-    def terms(self) -> Tensor:
-        """The terms of the loss on the present batch, ``[n_terms, n_inst]``.
+    def terms(self) -> tuple[Tensor, Tensor]:
+        """The terms of the loss on the present batch, ``[n_terms, n_inst]``, and the share of
+        features that are on somewhere in it, ``[n_inst]``.
 
         A quarter of a chunk at a time: written for reading, they take much memory.
         """
         template, _ = self._stage()
-        values = torch.zeros(
-            len(TERMS), len(self.batches.stream), device=self.batches.weight.device
-        )
+        weight = self.batches.weight
+        values = torch.zeros(len(TERMS), len(weight), device=weight.device)
+        alive = torch.zeros(len(weight), device=weight.device)
         for part in self.quarters:
+            some, inputs = self.transcoder[part], self.batches.inputs(part)
+            some.fitting = Fitting(
+                template, weight[part], self.quiet[part].clone(), self.batches.lightest
+            )
             scalars = {name: scalar[part] for name, scalar in self.scalars.items()}
-            terms = loss_terms(
-                template, self.transcoder[part], self.target,
-                **self.batches.inputs(part), **scalars,
-            )  # fmt: skip
+            terms = loss_terms(template, some, self.target, **inputs, **scalars)
             for name, value in terms.items():
-                values[TERMS.index(name), part] = value
-        return values
+                values[TERMS.index(name), part] = value.to(values)
+            alive[part] = some.gate(inputs["x"]).any(1).to(alive).mean(1)
+        return values, alive
 
     def gradient(self) -> None:
         """Write the gradient on the present batch into ``gradients``."""
@@ -122,6 +128,7 @@ class Loop:
         now = rate(self.template, self.batches.step - 1)
         self.optimiser.param_groups[0]["lr"] = self.template.learning_rate * now
         self.optimiser.step()
+        self._stage()[1].settle()
 
 
 def _slices(n: int, size: int) -> list[slice]:

@@ -18,8 +18,11 @@ from faithnb.matching import Batch
 from faithnb.model.layer import Layer
 from faithnb.model.transcoder import Transcoder
 
-TERMS = ("reconstruction", "sparsity", "jacobian", "contribution")
+TERMS = ("reconstruction", "sparsity", "jacobian", "contribution", "auxiliary")
 """The names of the terms; the loss is their sum."""
+
+DEAD_AFTER = 50
+"""For how many steps a feature must not have been on to count as dead."""
 
 PerInstance = Float[Tensor, "n_inst"]
 Weight = Float[Tensor, "n_inst rows"]
@@ -40,6 +43,26 @@ def contribution_norms(gate: Gate, transcoder: Transcoder, weight: Weight) -> Pe
     """
     norms = transcoder.W_enc.norm(dim=1) * transcoder.decoder_norms()
     return (weight * (gate.abs() * norms[:, None]).sum(-1)).sum(-1)
+
+
+def revival(
+    transcoder: Transcoder, z: Gate, h: Gate, residual: Outputs
+) -> Float[Tensor, "n_inst rows"]:
+    """‖r − Σ_dead ReLU(z_i) d_i‖² with r = y − ŷ as a constant: what has not been on for
+    :data:`DEAD_AFTER` steps fits what the others leave, at most d_in / 2 features of an input at a
+    time. AuxK of Gao et al. (2024).
+
+    It is 0 where none is dead, and counts for how many steps each feature has been off.
+    """
+    assert transcoder.fitting is not None
+    quiet = transcoder.fitting.quiet
+    quiet.copy_(torch.where((h != 0).any(1), 0, quiet + 1))
+    of_dead = torch.relu(z) * (quiet >= DEAD_AFTER)[:, None]
+    k = min(max(1, transcoder.d_in // 2), z.shape[-1])
+    largest = of_dead.topk(k, dim=-1)
+    revived = torch.zeros_like(z).scatter(-1, largest.indices, largest.values)
+    error = (residual.detach() - revived @ transcoder.W_dec).square().sum(-1)
+    return error * (quiet >= DEAD_AFTER).any(-1, keepdim=True)
 
 
 def rows_matched(template: Experiment, n_rows: int) -> Bool[Tensor, "rows"]:
@@ -79,10 +102,20 @@ def loss_terms(
     terms = {"reconstruction": reconstruction(y_hat, y, weight)}
 
     if template.penalty:
-        penalty = template.penalty.of(h, transcoder.W_dec, weight, scalars["tanh_scale"])
+        seen = transcoder.gates(z) if template.penalty.of_gates else transcoder.penalised(z, h)
+        norms = transcoder.write_norms()
+        penalty = template.penalty.of(seen, norms, weight, scalars["tanh_scale"])
         terms["sparsity"] = scalars["sparsity_coefficient"] * penalty
 
-    slopes = transcoder.slope(z).detach()
+    own = transcoder.auxiliary(z, h, x, y)
+    if own is not None:
+        terms["auxiliary"] = (weight * own).sum(-1)
+    if template.aux_coefficient > 0:
+        of_dead = (weight * revival(transcoder, z, h, y - y_hat)).sum(-1)
+        terms["auxiliary"] = terms.get("auxiliary", 0) + template.aux_coefficient * of_dead
+
+    if template.matching or template.contribution_coefficient > 0:
+        slopes = transcoder.slope(z).detach()
     if template.matching:
         batch = Batch(
             transcoder, target, x, z, slopes, y, y_hat,

@@ -225,7 +225,7 @@ def population_loss(
     weight = torch.cat([(1 - repeat_frac) * mass, mass.new_tensor([repeat_frac])])
     h = torch.relu(x @ W_enc + b_enc)
     scale = mass.new_tensor([tanh_scale])
-    penalty = Tanh().of(h[None], W_dec[None], weight[None], scale)
+    penalty = Tanh().of(h[None], W_dec[None].norm(dim=-1), weight[None], scale)
     error = reconstruction((h @ W_dec)[None], x.abs()[None], weight[None])
     return (error + sparsity_coefficient * penalty)[0]
 

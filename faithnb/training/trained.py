@@ -37,7 +37,8 @@ class Trained:
     ensembles: tuple[tuple[tuple[int, ...], Transcoder], ...]
     """The transcoders as they were trained, pairs of indices into ``experiments`` and ensemble."""
     history: xr.Dataset
-    """Each term of the loss and their sum, ``loss``, over (inst, step), before each update."""
+    """Each term of the loss and their sum, ``loss``, over (inst, step), before each update, and
+    ``alive``, the share of features that are on somewhere in the batch."""
     diverged: tuple[int, ...] = ()
     """Indices of experiments whose loss or error left all bounds; their weights mean nothing."""
 
@@ -117,7 +118,7 @@ def refuse_other_weights(
         name: ({axis: sizes[axis] for axis in ("inst", *axes)}, weight)
         for name, axes in _axes(e).items()
     }
-    wanted |= {name: ({"inst": len(at), **steps}, "f4") for name in (*TERMS, "loss")}
+    wanted |= {name: ({"inst": len(at), **steps}, "f4") for name in (*TERMS, "loss", "alive")}
     refuse_unlike(wanted | {"recorded": (steps, "i")}, rows)
 
 

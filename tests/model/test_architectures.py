@@ -4,14 +4,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import MADE, D, P
+from conftest import MADE, TRAINED_KINDS, D, P
 from torch.func import jacrev
 
 from faithnb import Experiment, ParameterError, Store, Transcoder, measures, sweep, train
 from faithnb.data.sampling import evaluation_sample
 from faithnb.measures.circuits import mechanism_error
 from faithnb.measures.interventions import patched_change
-from faithnb.model.architectures import JumpReLU, TopK
+from faithnb.model.architectures import BatchTopK, Gated, JumpReLU, Matryoshka, TopK
+from faithnb.model.fitting import Fitting
 from faithnb.model.layers import AbsoluteValue
 from faithnb.model.transcoder import ARCHITECTURES
 from faithnb.penalties import L1, Tanh
@@ -20,12 +21,6 @@ from faithnb.training.objectives import loss_terms
 
 CPU = torch.device("cpu")
 SMALL = Experiment(d_in=D, d_sae=16, batch_size=32, steps=20, repeat_frac=0.1)
-KINDS = {
-    "relu": {},
-    "topk": {"architecture": "topk", "k": 3},
-    "relu with skip": {"skip": True},
-    "topk with skip": {"architecture": "topk", "k": 2, "skip": True},
-}
 
 
 class Unsloped(Transcoder):
@@ -47,13 +42,17 @@ def made(kind, n_inst=3, d_out=D + 1, dtype=torch.float64):
         given["W_skip"] = drawn(D, d_out)
     if "jumprelu" in kind:
         return JumpReLU(**given, threshold=drawn(9).abs())
+    if "gated" in kind:
+        return Gated(**given, r_mag=drawn(9), b_mag=drawn(9))
+    if "batch_topk" in kind or "matryoshka" in kind:
+        of = BatchTopK if "batch_topk" in kind else Matryoshka
+        return of(**given, threshold=drawn(1).abs().expand(-1, 9).clone(), k=2.5)
     if "unsloped" in kind:
         return Unsloped(**given)
     return TopK(**given, k=3) if "topk" in kind else Transcoder(**given)
 
 
-EVERY = ["relu", "topk", "jumprelu", "unsloped", "relu skip", "topk skip", "jumprelu skip",
-         "unsloped skip"]  # fmt: skip
+EVERY = [f"{kind}{skip}" for kind in (*ARCHITECTURES, "unsloped") for skip in ("", " skip")]
 X = torch.randn(5, D, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
@@ -133,8 +132,18 @@ def test_a_number_of_features_that_cannot_be(k):
 @pytest.mark.parametrize(("fields", "sentence"), [
     ({"architecture": "topk"}, "k = 0 is not allowed with architecture = 'topk'"),
     ({"architecture": "topk", "k": 17}, "k = 17 is not allowed with architecture = 'topk'"),
-    ({"k": 3}, "k = 3 is not allowed with architecture = 'relu'"),
-    ({"architecture": "jumprelu"}, "architecture = 'jumprelu' is not allowed: it must be one of"),
+    ({"architecture": "topk", "k": 1.5}, "k = 1.5 is not allowed .* a whole number from 1"),
+    ({"architecture": "batch_topk"}, "k = 0 is not allowed with architecture = 'batch_topk'"),
+    ({"architecture": "matryoshka", "k": 17}, "k = 17 is not allowed .* at most d_sae"),
+    ({"k": 3}, "k = 3.0 is not allowed with architecture = 'relu'"),
+    ({"bandwidth": 0.1}, "bandwidth = 0.1 is not allowed with architecture = 'relu', which has"),
+    ({"gate_gradient": "input", "architecture": "gated"}, "gate_gradient = 'input' is not allowed"),
+    ({"threshold_init": 0.1, "architecture": "gated"}, "threshold_init = 0.1 is not allowed with"),
+    ({"rank": 2}, "rank = 2 is not allowed with architecture = 'relu'"),
+    ({"sparsity_penalty": "l0"}, "sparsity_penalty = 'l0' is not allowed .*no surrogate gradient"),
+    ({"architecture": "jumprelu", "sparsity_penalty": "l0_target"}, "target_l0 = 0 is not allowed"),
+    ({"target_l0": 2}, "target_l0 = 2 is not allowed with sparsity_penalty = 'tanh'"),
+    ({"target_l0": 2, "sparsity_penalty": "none"}, "target_l0 = 2 is not allowed .* leave it at 0"),
     ({"architecture": "topk", "k": 2, "jacobian_matching": "sigmoid_gate"}, "gates of a ReLU"),
 ])  # fmt: skip
 def test_what_an_architecture_refuses(fields, sentence):
@@ -142,11 +151,13 @@ def test_what_an_architecture_refuses(fields, sentence):
         replace(SMALL, **fields)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [k for k in TRAINED_KINDS if "gated" not in k])  # has constants
 @pytest.mark.parametrize("matching", ["none", "plain", "smoothed", "finite", "noise", "exact"])
 def test_the_gradient_is_that_of_the_loss(kind, matching):
-    """By differences of the loss itself, in float64."""
-    form = replace(SMALL, dtype="float64", d_sae=8, batch_size=16, **KINDS[kind])
+    """By differences of the loss itself, in float64, where no window gives a gate a gradient."""
+    form = replace(SMALL, dtype="float64", d_sae=8, batch_size=16, **TRAINED_KINDS[kind])
+    if form.architecture == "jumprelu":
+        form = replace(form, bandwidth=1e-9)
     if matching == "exact":
         form = replace(form, jacobian_matching="plain", jacobian_estimator="exact")
     elif matching != "none":
@@ -160,11 +171,16 @@ def test_the_gradient_is_that_of_the_loss(kind, matching):
 
     def loss():
         given = loop.batches.inputs(slice(0, 2)), loop.scalars
+        lightest = loop.batches.lightest
+        loop.transcoder.fitting = Fitting(form, given[0]["weight"], loop.quiet, lightest)
         terms = loss_terms(form, loop.transcoder, loop.target, **given[0], **given[1])
         return sum(terms.values())[1].item()
 
     with torch.no_grad():
-        for weight, gradient in zip(loop.weights, loop.gradients, strict=True):
+        learned = zip(loop.transcoder.learned, loop.weights, loop.gradients, strict=True)
+        for name, weight, gradient in learned:
+            if name == "threshold":
+                continue
             at = torch.unravel_index(gradient[1].abs().argmax(), gradient[1].shape)
             place, step = (1, *at), 1e-6
             assert gradient[place] != 0
@@ -176,9 +192,9 @@ def test_the_gradient_is_that_of_the_loss(kind, matching):
             assert (above - below) / (2 * step) == pytest.approx(gradient[place].item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TRAINED_KINDS)
 def test_trained_alone_in_company_and_from_the_store(kind, tmp_path):
-    cells = [replace(SMALL, seed=s, **KINDS[kind]) for s in range(3)]
+    cells = [replace(SMALL, seed=s, **TRAINED_KINDS[kind]) for s in range(3)]
     store = Store(tmp_path)
     together = train([*cells, SMALL], store=store, device="cpu", progress=False)
     alone = train(cells[1], device="cpu", progress=False)
@@ -189,13 +205,16 @@ def test_trained_alone_in_company_and_from_the_store(kind, tmp_path):
     assert type(again[1]) is ARCHITECTURES[cells[0].architecture]
     first = Loop(cells[1:2], CPU).transcoder.weights()
     for name, weight in alone[0].weights().items():
-        assert (name == "b_dec") == torch.equal(weight, first[name])
+        unmoved = name == "b_dec" or (name == "threshold" and "jumprelu" in kind)
+        assert unmoved or not torch.equal(weight, first[name])
+        assert name != "b_dec" or torch.equal(weight, first[name])
 
 
 def test_every_trainable_architecture_is_tried_here():
-    assert {SMALL.architecture, *(k.get("architecture", "relu") for k in KINDS.values())} == set(
-        name for name, of in ARCHITECTURES.items() if of.trainable
-    )
+    assert {
+        SMALL.architecture,
+        *(k.get("architecture", "relu") for k in TRAINED_KINDS.values()),
+    } == set(name for name, of in ARCHITECTURES.items() if of.trainable)
 
 
 def test_a_sweep_over_architectures(tmp_path):
@@ -297,8 +316,8 @@ def test_features_that_act_below_0_count_as_much():
                       measures.l0(t, p[None]).item()])  # fmt: skip
         assert measures.memorization_share(t, p).item() == pytest.approx(1)
     assert found[0] == found[1] == [["datapoint"], pytest.approx(1), 1]
-    penalty = Tanh().of(-torch.ones(1, 2, 3), torch.ones(1, 3, 1), torch.ones(1, 2), torch.ones(1))
-    assert penalty > 0
-    assert L1().of(-torch.ones(1, 2, 3), torch.ones(1, 3, 1), torch.ones(1, 2), torch.ones(1)) == 6
+    given = -torch.ones(1, 2, 3), torch.ones(1, 3), torch.ones(1, 2), torch.ones(1)
+    assert Tanh().of(*given) > 0
+    assert L1().of(*given) == 6
     with pytest.raises(ValueError, match="for ReLUs alone, not for Signed"):
         measures.masking_index(t, p[None])

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from conftest import TRAINED_KINDS
 
 from faithnb.experiment import Experiment, ParameterError
 from faithnb.matching import MATCHING as EVERY_FORM
@@ -35,9 +36,22 @@ def test_a_step_never_waits_for_a_value(matching, kink, estimator):
     for _ in range(3):
         loop.draw()
         loop.gradient()
-    assert loop.terms().device.type == "meta"
+    assert {found.device.type for found in loop.terms()} == {"meta"}
     with pytest.raises(RuntimeError, match="meta"):
         loop.weights[0].sum().item()
+
+
+@pytest.mark.parametrize("kind", TRAINED_KINDS)
+def test_no_architecture_waits_for_a_value(kind):
+    experiments = [
+        replace(SMALL, seed=s, aux_coefficient=0.1, **TRAINED_KINDS[kind]) for s in (0, 1)
+    ]
+    loop = Loop(experiments, torch.device("meta"))
+    for _ in range(3):
+        loop.draw()
+        loop.gradient()
+        loop.stages[0][2].settle()
+    assert {found.device.type for found in loop.terms()} == {"meta"}
 
 
 def test_chunks_fill_the_cache_and_hold_at_least_one():

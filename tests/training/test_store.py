@@ -224,8 +224,8 @@ def imported(name, seen, but):
             place = place if (PACKAGE / f"{place}.py").exists() else f"{place}/__init__"
             for other in [n for n in inside if (PACKAGE / f"{n}.py").exists()] or [place]:
                 imported(other, seen, but)
-                if "/" in other:
-                    imported(f"{other.partition('/')[0]}/__init__", seen, but)
+                for room in PurePosixPath(other).parents[:-1]:
+                    imported(f"{room}/__init__", seen, but)
     return seen
 
 
@@ -235,7 +235,8 @@ def test_the_keys_follow_every_file_that_decides_a_number():
     but |= {"common/extensions", "training/store", "measures/stats", "model/formats"}
     but |= {"model/folding"}
     measures = {f"measures/{path.stem}" for path in (PACKAGE / "measures").glob("*.py")}
-    rooms = {f"{path.parent.name}/__init__" for path in PACKAGE.glob("*/__init__.py")}
+    rooms = {f"{path.parent.relative_to(PACKAGE).as_posix()}/__init__"
+             for path in PACKAGE.rglob("__init__.py")}  # fmt: skip
     decide = imported("training/ensemble", set(), but | measures) - rooms
     assert set(SOURCES["trained"]) == decide
     assert set(SOURCES["measures"]) == imported("training/ensemble", set(), but) - rooms

@@ -1,7 +1,8 @@
-"""Sparse layers other than the ReLU, one class each."""
+"""The k largest of each input."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -13,7 +14,10 @@ from faithnb.model.transcoder import Transcoder
 
 
 class TopK(Transcoder):
-    """Of each input the ``k`` largest pre-activations are kept, as far as they are above 0."""
+    """Of each input the ``k`` largest pre-activations are kept, as far as they are above 0.
+
+    After Gao et al., "Scaling and evaluating sparse autoencoders" (2024).
+    """
 
     architecture = "topk"
     settings: ClassVar = ("k",)
@@ -28,6 +32,16 @@ class TopK(Transcoder):
                 "the number of features."
             )
 
+    @classmethod
+    def refusals(cls, experiment: Any) -> Iterator[str]:
+        """A number of features that it cannot keep."""
+        yield from super().refusals(experiment)
+        if not 1 <= experiment.k <= experiment.d_sae or experiment.k != int(experiment.k):
+            yield (
+                f"k = {experiment.k:g} is not allowed with architecture = {cls.architecture!r} and "
+                f"d_sae = {experiment.d_sae}: it must be a whole number from 1 to d_sae."
+            )
+
     def activate(self, z: Float[Tensor, "n_inst B d_sae"]) -> Float[Tensor, "n_inst B d_sae"]:
         """ReLU(z) where z is among the k largest of its row, else 0."""
         return torch.relu(z) * self._kept(z)
@@ -38,25 +52,3 @@ class TopK(Transcoder):
 
     def _kept(self, z: Tensor) -> Tensor:
         return torch.zeros_like(z).scatter_(-1, z.topk(self.k, dim=-1).indices, 1.0)
-
-
-class JumpReLU(Transcoder):
-    """``h = ReLU(z)`` where z exceeds the feature's threshold, else 0.
-
-    Args:
-        threshold: ``[n_inst, d_sae]``, in units of z.
-    """
-
-    architecture = "jumprelu"
-    own_axes: ClassVar = {"threshold": ("d_sae",)}
-    trainable = False
-
-    threshold: torch.nn.Parameter
-
-    def activate(self, z: Float[Tensor, "n_inst B d_sae"]) -> Float[Tensor, "n_inst B d_sae"]:
-        """ReLU(z) · 1[z > θ]."""
-        return torch.relu(z) * (z > self.threshold[:, None])
-
-    def slope(self, z: Float[Tensor, "n_inst B d_sae"]) -> Float[Tensor, "n_inst B d_sae"]:
-        """1[z > θ] where z > 0; the jump itself has no slope."""
-        return (z > self.threshold[:, None].clamp(min=0)).to(z)
