@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from faithnb.data.sampling import evaluation_sample
 from faithnb.experiment import Experiment, ParameterError
+from faithnb.experiment.fields import Fields
 from faithnb.notebook import read_parameters
 from faithnb.parameters import Address, clean, host_and_port
 from faithnb.training.ensemble import DivergenceWarning, train
@@ -166,7 +167,7 @@ def test_every_field_is_documented():
     import inspect
     from itertools import pairwise
 
-    body = ast.parse(inspect.getsource(Experiment)).body[0].body
+    body = ast.parse(inspect.getsource(Fields)).body[0].body
     documented = {
         a.target.id
         for a, b in pairwise(body)

@@ -72,7 +72,8 @@ def test_no_file_imports_upward():
         if name != "__init__":
             for other in others:
                 assert ROOMS.index(room(other)) <= ROOMS.index(room(name)), (name, other)
-                assert other != "training/reference", f"{name} must not lean on the reference"
+                literal = "training/reference", "training/reference_architectures"
+                assert name in literal or other not in literal, f"{name} must not lean on {other}"
 
 
 def test_no_two_files_import_each_other():
@@ -125,7 +126,7 @@ def test_every_file_of_the_package_has_its_tests():
                 "book/row_pages": "many",
                 "book/staging": "assets", "widgets/knobs": "explorer",
                 "model/networks": "layers",
-                "model/folding": "formats", "fields": "experiment",
+                "model/folding": "formats", "experiment/fields": "experiment",
                 "model/fitting": "architectures",
                 "model/architectures/topk": "architectures",
                 "model/architectures/jumprelu": "architecture_losses",

@@ -225,7 +225,7 @@ def test_a_form_from_outside_does_not_inherit_the_gradient_of_another(added):
 
     class Tenth(Tanh):
         def of(self, h, norms, weight, scale):
-            return super().of(h, W_dec, weight, scale) / 10
+            return super().of(h, norms, weight, scale) / 10
 
     assert Plain.says("gradient")
     assert not Half.says("gradient")

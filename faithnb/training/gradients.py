@@ -163,7 +163,8 @@ class Autograd:
         with torch.enable_grad():
             for chunk, part, own in self.chunks:
                 inputs = self.batches.inputs(chunk)
-                part.fitting.least = None
+                if part.fitting is not None:
+                    part.fitting.least = None
                 terms = loss_terms(self.template, part, self.target, **inputs, **own)
                 sum(terms.values(), torch.zeros(())).sum().backward()
 

@@ -17,9 +17,9 @@ from faithnb.experiment import Experiment
 
 TRAINED_BY = (
     "common/ambient", "data/rng", "data/sampling", "data/sources", "data/variations",
-    "experiment", "matching/finite", "matching/form", "matching/noise", "matching/plain",
-    "matching/probes", "matching/soft", "matching/workspace",
-    "fields", "model/architectures/batch_topk", "model/architectures/gated",
+    "experiment/experiment", "experiment/fields", "matching/finite", "matching/form",
+    "matching/noise", "matching/plain", "matching/probes", "matching/soft", "matching/workspace",
+    "model/architectures/batch_topk", "model/architectures/gated",
     "model/architectures/jumprelu", "model/architectures/matryoshka", "model/architectures/topk",
     "model/fitting",
     "model/inits", "model/jacobians", "model/layer", "model/layers", "model/networks",

@@ -177,7 +177,8 @@ def test_the_gradient_is_that_of_the_loss(kind, matching):
         return sum(terms.values())[1].item()
 
     with torch.no_grad():
-        learned = zip(loop.transcoder.learned, loop.weights, loop.gradients, strict=True)
+        names = loop.transcoder.learned if len(loop.weights) > 2 else ["encoder", "decoder"]
+        learned = zip(names, loop.weights, loop.gradients, strict=True)
         for name, weight, gradient in learned:
             if name == "threshold":
                 continue

@@ -5,6 +5,7 @@ import json
 import random
 import shutil
 import warnings
+from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
@@ -221,6 +222,7 @@ def imported(name, seen, but):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("faithnb."):
             place = node.module.removeprefix("faithnb.").replace(".", "/")
             inside = [f"{place}/{alias.name}" for alias in node.names]
+            inside += [f"{name}/__init__" for name in inside]
             place = place if (PACKAGE / f"{place}.py").exists() else f"{place}/__init__"
             for other in [n for n in inside if (PACKAGE / f"{n}.py").exists()] or [place]:
                 imported(other, seen, but)

@@ -36,7 +36,7 @@ class JumpReLU(Transcoder):
 
     architecture = "jumprelu"
     own_axes: ClassVar = {"threshold": ("d_sae",)}
-    asks = ("threshold_init", "bandwidth", "gate_gradient")
+    asks: ClassVar[tuple[str, ...]] = ("threshold_init", "bandwidth", "gate_gradient")
     gates_learn = True
 
     threshold: torch.nn.Parameter

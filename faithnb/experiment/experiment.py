@@ -20,6 +20,7 @@ from faithnb.common.files import digest_of, read_json
 from faithnb.data.rng import Stream
 from faithnb.data.sampling import EVALUATED, pad_points, refusals_of_points
 from faithnb.data.sources import DATA, Data, source
+from faithnb.experiment.fields import Fields
 from faithnb.matching import MATCHING, PROBES, Matching, refusals_without
 from faithnb.model.inits import INITS
 from faithnb.model.layer import LAYERS, Layer
