@@ -112,7 +112,8 @@ def test_every_file_of_the_package_has_its_tests():
                 "data/variations": "sampling", "model/weights": "transcoder",
                 "training/trained": "ensemble",
                 "common/store": "store", "claims/evidence": "rules", "common/errors": "files",
-                "common/progress": "sweep", "sweeps/tasks": "workers", "benchmark/tasks": "task", "claims/setting": "grid",
+                "common/progress": "sweep", "sweeps/tasks": "workers", "benchmark/tasks": "task",
+                "claims/setting": "grid",
                 "figures/style": "comparisons", "figures/one_transcoder": "comparisons",
                 "figures/per_condition": "comparisons", "figures/problem": "comparisons",
                 "claims/note_features": "grid", "claims/note_matching": "grid",
@@ -124,7 +125,11 @@ def test_every_file_of_the_package_has_its_tests():
                 "book/row_pages": "many",
                 "book/staging": "assets", "widgets/knobs": "explorer",
                 "model/networks": "layers",
-                "model/folding": "formats"}  # fmt: skip
+                "formats/folder": "detection", "formats/layout": "detection",
+                "formats/folding": "layouts", "formats/openmoss": "layouts",
+                "formats/dictionary_learning": "layouts", "formats/sparsify": "layouts",
+                "formats/circuit_tracer": "layouts", "formats/gemma_scope": "layouts",
+                "formats/llama_scope": "layouts", "formats/llamascopium": "layouts"}  # fmt: skip
     tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests").rglob("test_*.py")}
     for name in IMPORTS:
         if not name.endswith("__"):

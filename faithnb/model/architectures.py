@@ -60,3 +60,32 @@ class JumpReLU(Transcoder):
     def slope(self, z: Float[Tensor, "n_inst B d_sae"]) -> Float[Tensor, "n_inst B d_sae"]:
         """1[z > θ] where z > 0; the jump itself has no slope."""
         return (z > self.threshold[:, None].clamp(min=0)).to(z)
+
+
+class Gated(Transcoder):
+    """A gate decides which features are on, and a magnitude by how much: with the gate's
+    pre-activation π = z, ``h = 1[π > 0] · ReLU(e^r_mag · (π − b_enc) + b_mag)``.
+
+    Args:
+        b_enc: ``[n_inst, d_sae]``, the gate's bias.
+        r_mag: ``[n_inst, d_sae]``, the logarithm of the magnitude's scale.
+        b_mag: ``[n_inst, d_sae]``, the magnitude's bias.
+    """
+
+    architecture = "gated"
+    own_axes: ClassVar = {"r_mag": ("d_sae",), "b_mag": ("d_sae",)}
+    trainable = False
+
+    r_mag: torch.nn.Parameter
+    b_mag: torch.nn.Parameter
+
+    def activate(self, z: Float[Tensor, "n_inst B d_sae"]) -> Float[Tensor, "n_inst B d_sae"]:
+        """1[π > 0] · ReLU(magnitude)."""
+        return torch.relu(self._magnitude(z)) * (z > 0)
+
+    def slope(self, z: Float[Tensor, "n_inst B d_sae"]) -> Float[Tensor, "n_inst B d_sae"]:
+        """e^r_mag where gate and magnitude are on; the gate itself has no slope."""
+        return self.r_mag.exp()[:, None] * ((z > 0) & (self._magnitude(z) > 0))
+
+    def _magnitude(self, z: Tensor) -> Tensor:
+        return self.r_mag.exp()[:, None] * (z - self.b_enc[:, None]) + self.b_mag[:, None]

@@ -15,7 +15,7 @@ from sae_lens.training.activation_scaler import ActivationScaler
 
 import faithnb as fb
 from faithnb.model.architectures import JumpReLU, TopK
-from faithnb.model.transcoder import AXES
+from faithnb.model.weights import AXES
 
 D, D_OUT, M, K, FACTOR = 6, 5, 20, 3, 0.37
 X = torch.randn(200, D, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
