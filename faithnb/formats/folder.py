@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import re
+import sys
 import zipfile
 import zlib
 from collections.abc import Collection, Mapping
@@ -102,6 +103,21 @@ class Folder:
         if value.numel() != 1 or value.is_complex() or not torch.isfinite(value.double()).all():
             raise self.refuse(f"{name} of shape {list(value.shape)} must be one finite number")
         return float(value.double().item())
+
+    def positive(self, name: str, value: Any) -> float:
+        """A number that is said and must be above 0.
+
+        Args:
+            name: of what is said, for the message: ``"cfg.json says k"``.
+            value: what is said.
+
+        Raises:
+            ValueError: if it is not.
+        """
+        plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if plain and 0 < value <= sys.float_info.max:
+            return float(value)
+        raise self.refuse(f"{name} = {shown(value)}, it must be a number above 0")
 
     def require_weights(self, needed: Collection[str], optional: Collection[str] = ()) -> None:
         """That these are there and no others, in types that transcoders are trained in.

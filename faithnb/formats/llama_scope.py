@@ -14,7 +14,6 @@ from typing import Any
 
 from safetensors.torch import save as serialise
 
-from faithnb.common.errors import shown
 from faithnb.formats.folder import Folder
 from faithnb.formats.layout import Found, Held, Kind, Layout, Match
 from faithnb.formats.openmoss import NORM, described, found_with, per_feature, scales
@@ -68,14 +67,15 @@ class LlamaScope(Layout):
         no_bias = weights["W_dec"].new_zeros(d_out)
         weights["b_dec"] = folder.tensors["decoder.bias"] if with_bias else no_bias
         scale = scales(folder, file, said, d_in)
-        value = _threshold(folder, file, said)
+        value = said.get("jump_relu_threshold") or 0.0
         if logs:
             threshold = folder.tensors[logs[0]].double().exp()
         elif value:
             by_norms = said.get("sparsity_include_decoder_norm", True)
+            value = folder.positive(f"{file} says jump_relu_threshold", value)
             threshold = per_feature(value * scale[1 if by_norms else 0], weights)
-            # its library takes a TopK that has a threshold for a JumpReLU
-            said = said | {"act_fn": "jumprelu" if said.get("act_fn") == "topk" else said["act_fn"]}
+            if said.get("act_fn") == "topk":  # its library uses it as a JumpReLU then
+                said["act_fn"] = "jumprelu"
         else:
             threshold = per_feature(0.0, weights)
         return found_with(folder, file, said, weights, threshold, scale)
@@ -101,12 +101,3 @@ class LlamaScope(Layout):
         if held.architecture == "jumprelu":
             said["jump_relu_threshold"] = w["threshold"][0].double().item()
         return {WEIGHTS: content, CONFIGS[0]: json.dumps(said, indent=2) + "\n"}
-
-
-def _threshold(folder: Folder, file: str, said: Mapping[str, Any]) -> float:
-    value = said.get("jump_relu_threshold") or 0
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e300:
-        raise folder.refuse(
-            f"{file} says jump_relu_threshold = {shown(value)}, it must be a number of at least 0"
-        )
-    return float(value)

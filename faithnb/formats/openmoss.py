@@ -61,9 +61,7 @@ def scales(folder: Folder, file: str, said: Mapping[str, Any], d_model: int) -> 
                 f"{file} says norm_activation = {norm!r}, and neither it nor the weights hold the "
                 f"{NORM} of its {place}puts"
             )
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e300:
-            raise folder.refuse(f"{NORM}.{place} = {shown(value)} must be a number above 0")
-        found.append(math.sqrt(d_model) / value)
+        found.append(math.sqrt(d_model) / folder.positive(f"{NORM}.{place}", value))
     return found[0], found[1]
 
 
@@ -88,7 +86,9 @@ def found_with(
     Raises:
         ValueError: if the gate is one that depends on the batch, or is incomplete.
     """
-    gate = str(said.get("act_fn", "relu")).lower()
+    if "act_fn" not in said:
+        raise folder.refuse(f"{file} does not say act_fn")
+    gate = str(said["act_fn"]).lower()
     by_norms = bool(said.get("sparsity_include_decoder_norm", True))
     sizes = {"d_in": (f"{file} says d_model", said["d_model"])} if "d_model" in said else {}
     if gate == "jumprelu":

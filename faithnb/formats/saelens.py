@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -233,7 +232,5 @@ def _factor(folder: Folder, cfg: Mapping[str, Any]) -> float:
         raise folder.refuse(f"{says}, only 'none' or {AVERAGE!r} is understood")
     if not folder.has(SCALER):
         raise folder.refuse(f"{says}, and {SCALER}, which holds the factor, is missing")
-    factor = folder.settings(SCALER).get("scaling_factor")
-    if isinstance(factor, (int, float)) and factor is not True and 0 < factor <= sys.float_info.max:
-        return float(factor)
-    raise folder.refuse(f"{SCALER} says scaling_factor = {factor!r}, it must be a number above 0")
+    said_factor = folder.settings(SCALER).get("scaling_factor")
+    return folder.positive(f"{SCALER} says scaling_factor", said_factor)

@@ -6,6 +6,7 @@ An autoencoder subtracts ``b_dec`` from the input, a transcoder (``transcode``) 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,9 @@ UNDERSTOOD: dict[str, tuple[Any, ...]] = {
 }
 KNOWN = ("d_in", "expansion_factor", "normalize_decoder", "num_latents", "k", "multi_topk")
 """What has to do with sizes, or with training alone."""
+
+FACTORS = ("d_in", "expansion_factor")
+"""Of the number of features, where that is not said."""
 
 
 class Sparsify(Layout):
@@ -66,8 +70,8 @@ class Sparsify(Layout):
         if cfg.get("num_latents"):  # 0 leaves it to the expansion factor
             sizes["d_sae"] = (f"{CFG} says num_latents", cfg["num_latents"])
         elif "expansion_factor" in cfg:
-            features = cfg["d_in"] * cfg["expansion_factor"]
-            sizes["d_sae"] = (f"{CFG} says d_in · expansion_factor", features)
+            factors = [folder.positive(f"{CFG} says {name}", cfg[name]) for name in FACTORS]
+            sizes["d_sae"] = (f"{CFG} says {' · '.join(FACTORS)}", math.prod(factors))
         folding = Folding(subtracts=not cfg.get("transcode", False))
         return Found(folder, "topk", weights, {"k": cfg["k"]}, folding, sizes)
 
