@@ -27,6 +27,7 @@ class CircuitTracer(Layout):
     name = "circuit_tracer"
     holds = ("relu", "jumprelu")
     with_skip = True
+    by_layer = True
 
     @classmethod
     def match(cls, folder: Folder) -> Match:
@@ -70,7 +71,7 @@ class CircuitTracer(Layout):
         if "threshold" in weights:
             weights[THRESHOLD] = weights.pop("threshold")
         content = serialise({name: weight.contiguous() for name, weight in weights.items()})
-        file = f"layer_{held.layer}.safetensors"
+        file = f"layer_{held.layer or 0}.safetensors"
         return {file: content, CONFIG: "model_kind: transcoder_set\n"}
 
 

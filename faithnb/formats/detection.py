@@ -68,6 +68,12 @@ def write(folder: str | os.PathLike[str], layout: str, held: Held) -> None:
             f"layout = {shown(layout)} is not allowed: it must be one of {', '.join(LAYOUTS)}."
         )
     of, path = LAYOUTS[layout], folder_named("folder", folder)
+    if held.layer is not None and not (of.by_layer and type(held.layer) is int and held.layer >= 0):
+        a_number = "a whole number of at least 0" if of.by_layer else "left out"
+        raise ParameterError(
+            f"layer = {shown(held.layer)} is not allowed with layout = {layout!r}: it must be "
+            f"{a_number}."
+        )
     if (reason := next(of.refusals(held), None)) is not None:
         raise ParameterError(f"layout = {layout!r} cannot hold this transcoder: {reason}.")
     for name, content in of.files(held).items():

@@ -113,14 +113,14 @@ class Held:
         weights: by name, with a leading instance axis.
         settings: the architecture's numbers.
         sizes: ``n_inst``, ``d_in``, ``d_sae``, ``d_out``.
-        layer: which layer it stands for, where a layout asks.
+        layer: which layer it stands for, where a layout has a file a layer.
     """
 
     architecture: str
     weights: Mapping[str, Tensor]
     settings: Mapping[str, Any]
     sizes: Mapping[str, int]
-    layer: int = 0
+    layer: int | None = None
 
     @property
     def one(self) -> dict[str, Tensor]:
@@ -144,6 +144,9 @@ class Layout(Registered):
 
     with_skip: ClassVar[bool] = False
     """Whether it has a place for a linear part."""
+
+    by_layer: ClassVar[bool] = False
+    """Whether it has a file a layer."""
 
     one_width: ClassVar[bool] = True
     """Whether its library has one width for inputs and outputs."""

@@ -220,7 +220,9 @@ class Transcoder(Weights):
         """‖W_dec,i‖, what one unit of activation writes."""
         return self.W_dec.norm(dim=-1)
 
-    def save(self, folder: str | os.PathLike[str], layout: str = "saelens", layer: int = 0) -> None:
+    def save(
+        self, folder: str | os.PathLike[str], layout: str = "saelens", layer: int | None = None
+    ) -> None:
         """Write it as another library keeps it; by default as SAELens does, ``cfg.json`` and
         ``sae_weights.safetensors``.
 
@@ -231,7 +233,7 @@ class Transcoder(Weights):
         Args:
             folder: made if need be.
             layout: a name of :mod:`faithnb.formats`.
-            layer: the number of its file, for ``layout = "circuit_tracer"``.
+            layer: the number of its file, for ``layout = "circuit_tracer"`` alone; 0 by default.
 
         Raises:
             ParameterError: if ``folder`` is no folder's name, there is no such layout, or it has
