@@ -232,7 +232,7 @@ class Transcoder(Weights):
 
         Args:
             folder: made if need be.
-            layout: a name of :mod:`faithnb.formats`.
+            layout: a name from the table of layouts, such as ``"sparsify"``.
             layer: the number of its file, for ``layout = "circuit_tracer"`` alone; 0 by default.
 
         Raises:
