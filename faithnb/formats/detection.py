@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from faithnb.common.errors import ParameterError, shown
 from faithnb.common.files import folder_named, write_whole
 from faithnb.formats.folder import Folder, opened
-from faithnb.formats.layout import LAYOUTS, Found, Held, Kind, Layout, Match
+from faithnb.formats.layout import LAYOUTS, Found, Held, Kind, Layout, Match, kind_of
 
 
 def read(
@@ -24,8 +24,10 @@ def read(
     Raises:
         ValueError: with the reason, if it is damaged, ambiguous or of no layout that is known.
     """
-    found = opened(folder, layer)
-    return layout_of(found).read(found, kinds)
+    path = opened(folder, layer)
+    found = layout_of(path).read(path, kinds)
+    kind_of(path, found.architecture, kinds)
+    return found
 
 
 def layout_of(folder: Folder) -> type[Layout]:

@@ -40,6 +40,17 @@ class Kind(Protocol):
     def settings(self) -> tuple[str, ...]: ...
 
 
+def kind_of(folder: Folder, architecture: str, kinds: Mapping[str, Kind]) -> Kind:
+    """The architecture of that name.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if architecture not in kinds:
+        raise folder.refuse(f"its architecture is {architecture!r}, known are {', '.join(kinds)}")
+    return kinds[architecture]
+
+
 @dataclass(frozen=True)
 class Found:
     """What a folder holds, by the names and shapes of this package.

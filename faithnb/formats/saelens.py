@@ -19,7 +19,7 @@ from torch import Tensor
 
 from faithnb.formats.folder import Folder
 from faithnb.formats.folding import Folding
-from faithnb.formats.layout import PLAIN, Found, Held, Kind, Layout, Match
+from faithnb.formats.layout import PLAIN, Found, Held, Kind, Layout, Match, kind_of
 
 CFG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 
@@ -105,11 +105,8 @@ class SAELens(Layout):
         architecture = AUTOENCODERS[named] if found is None else found[1] or "relu"
         weights = dict(folder.tensors)
         architecture, cfg = _of_before(architecture, cfg, weights)
-        if architecture not in kinds:
-            raise folder.refuse(
-                f"its architecture is {architecture!r}, known are {', '.join(kinds)}"
-            )
-        return _found(folder, architecture, cfg, weights, kinds[architecture])
+        kind = kind_of(folder, architecture, kinds)
+        return _found(folder, architecture, cfg, weights, kind)
 
     @classmethod
     def refusals(cls, held: Held) -> Iterator[str]:

@@ -123,6 +123,7 @@ def test_half_precision_stays_what_it_is(kind, folder):
 def test_a_layout_of_a_stranger_is_one_class(folder):
     class Mine(Layout):
         name = "mine"
+        architecture = "topk"
 
         @classmethod
         def match(cls, folder):
@@ -133,7 +134,7 @@ def test_a_layout_of_a_stranger_is_one_class(folder):
             w = folder.tensors
             zero = {"b_enc": torch.zeros(M), "b_dec": torch.zeros(D_OUT)}
             weights = {"W_enc": w["into"], "W_dec": w["out"], **zero}
-            return Found(folder, "topk", weights, {"k": K})
+            return Found(folder, cls.architecture, weights, {"k": K})
 
     try:
         folder.mkdir()
@@ -144,5 +145,7 @@ def test_a_layout_of_a_stranger_is_one_class(folder):
         assert torch.equal(t.W_dec[0], w["out"])
         with pytest.raises(ValueError, match="layout = 'mine' cannot hold this transcoder"):
             t.save(folder, layout="mine")
+        Mine.architecture = "odd"
+        refused(folder, "its architecture is 'odd', known are relu, ")
     finally:
         del LAYOUTS["mine"]

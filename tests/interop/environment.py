@@ -36,9 +36,9 @@ def make(folder: Path, pip_args: list[str]) -> None:
             subprocess.run([*install, *pip_args, *what], check=True)
     except (OSError, subprocess.CalledProcessError):
         raise SystemExit(
-            "The libraries could not be installed (pip's last words are above, if it came to that). Is "
-            "the network reachable, and is there 1 GB of disk? Arguments for a proxy, a mirror or "
-            "another index go into PIP_ARGS=…"
+            "The libraries could not be installed (pip's last words are above, if it came to "
+            "that). Is the network reachable, and is there 1 GB of disk? Arguments for a proxy, a "
+            "mirror or another index go into PIP_ARGS=…"
         ) from None
 
 
