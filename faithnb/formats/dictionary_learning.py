@@ -79,13 +79,8 @@ class DictionaryLearning(Layout):
         trainer = folder.settings(CONFIG).get("trainer")
         trainer = trainer if isinstance(trainer, dict) else {}
         of = CLASSES[_class_of(folder, trainer.get("dict_class"))]
-        optional = ("k", "threshold") if of.architecture == "topk" else of.also
-        needed = [*of.names.values(), *(["threshold"] if of.threshold else [])]
-        floats = Folder(
-            folder.path, folder.weights_file, folder.container,
-            {k: w for k, w in folder.tensors.items() if k not in ("k", "group_sizes")},
-        )  # fmt: skip
-        floats.require_weights(needed, optional)
+        threshold = ["threshold"] if of.threshold else []
+        folder.require_weights([*of.names.values(), *threshold], beside=of.also)
         weights = {ours: folder.tensors[theirs] for ours, theirs in of.names.items()}
         for ours, theirs in LINEAR.items():
             turned = folder.matrix(of.names[ours])

@@ -119,15 +119,25 @@ class Folder:
             return float(value)
         raise self.refuse(f"{name} = {shown(value)}, it must be a number above 0")
 
-    def require_weights(self, needed: Collection[str], optional: Collection[str] = ()) -> None:
+    def require_weights(
+        self,
+        needed: Collection[str],
+        optional: Collection[str] = (),
+        beside: Collection[str] = (),
+    ) -> None:
         """That these are there and no others, in types that transcoders are trained in.
+
+        Args:
+            needed: what must be there.
+            optional: what may be there.
+            beside: what may be there in any type, because it is no weight.
 
         Raises:
             ValueError: naming what is missing, or too many, or of another type.
         """
         if missing := [name for name in needed if name not in self.tensors]:
             raise self.refuse(f"{self.weights_file} lacks {', '.join(missing)}")
-        if unknown := sorted(set(self.tensors) - {*needed, *optional}):
+        if unknown := sorted(set(self.tensors) - {*needed, *optional, *beside}):
             raise self.refuse(
                 f"{self.weights_file} holds more than it should: {', '.join(unknown)}"
             )

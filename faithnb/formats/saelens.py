@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from safetensors.torch import save as serialise
@@ -168,8 +169,7 @@ def _found(
     renamed = OF_GATED if architecture == "gated" else {}
     needed = [renamed.get(name, name) for name in (*PLAIN, *kind.own_axes)]
     needed += ["W_skip"] if str(cfg["architecture"]).endswith("skip_transcoder") else []
-    as_stored = Folder(folder.path, folder.weights_file, folder.container, weights)
-    as_stored.require_weights(needed)
+    replace(folder, tensors=weights).require_weights(needed)
     for name in sorted((*PLAIN, "W_skip")):
         # SAELens keeps thresholds in float32, whatever the type of the others
         stored = weights.get(renamed.get(name, name))
