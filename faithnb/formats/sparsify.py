@@ -1,6 +1,7 @@
 """sparsify (``eai-sparsify``): ``cfg.json`` and ``sae.safetensors``, TopK alone.
 
-An autoencoder subtracts ``b_dec`` from the input, a transcoder (``transcode``) does not.
+An autoencoder subtracts ``b_dec`` from the input, a transcoder (``transcode``) does not. Files from
+before that setting are autoencoders to the library, transcoders among them, and so here.
 """
 
 from __future__ import annotations
