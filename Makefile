@@ -51,7 +51,7 @@ $(VENV)/test.installed: $(VENV)/book.installed
 	@.ci/environment test $(VENV) "$(PYTHON)" $(PIP_ARGS)
 	@touch $@
 
-$(INTEROP)/installed: tests/interop/requirements.txt $(VENV)/test.installed
-	@printf 'Installing SAELens beside %s; the first time this takes a minute or two.\n' $(VENV)
+$(INTEROP)/installed: tests/interop/requirements.txt tests/interop/requirements-alone.txt $(VENV)/test.installed
+	@printf 'Installing the libraries beside %s; the first time this takes a minute or two.\n' $(VENV)
 	@$(RUN) tests/interop/environment.py $(INTEROP) $(PIP_ARGS)
 	@touch $@

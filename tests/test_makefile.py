@@ -100,7 +100,7 @@ def test_pip_fails(machine, pip_says, sentence):
     assert sentence in said
 
 
-def test_where_saelens_cannot_be_had(tmp_path):
+def test_where_the_libraries_cannot_be_had(tmp_path):
     """Pip says why, then one sentence says what to do."""
     environment = {name: value for name, value in os.environ.items() if "PIP" not in name}
     script = ROOT / "tests" / "interop" / "environment.py"
@@ -113,5 +113,5 @@ def test_where_saelens_cannot_be_had(tmp_path):
     *pip, said = result.stderr.strip().splitlines()
     assert "sae-lens" in "".join(pip)
     assert "Traceback" not in result.stderr
-    assert said.startswith("SAELens could not be installed")
+    assert said.startswith("The libraries could not be installed")
     assert "PIP_ARGS" in said

@@ -126,14 +126,19 @@ def test_every_file_of_the_package_has_its_tests():
                 "book/row_pages": "many",
                 "book/staging": "assets", "widgets/knobs": "explorer",
                 "model/networks": "layers",
-                "model/folding": "formats", "experiment/fields": "experiment",
+                "experiment/fields": "experiment",
                 "model/fitting": "architectures",
                 "model/architectures/topk": "architectures",
                 "model/architectures/jumprelu": "architecture_losses",
                 "model/architectures/gated": "architecture_losses",
                 "model/architectures/batch_topk": "architecture_losses",
                 "model/architectures/matryoshka": "architecture_losses",
-                "training/reference_architectures": "architecture_losses"}  # fmt: skip
+                "training/reference_architectures": "architecture_losses",
+                "formats/folder": "detection", "formats/layout": "detection",
+                "formats/folding": "layouts", "formats/openmoss": "layouts",
+                "formats/dictionary_learning": "layouts", "formats/sparsify": "layouts",
+                "formats/circuit_tracer": "layouts", "formats/gemma_scope": "layouts",
+                "formats/llama_scope": "layouts", "formats/llamascopium": "layouts"}  # fmt: skip
     tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests").rglob("test_*.py")}
     for name in IMPORTS:
         if not name.endswith("__"):

@@ -14,11 +14,11 @@ from torch import Tensor
 from faithnb.common.ambient import settled
 from faithnb.common.errors import InputError
 from faithnb.common.extensions import Registry, is_own
+from faithnb.formats.detection import read, write
+from faithnb.formats.layout import Held
 from faithnb.model.fitting import Fitting, refusals_of_fields
-from faithnb.model.folding import folded
-from faithnb.model.formats import SIZES, read, write
 from faithnb.model.layer import Circuit
-from faithnb.model.weights import AXES, Weights
+from faithnb.model.weights import Weights
 
 ARCHITECTURES: Registry[type[Transcoder]] = Registry("architecture")
 """Every class of transcoders by the name of its architecture."""
@@ -253,13 +253,24 @@ class Transcoder(Weights):
         """What a sparsity penalty weighs an activation with."""
         return self.decoder_norms()
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write ``cfg.json`` and ``sae_weights.safetensors``, names and shapes as in SAELens.
+    def save(
+        self, folder: str | os.PathLike[str], layout: str = "saelens", layer: int | None = None
+    ) -> None:
+        """Write it as another library keeps it; by default as SAELens does, ``cfg.json`` and
+        ``sae_weights.safetensors``.
 
-        An ensemble of one is written without its instance axis.
+        SAELens' layout holds every architecture, and ensembles; one of a single instance is
+        written without its axis. The others hold one transcoder of the architectures that their
+        library has.
+
+        Args:
+            folder: made if need be.
+            layout: a name from the table of layouts, such as ``"sparsify"``.
+            layer: the number of its file, for ``layout = "circuit_tracer"`` alone; 0 by default.
 
         Raises:
-            ParameterError: if ``folder`` is no folder's name.
+            ParameterError: if ``folder`` is no folder's name, there is no such layout, or it has
+                no place for this transcoder.
             OSError: if it cannot be written.
             ValueError: if its class has no name of its own, and so could not be read again.
         """
@@ -268,41 +279,37 @@ class Transcoder(Weights):
                 f"{type(self).__name__} cannot be saved: give the class an architecture of its own."
             )
         weights = {k: weight.cpu() for k, weight in self.weights().items()}
-        sizes = {name: getattr(self, name) for name in SIZES}
-        write(folder, self.architecture, weights, sizes | self.own_settings())
+        held = Held(self.architecture, weights, self.own_settings(), self.sizes, layer)
+        write(folder, layout, held)
 
     @staticmethod
     @settled()
-    def load(folder: str | os.PathLike[str]) -> Transcoder:
-        """Read what :meth:`faithnb.Transcoder.save` or SAELens wrote: ReLU, TopK and JumpReLU
-        transcoders, with a linear part or without, and autoencoders of these kinds; others by the
-        name of their class, once it is imported. What is subtracted from the input, a factor that
-        all inputs share and a ranking by decoder norms go into the weights, exactly. Nothing in
-        the folder can execute code.
+    def load(folder: str | os.PathLike[str], layer: int | None = None) -> Transcoder:
+        """Read what :meth:`faithnb.Transcoder.save` or another library wrote: SAELens,
+        dictionary_learning, sparsify, circuit-tracer, Gemma Scope, Llama Scope, Llamascopium.
+
+        The names and shapes of the weights, and what is said beside them, tell whose they are.
+        ReLU, TopK, JumpReLU and gated layers are read, BatchTopK and Matryoshka by their
+        threshold, with a linear part or without; others by the name of their class, once it is
+        imported. What is subtracted from inputs, factors that all inputs share and decoder norms
+        that count in a gate go into the weights, exactly. Nothing in the folder can execute code.
 
         Args:
-            folder: with ``cfg.json`` and ``sae_weights.safetensors``.
+            folder: with weights, and what its library writes beside them.
+            layer: which, if the folder holds a file a layer.
 
         Raises:
-            ValueError: with the reason, if the folder holds anything else or is damaged.
+            ValueError: with the reason, if the folder holds anything else, is damaged, or does not
+                tell what it holds.
         """
-        found = read(folder)
-        if found.architecture not in ARCHITECTURES:
-            raise found.refuse(
-                f"its architecture is {found.architecture!r}, known are {', '.join(ARCHITECTURES)}"
-            )
+        found = read(folder, ARCHITECTURES, layer)
         of = ARCHITECTURES[found.architecture]
-        settings = {name: found.cfg.get(name) for name in of.settings}
-        if unset := [name for name, value in settings.items() if value is None]:
-            raise found.refuse(f"cfg.json does not say {unset[0]}")
-        found.require_fields(of.settings)
-        found.require_weights(AXES, of.own_axes)
         try:
-            loaded = of.from_arrays(**found.weights, **settings)
+            loaded = of.from_arrays(**found.arrays(), **found.settings)
         except ValueError as error:
-            raise found.refuse(str(error).rstrip(".")) from error
-        found.require_sizes({name: getattr(loaded, name) for name in SIZES})
-        return loaded.with_weights(folded(found, loaded.weights()))
+            raise found.folder.refuse(str(error).rstrip(".")) from error
+        found.require_sizes(loaded.sizes)
+        return loaded.with_weights(found.folded(loaded.weights()))
 
 
 def slope_by_autograd(

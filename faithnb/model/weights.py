@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from faithnb.common.ambient import settled
 from faithnb.common.errors import ParameterError
 from faithnb.data.rng import Stream
-from faithnb.model.formats import FLOATS
+from faithnb.formats.folder import FLOATS
 
 AXES = {
     "W_enc": ("d_in", "d_sae"),
@@ -186,6 +186,11 @@ class Weights(nn.Module):
     @property
     def d_out(self) -> int:
         return self.W_dec.shape[2]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """All of them by name."""
+        return {name: getattr(self, name) for name in ("n_inst", "d_in", "d_sae", "d_out")}
 
     def __len__(self) -> int:
         return self.n_inst

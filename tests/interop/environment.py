@@ -1,4 +1,5 @@
-"""An environment with SAELens in it, on top of the one that this runs in.
+"""An environment with the libraries whose files are read and written here, on top of the one that
+this runs in.
 
     python tests/interop/environment.py FOLDER [pip's arguments]
 
@@ -26,16 +27,18 @@ def make(folder: Path, pip_args: list[str]) -> None:
         below = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
         (packages / "below.pth").write_text(below, encoding="utf-8")
         python = folder / Path(sys.executable).relative_to(sys.prefix)
-        subprocess.run(
-            [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *pip_args,
-             "-c", HERE.parents[1] / "requirements.txt", "-r", HERE / "requirements.txt"],
-            check=True,
-        )  # fmt: skip
+        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        paper = HERE.parents[1] / "requirements.txt"
+        for what in (
+            ["-c", paper, "-r", HERE / "requirements.txt"],
+            ["--no-deps", "-r", HERE / "requirements-alone.txt"],
+        ):
+            subprocess.run([*install, *pip_args, *what], check=True)
     except (OSError, subprocess.CalledProcessError):
         raise SystemExit(
-            "SAELens could not be installed (pip's last words are above, if it came to that). Is "
-            "the network reachable, and is there 1 GB of disk? Arguments for a proxy, a mirror or "
-            "another index go into PIP_ARGS=…"
+            "The libraries could not be installed (pip's last words are above, if it came to "
+            "that). Is the network reachable, and is there 1 GB of disk? Arguments for a proxy, a "
+            "mirror or another index go into PIP_ARGS=…"
         ) from None
 
 

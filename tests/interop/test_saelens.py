@@ -14,18 +14,20 @@ from sae_lens.registry import SAE_TRAINING_CLASS_REGISTRY as IN_TRAINING
 from sae_lens.training.activation_scaler import ActivationScaler
 
 import faithnb as fb
-from faithnb.model.architectures import JumpReLU, TopK
-from faithnb.model.transcoder import AXES
+from faithnb.model.architectures import Gated, JumpReLU, TopK
+from faithnb.model.weights import AXES
 
 D, D_OUT, M, K, FACTOR = 6, 5, 20, 3, 0.37
 X = torch.randn(200, D, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 P = torch.tensor([1.0, 1, 1, 0, 0, 0])
 
 TRANSCODERS = ["transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder"]
-AUTOENCODERS = ["standard", "jumprelu", "topk"]
-REFUSED = ["gated", "abstopk", "matching_pursuit", "temporal"]
+AUTOENCODERS = ["standard", "jumprelu", "topk", "gated"]
+REFUSED = ["abstopk", "matching_pursuit", "temporal"]
 BECOME_JUMPRELU = ["batchtopk", "matryoshka_batchtopk"]
 """Once they are saved for use."""
+
+RELUS = ["transcoder", "skip_transcoder", "standard"]
 
 OWN = {
     "topk": {"k": K},
@@ -188,7 +190,7 @@ def test_theirs_goes_through_the_whole_table(name, tmp_path):
     table = fb.measure(fb.load(tmp_path), layer, X, P)
     undefined = {str(name) for name, column in table.items() if not column.notnull().all()}
     of_relus = {"masking_index", "masking_index_at_p"}
-    assert undefined == (of_relus if "jumprelu" in name or name == "topk" else set())
+    assert undefined == (set() if name in RELUS else of_relus)
     assert table.fvu.item() < 1e-12
     assert table.circuit_match.item() == 1
     assert table.state.item() == "generalising"
@@ -216,8 +218,9 @@ OURS = {
     "jumprelu": (JumpReLU, "threshold", {}),
     "jumprelu skip": (JumpReLU, "threshold W_skip", {}),
     "topk": (TopK, "", {"k": K}),
+    "gated": (Gated, "r_mag b_mag", {}),
 }
-TO_ANOTHER = [name for name in OURS if name != "topk"]
+TO_ANOTHER = [name for name in OURS if name not in ("topk", "gated")]
 """Those that SAELens knows with an output of another width."""
 
 

@@ -149,7 +149,7 @@ def _truncate(folder):
         ),
         (
             lambda f: _edit(f, architecture="crosscoder"),
-            "says architecture = 'crosscoder', only standard, topk, jumprelu and what ends in tran",
+            "says architecture = 'crosscoder', only standard, topk, jumprelu, gated and what end",
         ),
         (
             lambda f: _edit(f, architecture="odd_transcoder"),

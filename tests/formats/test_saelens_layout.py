@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 import faithnb as fb
 from faithnb import Transcoder
-from faithnb.model.architectures import JumpReLU, TopK
+from faithnb.model.architectures import Gated, JumpReLU, TopK
 
 D, D_OUT, M = 6, 5, 9
 X = torch.randn(20, D, generator=torch.Generator().manual_seed(1))
@@ -21,7 +21,8 @@ SAID = {"device": "cpu", "dtype": "float32", "normalize_activations": "none",
 def drawn(d_out=D_OUT):
     generator = torch.Generator().manual_seed(3)
     sizes = {"W_enc": (D, M), "b_enc": (M,), "W_dec": (M, d_out), "b_dec": (d_out,),
-             "W_skip": (d_out, D), "threshold": (M,)}  # fmt: skip
+             "W_skip": (d_out, D), "threshold": (M,), "b_gate": (M,), "r_mag": (M,),
+             "b_mag": (M,)}  # fmt: skip
     return {name: torch.randn(size, generator=generator) for name, size in sizes.items()}
 
 
@@ -32,6 +33,7 @@ def written(folder, says, weights, names):
 
 
 PLAIN = "W_enc b_enc W_dec b_dec"
+OF_GATED = "W_enc b_gate r_mag b_mag W_dec b_dec"
 LAYOUTS = {
     "transcoder": (PLAIN, {}),
     "skip_transcoder": (PLAIN + " W_skip", {}),
@@ -40,6 +42,7 @@ LAYOUTS = {
     "standard": (PLAIN, {}),
     "jumprelu": (PLAIN + " threshold", {}),
     "topk": (PLAIN, {"k": 3}),
+    "gated": (OF_GATED, {}),
 }
 
 
@@ -50,6 +53,9 @@ def by_formula(name, w, subtracts, factor=1.0, rescales=False):
     norms = w["W_dec"].norm(dim=-1) if rescales else torch.ones(M)
     if "jumprelu" in name:
         h = torch.relu(z) * (z > w["threshold"])
+    elif name == "gated":
+        on = x @ w["W_enc"] + w["b_gate"] > 0
+        h = on * torch.relu(x @ (w["W_enc"] * w["r_mag"].exp()) + w["b_mag"])
     elif name == "topk":
         values, indices = torch.relu(z * norms).topk(3, dim=-1)
         h = torch.zeros_like(z).scatter(-1, indices, values)
@@ -80,6 +86,7 @@ def test_outputs_are_those_of_the_formula(name, subtracts, tmp_path):
     torch.testing.assert_close(t(X)[0], y, rtol=1e-6, atol=1e-5)
     assert (type(t) is JumpReLU) == ("jumprelu" in name)
     assert (type(t) is TopK) == (name == "topk")
+    assert (type(t) is Gated) == (name == "gated")
     layer = torch.nn.Linear(D, d_out)
     assert fb.measure(t, layer, X).fvu.notnull().all()
     t.save(tmp_path / "again")
@@ -182,7 +189,8 @@ def test_a_topk_that_saelens_knows_has_its_name(tmp_path):
      "rescale_acts_by_decoder_norm = True, only False is"),
     ({"architecture": "topk", "k": 3, "rescale_acts_by_decoder_norm": "x"}, "threshold W_skip",
      "rescale_acts_by_decoder_norm = 'x', only False or True is"),
-    ({"architecture": "gated"}, "threshold W_skip", "says architecture = 'gated', only standard"),
+    ({"architecture": "gated"}, "threshold W_skip", "lacks b_gate, r_mag, b_mag"),
+    ({"architecture": "temporal"}, "threshold W_skip", "architecture = 'temporal', only standard"),
     ({"architecture": "batchtopk"}, "threshold W_skip", "says architecture = 'batchtopk', only"),
     ({"architecture": "transcoder", "apply_b_dec_to_input": True}, "threshold W_skip",
      "b_dec cannot be subtracted from the input: it has 5 coordinates, the input 6"),
@@ -208,7 +216,7 @@ def test_a_topk_that_saelens_knows_has_its_name(tmp_path):
 def test_what_is_not_understood_is_refused_with_its_reason(says, drop, sentence, tmp_path):
     of_autoencoder = not says["architecture"].endswith("transcoder")
     w = drawn(D if of_autoencoder else D_OUT)
-    names = " ".join(name for name in w if name not in drop.split())
+    names = " ".join(name for name in w if name not in (*drop.split(), "b_gate", "r_mag", "b_mag"))
     with pytest.raises(ValueError, match=sentence) as said:
         Transcoder.load(written(tmp_path, says, w, names))
     assert str(tmp_path) in str(said.value) or "k = " in str(said.value)
@@ -236,15 +244,15 @@ FOREIGN = {
     "no folder": (lambda f: [p.unlink() for p in f.iterdir()] + [f.rmdir()], "no such folder"),
     "a file": (lambda f: ([p.unlink() for p in f.iterdir()], f.rmdir(), f.write_text("")),
                "no such folder"),
-    "empty": (lambda f: [p.unlink() for p in f.iterdir()], "cfg.json is missing"),
-    "of dictionary_learning": (moved("sae_weights.safetensors", "ae.pt"),
-                               "sae_weights.safetensors is missing, and ae.pt is no file of this"),
-    "of sparsify": (moved("sae_weights.safetensors", "sae.safetensors"),
-                    "sae_weights.safetensors is missing, and sae.safetensors is no file of"),
-    "of Gemma Scope": (moved("cfg.json", "params.npz"), "cfg.json is missing, and params.npz is"),
+    "empty": (lambda f: [p.unlink() for p in f.iterdir()], "a file of weights is missing"),
+    "no configuration": (lambda f: (f / "cfg.json").unlink(), "cfg.json is missing"),
+    "named as of dictionary_learning": (moved("sae_weights.safetensors", "ae.pt"),
+                                        "ae.pt cannot be read"),
+    "named as of Gemma Scope": (moved("cfg.json", "params.npz"),
+                                "weights stand in params.npz and in sae_weights.safetensors"),
     "two files": (beside("sae.safetensors"),
-                  "weights stand in sae_weights.safetensors and in sae.safetensors"),
-    "a pickle besides": (beside("ae.pt"), "weights stand in sae_weights.safetensors and in ae.pt"),
+                  "weights stand in sae.safetensors and in sae_weights.safetensors"),
+    "a pickle besides": (beside("ae.pt"), "weights stand in ae.pt and in sae_weights.safetensors"),
     "a pickle": (beside("sae_weights.safetensors", pickle.dumps([1])), "cannot be read"),
     "half a file": (lambda f: (f / "sae_weights.safetensors").write_bytes(
         (f / "sae_weights.safetensors").read_bytes()[:-40]), "cannot be read"),
@@ -274,6 +282,15 @@ FOREIGN = {
     "half a factor": (beside("activation_scaler.json", b'{"scal'),
                       "activation_scaler.json cannot be read"),
 }  # fmt: skip
+
+
+def test_the_name_of_a_file_tells_nothing(tmp_path):
+    w = drawn(D)
+    written(tmp_path, {"architecture": "jumprelu"}, w, PLAIN + " threshold")
+    moved("sae_weights.safetensors", "sae.safetensors")(tmp_path)  # sparsify's
+    torch.testing.assert_close(
+        fb.load(tmp_path)(X)[0], by_formula("jumprelu", w, True)[1], rtol=1e-6, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("damage", FOREIGN)
