@@ -33,8 +33,8 @@ A23 = claim(
 )  # fmt: skip
 A24 = claim(
     "A24", "empirical",
-    "An autoencoder's dictionary is right where its encoder is wrong: codes that are inferred from "
-    "the input explain parts of p, and take no more features.",
+    "An autoencoder's dictionary can write what its encoder gets wrong: codes that are inferred "
+    "from the input explain parts of p, and take no more features.",
     {"error at parts of p, inferred codes over the encoder's": Below(0.1),
      "L0 at parts of p, inferred codes over the encoder's": Below(1.25)},
     terms="Geometric means over autoencoders with a feature for p.",
