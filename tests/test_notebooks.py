@@ -24,6 +24,7 @@ OTHER = {
     "sparsity_coefficient": 0.05, "tanh_scale": 2.0, "jacobian_matching": "smoothed",
     "jacobian_coefficient": 0.05, "kink": "masked", "batch_size": 64, "learning_rate": 1e-3,
     "scheduler": "local", "target": "superposed", "sparsity_penalty": "l1", "seed": 7,
+    "architecture": "relu", "k": 0,
 }  # fmt: skip
 """Another value for every parameter of a notebook."""
 ELSE = {
@@ -31,8 +32,8 @@ ELSE = {
     "jacobian_matching": "finite",
 }  # fmt: skip
 """And another for notebooks that have the first by default."""
-ONLY = {("06_superposition", "target")}
-"""What can have one value alone."""
+ONLY = {("06_superposition", "target"), *(("13_representation", k) for k in ("architecture", "k"))}
+"""What can have one value alone, or none without another."""
 
 
 def others(path):

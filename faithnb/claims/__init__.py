@@ -6,6 +6,7 @@ from faithnb.claims import (
     own_features,
     own_matching,
     own_mechanism,
+    own_representation,
 )
 from faithnb.claims.ledger import (
     as_html,
@@ -23,5 +24,5 @@ from faithnb.claims.registry import CLAIMS, Claim, claim
 __all__ = [
     "CLAIMS", "RIGHT_JACOBIAN", "Claim", "as_html", "as_rows", "claim", "headline", "judge",
     "note_features", "note_matching", "of_grid", "own_features", "own_matching", "own_mechanism",
-    "read_ledger", "to_json", "where_not",
+    "own_representation", "read_ledger", "to_json", "where_not",
 ]  # fmt: skip

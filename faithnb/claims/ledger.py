@@ -182,12 +182,14 @@ def read_ledger(folder: Path | None = None) -> list[dict[str, Any]]:
     return as_rows(recorded, chapters, grid)
 
 
-def headline(rows: Iterable[Mapping[str, Any]], whose: str = "C") -> dict[str, int]:
+def headline(
+    rows: Iterable[Mapping[str, Any]], whose: str | tuple[str, ...] = "C"
+) -> dict[str, int]:
     """How many empirical claims there are, and how many have each verdict.
 
     Args:
         rows: of the ledger.
-        whose: "C" counts the note's claims, "B" this book's own.
+        whose: "C" counts the note's claims, ``("B", "A")`` this book's own.
     """
     empirical = [r for r in rows if r["kind"] == "empirical" and r["id"].startswith(whose)]
     return {"empirical": len(empirical)} | {

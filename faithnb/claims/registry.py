@@ -56,8 +56,8 @@ class Rule(Protocol):
 
 @dataclass
 class Claim:
-    """One claim of the note (C1, …) in our words, or one of this book's own (B1, …), with the rules
-    that judge it."""
+    """One claim of the note (C1, …) in our words, or one of this book's own (B1, …; A1, …), with
+    the rules that judge it."""
 
     id: str
     kind: Kind
@@ -151,8 +151,8 @@ class Claim:
 
 
 CLAIMS: dict[str, Claim] = {}
-"""Every claim of the ledger, by id: the note's (C) in its order, then this book's own (B), then
-what was added."""
+"""Every claim of the ledger, by id: the note's (C) in its order, then this book's own, on ReLU
+transcoders (B) and on other sparse layers (A), then what was added."""
 
 
 def claim(
@@ -186,10 +186,14 @@ def claim(
     return new
 
 
+WHOSE = "CBA"
+"""First letters of ids, in the ledger's order."""
+
+
 def _place(one: Claim) -> tuple[int, int]:
     letter, number = one.id[:1], one.id[1:]
-    known = letter in "CB" and number.isdecimal()
-    return ("CB".index(letter), int(number)) if known else (2, 0)
+    known = letter in WHOSE and number.isdecimal()
+    return (WHOSE.index(letter), int(number)) if known else (len(WHOSE), 0)
 
 
 def _sentences(rules: Mapping[str, Rule], certainty: bool) -> list[str]:

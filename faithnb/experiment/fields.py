@@ -26,7 +26,8 @@ class Fields:
 
     target: str = parameter("abs", Named(LAYERS))
     """The layer to explain. ``"abs"`` is ``y = |x|``; ``"abs_with_point"`` has a mechanism for p
-    besides, see :class:`faithnb.model.layers.WithPoint`; ``"superposed"`` is a trained layer with
+    besides, see :class:`faithnb.model.layers.WithPoint`; ``"identity"`` is ``y = x``, which makes
+    the transcoder an autoencoder; ``"superposed"`` is a trained layer with
     too few neurons, see :class:`faithnb.model.networks.Superposed`; ``"smooth_abs"`` is ``|x|``
     without its kink, see :class:`faithnb.model.layers.SmoothAbsolute`; ``"gelu_network"`` is a
     trained layer without one, see :class:`faithnb.model.networks.GeluNetwork`."""

@@ -17,6 +17,7 @@ from faithnb.figures.one_transcoder import (
     along_ray,
     circuit_code,
     circuit_map,
+    contributions,
     feature_activity,
     feature_weights,
     jacobians,
@@ -24,13 +25,14 @@ from faithnb.figures.one_transcoder import (
     selected_features,
     spectra,
 )
-from faithnb.figures.per_condition import states_by_condition, strips
+from faithnb.figures.per_condition import ratios, states_by_condition, strips
 from faithnb.figures.problem import blind_spots, data, penalties, two_relus
 from faithnb.figures.style import BLUE, GREEN, RED
 
 __all__ = [
     "BLUE", "GREEN", "RED", "against_l0", "along_ray", "blind_spots", "circuit_code", "circuit_map",
-    "collapse", "curves", "data", "durations", "feature_activity", "feature_weights", "frontier",
-    "history", "jacobians", "lines", "penalties", "phase_maps", "portrait", "selected_features",
-    "spectra", "states_by_condition", "strips", "survival", "two_axes", "two_relus", "widths",
+    "collapse", "contributions", "curves", "data", "durations", "feature_activity",
+    "feature_weights", "frontier", "history", "jacobians", "lines", "penalties", "phase_maps",
+    "portrait", "ratios", "selected_features", "spectra", "states_by_condition", "strips",
+    "survival", "two_axes", "two_relus", "widths",
 ]  # fmt: skip

@@ -237,6 +237,32 @@ def jacobians(panels: Mapping[str, Float[np.ndarray, "k k"]], measure: str = "âˆ
 
 
 @styled
+def contributions(panels: Mapping[str, Float[np.ndarray, "n k"]], most: int = 4) -> Figure:
+    """What features write on k coordinates, side by side on one colour scale: a row a feature, the
+    ``most`` largest first, then the others together, and the sum."""
+    tables = {}
+    for title, written in panels.items():
+        order = np.linalg.norm(written, axis=1).argsort()[::-1]
+        rest = written[order[most:]].sum(0)
+        tables[title] = np.stack([*written[order[:most]], rest, written.sum(0)])
+    largest = max(1.2, *(np.abs(table).max() for table in tables.values()))
+    fig = new_figure(1.3 + 1.75 * len(tables), 2.9)
+    axes = fig.subplots(1, len(tables), sharey=True, squeeze=False)[0]
+    for ax, (title, table) in zip(axes, tables.items(), strict=True):
+        mesh = signed_numbers(ax, table, largest)
+        ax.axhline(len(table) - 1, color=INK, linewidth=1)
+        ax.set_title(title, fontsize=9.5)
+        ax.set_xticks(
+            np.arange(table.shape[1]) + 0.5, [f"$y_{{{j + 1}}}$" for j in range(table.shape[1])]
+        )
+    names = [*(f"feature {k + 1}" for k in range(len(table) - 2)), "the others", "sum"]
+    axes[0].set_yticks(np.arange(len(names)) + 0.5, names)
+    axes[0].set_ylim(len(names), 0)
+    fig.colorbar(mesh, ax=axes, label="written", fraction=0.03)
+    return fig
+
+
+@styled
 def portrait(
     transcoder: Transcoder, p: Float[Tensor, "d_in"], title: str, colour: str = INK
 ) -> Figure:

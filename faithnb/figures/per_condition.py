@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from faithnb.figures.style import BLUE, GREY, INK, STATE_COLOURS, new_figure, styled
+from faithnb.figures.style import BLUE, GREY, INK, LOOKS, STATE_COLOURS, new_figure, styled
 from faithnb.measures import MEMORIZED, STATES
 from faithnb.measures.stats import rate_interval
 
@@ -75,4 +75,31 @@ def strips(values: Groups, label: str, states: Groups | None = None, log: bool =
         for name in (s for s in STATES if s in shown):
             ax.scatter([], [], c=STATE_COLOURS[name], s=24, label=name)
         fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    return fig
+
+
+@styled
+def ratios(
+    series: Mapping[str, Mapping[str, tuple[float, tuple[float, float]]]], label: str
+) -> Figure:
+    """Ratios with their intervals on a logarithmic axis, a row a measure, a colour a series; 1 is
+    marked. What is NaN is left out."""
+    names = list(next(iter(series.values())))
+    fig = new_figure(6.8, 1.3 + 0.42 * len(names))
+    ax = fig.subplots()
+    for k, ((name, values), (colour, mark)) in enumerate(zip(series.items(), LOOKS, strict=False)):
+        rows = np.arange(len(names)) + 0.3 * (k - (len(series) - 1) / 2)
+        at, ends = (np.array([values[n][i] for n in names]) for i in (0, 1))
+        ax.hlines(rows, *ends.T, color=colour, linewidth=1.6)
+        ax.plot(at, rows, mark, color=colour, markersize=6, label=name)
+    ax.axvline(1, color=INK, linewidth=0.8, linestyle="--")
+    ax.set(xscale="log", xlabel=label, yticks=range(len(names)), yticklabels=names,
+           ylim=(len(names) - 0.5, -0.5))  # fmt: skip
+    low, high = ax.get_xlim()
+    low, high = min(low, 0.45), max(high, 2.2)
+    ticks = [t for t in (0.01, 0.03, 0.1, 0.2, 0.5, 1, 2, 5, 10) if low <= t <= high]
+    ax.set_xlim(low, high)
+    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    ax.minorticks_off()
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=len(series))
     return fig

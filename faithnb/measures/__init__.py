@@ -5,6 +5,7 @@ from faithnb.measures.activity import (
     active_at_point,
     contribution_sizes,
     coordinate_features,
+    detector_precision,
     frac_alive,
     l0,
     n_on,
@@ -17,6 +18,7 @@ from faithnb.measures.circuits import (
     circuit_match,
     mechanism_error,
 )
+from faithnb.measures.codes import dictionary_error, inferred_codes
 from faithnb.measures.error import (
     error_without_one,
     explained_variance,
@@ -89,6 +91,8 @@ __all__ = [
     "contribution_sizes",
     "coordinate_features",
     "datapoint_features",
+    "detector_precision",
+    "dictionary_error",
     "error_of_point_alone",
     "error_without_one",
     "explained_variance",
@@ -96,6 +100,7 @@ __all__ = [
     "frac_alive",
     "full_memorization",
     "fvu",
+    "inferred_codes",
     "jacobian_at_point",
     "jacobian_cosine",
     "jacobian_error",

@@ -56,6 +56,26 @@ def active_at_point(transcoder: Transcoder, p: Point) -> PerInstance:
 
 
 @exact
+def detector_precision(
+    transcoder: Transcoder, p: Point, x: Inputs, repeat_frac: float
+) -> PerInstance:
+    """How surely the feature that contributes most at p says that the input is p: of the data on
+    which it contributes at least half of what it does there, the share that is p. NaN where nothing
+    contributes at p.
+
+    Args:
+        x: base samples.
+        repeat_frac: the fraction of the data that is p.
+    """
+    strongest = contribution_sizes(transcoder, p[None])[:, 0].max(-1)
+    sizes = contribution_sizes(transcoder, x)
+    of_it = sizes.gather(-1, strongest.indices[:, None, None].expand(-1, len(x), 1))[..., 0]
+    elsewhere = (of_it >= strongest.values[:, None] / 2).double().mean(-1)
+    found = repeat_frac / (repeat_frac + (1 - repeat_frac) * elsewhere)
+    return torch.where(strongest.values > CONTRIBUTES, found, torch.nan)
+
+
+@exact
 def coordinate_features(transcoder: Transcoder, p: Point) -> Int[Tensor, "n_inst k"]:
     """For each coordinate j of p that is not 0, the feature that writes y_j when x = p_j e_j: the
     one with the largest contribution there whose decoder is aligned with e_j (cosine > 0.9); −1

@@ -13,18 +13,13 @@ from torch import Tensor
 
 from faithnb.common.checks import checked, exact
 from faithnb.data.sampling import evaluation_sample
+from faithnb.measures.codes import RIDGE, sparse_code
 from faithnb.measures.registry import CONTRIBUTES, measure
 from faithnb.model.layer import Circuit, Layer
 from faithnb.model.transcoder import Transcoder
 
 THRESHOLDS = (0.0, 0.25, 0.5, 0.75, 0.9)
 """Where a datapoint circuit may begin to act, as a fraction of p · p."""
-
-SPARSITY = 0.02
-"""L1 weight of the code, in units of the loading: enough to drop what noise would fill in."""
-
-RIDGE = 1e-13
-"""Keeps Gram matrices of unit atoms positive definite where a sample cannot tell them apart."""
 
 ALIKE = 0.1
 """Mechanism error up to which a transcoder counts as computing the way the layer does."""
@@ -108,7 +103,7 @@ class CircuitMap:
         factors = [np.linalg.cholesky(gram[np.ix_(c, c)] + RIDGE * np.eye(len(c))) for c in usable]
         for n, i in zip(*np.nonzero(alive), strict=True):
             correlation = cross[n, i] / sizes[n, i]
-            codes = [_code(L, correlation[c]) for L, c in zip(factors, usable, strict=True)]
+            codes = [sparse_code(L, correlation[c]) for L, c in zip(factors, usable, strict=True)]
             best = int(np.argmin([rest for _, rest in codes]))
             used = np.isin(choices[best], usable[best])
             loading[n, i, used], residual[n, i] = codes[best]
@@ -181,25 +176,6 @@ def _independent(gram: np.ndarray, choice: list[int]) -> list[int]:
         if gram[k, k] > 0 and (gram[k, kept] < 1 - 1e-9).all():
             kept.append(k)
     return kept
-
-
-def _code(L: np.ndarray, correlation: np.ndarray) -> tuple[np.ndarray, float]:
-    """Non-negative sparse code of a unit vector with the given correlations to unit atoms.
-
-    Non-negative LASSO picks the atoms, non-negative least squares on these sets the amplitudes.
-    Both are solved on the Cholesky factor L of the Gram matrix, G = L Lᵀ. Without atoms, which the
-    solver must not be asked about (it frees memory twice), the code is empty.
-    """
-    if len(correlation) == 0:
-        return np.zeros(0), 1.0
-    picked = scipy.optimize.nnls(L.T, np.linalg.solve(L, correlation - SPARSITY))[0] > 0
-    code = np.zeros(len(correlation))
-    if picked.any():
-        gram = (L @ L.T)[np.ix_(picked, picked)]
-        small = np.linalg.cholesky(gram + RIDGE * np.eye(len(gram)))
-        code[picked] = scipy.optimize.nnls(small.T, np.linalg.solve(small, correlation[picked]))[0]
-    rest = 1 - 2 * code @ correlation + code @ (L @ (L.T @ code))
-    return code, float(np.sqrt(max(rest, 0.0)))
 
 
 @measure("relative squared error", costly=True)

@@ -31,14 +31,16 @@ def transcoder(weights: Weights, x: Float[Tensor, "d_in"]) -> Float[Tensor, "d_o
 
 
 def layer(e: Experiment, x: Float[Tensor, "d_in"]) -> Float[Tensor, "d_out"]:
-    """y_i = ReLU(x_i) + ReLU(−x_i); or [gelu(4 x_i) + gelu(−4 x_i)] / 4; with a mechanism for p,
-    y += p · ReLU(p · x − ⅔ p · p); or a trained network's own y = Σ_k write_k act(read_k · x +
-    b_k) with ReLU or gelu."""
+    """y_i = ReLU(x_i) + ReLU(−x_i); or y = x; or [gelu(4 x_i) + gelu(−4 x_i)] / 4; with a mechanism
+    for p, y += p · ReLU(p · x − ⅔ p · p); or a trained network's own y = Σ_k write_k act(read_k · x
+    + b_k) with ReLU or gelu."""
     if e.target in ("superposed", "gelu_network"):
         network = (Superposed if e.target == "superposed" else GeluNetwork).trained(e.d_in)
         read, write = (w.to(x) for w in network.units)
         z = read @ x + network.bias.to(x)
         return (torch.relu(z) if e.target == "superposed" else gelu(z)) @ write
+    if e.target == "identity":
+        return x.clone()
     if e.target == "smooth_abs":
         return (gelu(4 * x) + gelu(-4 * x)) / 4
     y = torch.relu(x) + torch.relu(-x)

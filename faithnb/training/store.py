@@ -35,6 +35,7 @@ SOURCES = {
         "data/inputs",
         "measures/activity",
         "measures/circuits",
+        "measures/codes",
         "measures/error",
         "measures/interventions",
         "measures/jacobian",

@@ -12,7 +12,7 @@ from matplotlib.colors import Colormap, to_hex
 
 from faithnb import measures
 from faithnb.figures import style
-from faithnb.measures import circuits
+from faithnb.measures import circuits, codes
 from faithnb.training import trained
 
 PAGE = Path(__file__).parent / "js"
@@ -30,7 +30,7 @@ def constants() -> dict[str, Any]:
             "diverged": trained.DIVERGED_AT,
         },
         "CIRCUITS": {
-            "thresholds": circuits.THRESHOLDS, "sparsity": circuits.SPARSITY,
+            "thresholds": circuits.THRESHOLDS, "sparsity": codes.SPARSITY,
             "loaded": circuits.LOADED,
         },
         "COLOURS": {

@@ -77,6 +77,10 @@ DRAWN = {
     "strips": lambda: figures.strips(
         {"a": [0.1, np.nan], "b": []}, "v", {"a": ["pair", ""], "b": []}
     ),
+    "ratios": lambda: figures.ratios(
+        {k: {"v": (2.0, (1.0, 3.0)), "w": (np.nan, (np.nan, np.nan))} for k in "ab"}, "a / b"
+    ),
+    "contributions": lambda: figures.contributions({"a": np.eye(6, 3), "b": -np.eye(6, 3)}),
     "states of a comparison": lambda: figures.states_by_condition(OF_CONDITIONS.state),
     "strips of a comparison": lambda: figures.strips(OF_CONDITIONS.v, "v", OF_CONDITIONS.state),
     "two_axes": lambda: figures.two_axes([1, 2], [0.1, 1], ["pair", "datapoint"], [0.01, 0.5]),
@@ -101,6 +105,13 @@ def test_every_figure_shows_itself_as_svg_whatever_the_backend(name, monkeypatch
 def test_a_figure_is_the_same_twice():
     once, twice = (DRAWN["two_relus"]()._repr_mimebundle_() for _ in range(2))
     assert once == twice
+
+
+def test_the_largest_contributions_come_first_and_nothing_is_lost_from_the_sum():
+    written = np.array([[0.1, 0], [0, 0.2], [3, 0], [0, -2], [0.3, 0]])
+    ax, _ = figures.contributions({"a": written}, most=2).axes
+    shown = [float(text.get_text()) for text in ax.texts]
+    assert shown == [3, 0, 0, -2, 0.4, 0.2, 3.4, -1.8]
 
 
 def test_selected_features_are_the_ones_one_would_choose():

@@ -7,7 +7,7 @@ from faithnb.experiment import Experiment
 from faithnb.matching.probes import leading
 from faithnb.model import networks
 from faithnb.model.layer import LAYERS
-from faithnb.model.layers import AbsoluteValue, SmoothAbsolute, WithPoint
+from faithnb.model.layers import AbsoluteValue, Identity, SmoothAbsolute, WithPoint
 from faithnb.model.networks import GeluNetwork, Superposed
 
 X = torch.tensor([[0.5, -2.0, 0.0], [0.0, 0.0, 1.0]])
@@ -48,7 +48,7 @@ def test_bad_arguments_are_named():
 
 
 P = pad_points([[1, 1, 1]], 6)[0]
-OTHERS = [WithPoint(6, P), WithPoint(6, P, "one"), Superposed.trained(6)]
+OTHERS = [WithPoint(6, P), WithPoint(6, P, "one"), Identity(6), Superposed.trained(6)]
 DIFFERENT = [*OTHERS, SmoothAbsolute(6), GeluNetwork.trained(6)]
 
 
@@ -77,6 +77,25 @@ def test_the_smooth_layer_is_near_the_kinked_one_and_flat_at_zero():
     assert (target(x) - x.abs()).abs().max() < 0.1
     assert target.slope(torch.zeros(3)).abs().max() == 0
     assert not SmoothAbsolute(3, kink="masked").ignored(X).any()
+
+
+def test_the_identity_has_slope_one_at_zero_too_and_two_half_lines_a_coordinate():
+    for kink in ("zero", "masked", "one"):
+        target = Identity(3, kink)
+        assert torch.equal(target(X), X)
+        assert torch.equal(target.jacobian(X), torch.eye(3).expand(2, 3, 3))
+        assert torch.equal(target.jvp(X, V), V)
+        assert not target.ignored(X).any()
+    above, below = (torch.stack([c.contribution(X[0]) for c in some])
+                    for some in (target.circuits()[:3], target.circuits()[3:]))  # fmt: skip
+    assert torch.equal(above, torch.diag(torch.tensor([0.5, 0.0, 0.0])))
+    assert torch.equal(below, torch.diag(torch.tensor([0.0, -2.0, 0.0])))
+
+
+def test_what_the_identity_gives_is_a_tensor_of_its_own():
+    x = X.clone()
+    Identity(3)(x).zero_()
+    assert torch.equal(x, X)
 
 
 def test_a_layer_that_knows_p():
@@ -111,7 +130,7 @@ def test_the_gelu_network_is_near_the_absolute_value_without_being_flat_at_zero(
 
 
 def test_targets_by_name():
-    for name in ("abs", "abs_with_point", "superposed", "smooth_abs", "gelu_network"):
+    for name in ("abs", "abs_with_point", "identity", "superposed", "smooth_abs", "gelu_network"):
         assert LAYERS[name].of_experiment(6, P[None], "zero").name == name
         assert Experiment(target=name, d_in=6).make_target().name == name
     with pytest.raises(ValueError, match="exactly one point, not 2"):
