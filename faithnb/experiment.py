@@ -20,11 +20,13 @@ from faithnb.common.files import digest_of, read_json
 from faithnb.data.rng import Stream
 from faithnb.data.sampling import EVALUATED, pad_points, refusals_of_points
 from faithnb.data.sources import DATA, FILES, Data, source
+from faithnb.data.turning import refusals_of_turn, rotation, turned
 from faithnb.data.variations import VARIATIONS
 from faithnb.matching import MATCHING, PROBES, Estimator, Matching, refusals_without
 from faithnb.model.inits import INITS
 from faithnb.model.layer import LAYERS, Kink, Layer
 from faithnb.model.transcoder import ARCHITECTURES
+from faithnb.model.turning import turned_layer
 from faithnb.parameters import (
     Named,
     NamedOrFile,
@@ -34,6 +36,7 @@ from faithnb.parameters import (
     YesNo,
     clean,
     parameter,
+    refusals_of_steps,
     unknown_name,
 )
 from faithnb.penalties import PENALTIES, Penalty
@@ -41,9 +44,6 @@ from faithnb.penalties import PENALTIES, Penalty
 Sampling = Literal["exact", "bernoulli"]
 MatchingAt = Literal["all", "points", "base"]
 Precision = Literal["float32", "float64"]
-
-SMALLEST_STEP = {"float32": 1e-4, "float64": 1e-8}
-"""Perturbations below drown in rounding."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ class Experiment:
     """
 
     target: str = parameter("abs", Named(LAYERS))
-    """The layer to explain. ``"abs"`` is ``y = |x|``; ``"abs_with_point"`` has a mechanism for p
-    besides, see :class:`faithnb.model.layers.WithPoint`; ``"superposed"`` is a trained layer with
-    too few neurons, see :class:`faithnb.model.networks.Superposed`; ``"smooth_abs"`` is ``|x|``
-    without its kink, see :class:`faithnb.model.layers.SmoothAbsolute`; ``"gelu_network"`` is a
-    trained layer without one, see :class:`faithnb.model.networks.GeluNetwork`."""
+    """The layer to explain. ``"abs"`` is ``y = |x|``, ``"smooth_abs"`` the same without its kink
+    (:mod:`faithnb.model.layers`); ``"rotated"``, ``"combinations"`` and ``"two_layers"`` have
+    circuits that read several coordinates (:mod:`faithnb.model.sums`); ``"superposed"`` and
+    ``"gelu_network"`` are trained (:mod:`faithnb.model.networks`). ``"abs_with_point"`` and its
+    like have a mechanism for p besides, see :class:`faithnb.model.with_point.WithPoint`."""
 
     d_in: int = parameter(16, Range(1, whole=True))
     """Input coordinates of the target."""
@@ -72,11 +72,13 @@ class Experiment:
 
     data: str = parameter("sparse_uniform", NamedOrFile(DATA, endings=FILES))
     """The source of base samples. ``"sparse_uniform"`` is the note's distribution, see
-    :class:`faithnb.data.sources.SparseUniform`; the path of a ``.npy`` or ``.safetensors`` file
-    draws from its rows, see :class:`faithnb.data.sources.Activations`."""
+    :class:`faithnb.data.sources.SparseUniform`; those made for certain layers are in
+    :mod:`faithnb.data.structured`; the path of a ``.npy`` or ``.safetensors`` file draws from its
+    rows, see :class:`faithnb.data.sources.Activations`."""
 
     density: float = parameter(0.1, Range(0, 1, open_low=True))
-    """Probability that a coordinate is not 0 (then it is uniform on (−1, 1))."""
+    """Probability that a coordinate is not 0 (then it is uniform on (−1, 1)), or that a source's
+    unit of another kind acts."""
 
     blur: float = parameter(0.0, Range(0, 1e6))
     """Standard deviation of normal noise on every coordinate of the base data, against exact
@@ -175,6 +177,10 @@ class Experiment:
     decay_frac: float = parameter(0.3, Range(0, 1))
     """Share of the steps, at the end, over which it falls linearly to 0."""
 
+    turn: int = parameter(0, Range(0, 2**62 - 1, whole=True))
+    """The seed of a random rotation of inputs and outputs, see :mod:`faithnb.model.turning`; 0 for
+    none. Measures are taken in the basis before the rotation, in which ``points`` are given."""
+
     seed: int = parameter(0, Range(0, 2**62 - 1, whole=True))
     """Decides initialisation, data and probes. Settings are chosen
     on seeds below 100, claims judged on others."""
@@ -200,16 +206,8 @@ class Experiment:
         """Choices that make no sense together: what each thing that was named refuses, and what
         concerns none of them."""
         yield from refusals_of_points(self)
-        if self.perturbation_scale < SMALLEST_STEP[self.dtype]:
-            yield (
-                f"perturbation_scale = {self.perturbation_scale:g} is not allowed with dtype = "
-                f"{self.dtype!r}: steps below {SMALLEST_STEP[self.dtype]:g} drown in rounding."
-            )
-        if self.warmup_frac + self.decay_frac > 1:
-            yield (
-                f"warmup_frac = {self.warmup_frac:g} is not allowed with decay_frac = "
-                f"{self.decay_frac:g}: together they must be at most 1."
-            )
+        yield from refusals_of_turn(self)
+        yield from refusals_of_steps(self)
         if self.kink == "masked" and self.matching and self.d_out != self.d_in:
             yield (
                 f"kink = 'masked' is not allowed with target = {self.target!r}: it leaves out "
@@ -278,14 +276,20 @@ class Experiment:
         return ", ".join(changed) or "the defaults"
 
     def make_target(self, kink: str | None = None) -> Layer:
-        """The target itself, with this experiment's kink convention or another."""
+        """The target itself, with this experiment's kink convention or another, rotated."""
         points = pad_points(self.points, self.d_in)
         kink = kink or self.kink
-        return LAYERS[self.target].of_experiment(self.d_in, points, kink)  # type: ignore[arg-type]
+        layer = LAYERS[self.target].of_experiment(self.d_in, points, kink)  # type: ignore[arg-type]
+        return turned_layer(layer, self.turn)
 
     def make_data(self) -> Data:
-        """Where its base samples come from."""
-        return source(self.data).of_experiment(self)
+        """Where its base samples come from, rotated."""
+        return turned(source(self.data).of_experiment(self), self.turn)
+
+    def make_points(self) -> Float[Tensor, "n_points d_in"]:
+        """The repeated points, filled up with zeros and rotated."""
+        points = pad_points(self.points, self.d_in, self.torch_dtype)
+        return points @ rotation(self.turn, self.d_in).to(points) if self.turn else points
 
     def evaluation_inputs(self, n: int = EVALUATED) -> Float[Tensor, "n d_in"]:
         """The fixed base samples, without any repeated point, that every base metric is taken
@@ -328,7 +332,7 @@ class Experiment:
                 f"points = {self.points} is not allowed where one point is looked at: it must "
                 "hold exactly one."
             )
-        return pad_points(self.points, self.d_in, self.torch_dtype)[0]
+        return self.make_points()[0]
 
     @property
     def d_out(self) -> int:

@@ -109,10 +109,11 @@ def test_every_file_of_the_package_has_its_tests():
                 "matching/finite": "objectives", "matching/soft": "objectives",
                 "matching/noise": "objectives", "matching/form": "seams",
                 "matching/probes": "batches", "penalties": "objectives", "model/inits": "init",
-                "data/variations": "sampling", "model/weights": "transcoder",
-                "training/trained": "ensemble",
+                "data/variations": "sampling", "data/structured": "sources",
+                "model/weights": "transcoder", "training/trained": "ensemble",
                 "common/store": "store", "claims/evidence": "rules", "common/errors": "files",
-                "common/progress": "sweep", "sweeps/tasks": "workers", "benchmark/tasks": "task", "claims/setting": "grid",
+                "common/progress": "sweep", "sweeps/tasks": "workers", "benchmark/tasks": "task",
+                "benchmark/points": "task", "claims/setting": "grid",
                 "figures/style": "comparisons", "figures/one_transcoder": "comparisons",
                 "figures/per_condition": "comparisons", "figures/problem": "comparisons",
                 "claims/note_features": "grid", "claims/note_matching": "grid",
@@ -123,7 +124,7 @@ def test_every_file_of_the_package_has_its_tests():
                 "measures/memorization": "table",
                 "book/row_pages": "many",
                 "book/staging": "assets", "widgets/knobs": "explorer",
-                "model/networks": "layers",
+                "model/networks": "layers", "model/sums": "layers", "model/with_point": "layers",
                 "model/folding": "formats"}  # fmt: skip
     tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests").rglob("test_*.py")}
     for name in IMPORTS:
