@@ -16,13 +16,14 @@ from faithnb.common.store import Rows
 from faithnb.experiment import Experiment
 
 TRAINED_BY = (
-    "common/ambient", "data/rng", "data/sampling", "data/sources", "data/variations",
-    "experiment", "matching/finite", "matching/form", "matching/noise", "matching/plain",
-    "matching/probes", "matching/soft", "matching/workspace", "model/architectures",
-    "model/inits", "model/jacobians", "model/layer", "model/layers", "model/networks",
-    "model/transcoder", "model/weights", "parameters", "penalties", "training/batches",
-    "training/ensemble", "training/gradients", "training/init", "training/loop",
-    "training/objectives", "training/trained",
+    "common/ambient", "data/rng", "data/sampling", "data/sources", "data/structured",
+    "data/turning", "data/variations", "experiment", "matching/finite", "matching/form",
+    "matching/noise", "matching/plain", "matching/probes", "matching/soft", "matching/workspace",
+    "model/architectures", "model/inits", "model/jacobians", "model/layer", "model/layers",
+    "model/networks", "model/sums", "model/transcoder", "model/turning", "model/weights",
+    "model/with_point", "parameters", "penalties", "training/batches", "training/ensemble",
+    "training/gradients", "training/init", "training/loop", "training/objectives",
+    "training/trained",
 )  # fmt: skip
 SOURCES = {
     "trained": TRAINED_BY,
