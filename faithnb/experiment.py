@@ -58,11 +58,11 @@ class Experiment:
     """
 
     target: str = parameter("abs", Named(LAYERS))
-    """The layer to explain. ``"abs"`` is ``y = |x|``, ``"smooth_abs"`` the same without its kink
-    (:mod:`faithnb.model.layers`); ``"rotated"``, ``"combinations"`` and ``"two_layers"`` have
-    circuits that read several coordinates (:mod:`faithnb.model.sums`); ``"superposed"`` and
-    ``"gelu_network"`` are trained (:mod:`faithnb.model.networks`). ``"abs_with_point"`` and its
-    like have a mechanism for p besides, see :class:`faithnb.model.with_point.WithPoint`."""
+    """The layer to explain. ``"abs"`` is ``y = |x|``, ``"smooth_abs"`` the same without its kink;
+    ``"rotated"``, ``"combinations"`` and ``"two_layers"`` are sums of circuits, see
+    :mod:`faithnb.model.sums`; ``"superposed"`` and ``"gelu_network"`` are trained, see
+    :class:`faithnb.model.networks.Network`. ``"abs_with_point"`` and its like have a mechanism for
+    p besides, see :class:`faithnb.model.with_point.WithPoint`."""
 
     d_in: int = parameter(16, Range(1, whole=True))
     """Input coordinates of the target."""

@@ -57,7 +57,7 @@ class Pairs(Structured):
 
 
 class Rotated(Structured):
-    """Sums of the directions of :func:`directions`, each of which acts with probability
+    """Sums of :func:`faithnb.data.structured.directions`, each of which acts with probability
     ``density``, then with a strength that is U(½, 3/2)."""
 
     name = "rotated"
@@ -76,7 +76,7 @@ class Rotated(Structured):
 
 class TwoLayers(Structured):
     """What two layers in sequence read, (x_1, x_2): x_1 is sparse uniform, and the first layer adds
-    ½|x_1| to the stream, so that x_2 = x_1 + ½|x_1|."""
+    ``½|x_1|`` to the stream, so that ``x_2 = x_1 + ½|x_1|``."""
 
     name = "two_layers"
     multiple = 2

@@ -121,8 +121,9 @@ class Superposed(Network):
 
 
 class SuperposedOnce(Superposed):
-    """The :class:`Superposed` layer of width 16 as it was trained once, from a file: the same on
-    every machine, where trained anew it differs by what rounding becomes over a training."""
+    """The :class:`faithnb.model.networks.Superposed` layer of width 16 as it was trained once, from
+    a file. It is the same on every machine; trained anew it differs in what rounding becomes over a
+    training."""
 
     name = "superposed_once"
     files = (str(PACKAGE / "model" / "superposed_once.safetensors"),)

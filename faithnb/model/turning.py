@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -12,8 +11,6 @@ from torch import Tensor
 from faithnb.data.turning import rotation
 from faithnb.model.layer import Circuit, Layer
 from faithnb.model.transcoder import Transcoder
-
-T = TypeVar("T", bound=Transcoder)
 
 
 class TurnedLayer(Layer):
@@ -68,7 +65,7 @@ def turned_layer(layer: Layer, turn: int) -> Layer:
 
 
 @torch.no_grad()
-def upright(transcoder: T, turn: int) -> T:
+def upright(transcoder: Transcoder, turn: int) -> Transcoder:
     """What a transcoder of rotated inputs and outputs is of those before the rotation: the map
     ``x ↦ transcoder(x R) Rᵀ``, with the same features; itself if ``turn`` is 0."""
     if turn == 0:
