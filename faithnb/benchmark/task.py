@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from faithnb.benchmark.points import Draw, as_points, of_coordinates
+from faithnb.common.errors import InputError
 from faithnb.data.rng import Stream
-from faithnb.data.sampling import EVALUATED, pad_points, replace_at_random
+from faithnb.data.sampling import EVALUATED, replace_at_random
+from faithnb.data.turning import rotation
+from faithnb.data.variations import VARIATIONS
 from faithnb.experiment import Experiment
 from faithnb.model.layer import Layer
+from faithnb.model.transcoder import Transcoder
+from faithnb.model.turning import upright
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,12 @@ class Task:
     samples: int = 3000 * 512
     """How many samples a recipe may see."""
 
+    about: str = ""
+    """What its layer computes and what its data are, in a sentence."""
+
+    draw_point: Draw = of_coordinates
+    """Where the point of a hidden variant comes from."""
+
     @property
     def layer(self) -> Layer:
         """What is to be explained."""
@@ -61,10 +75,15 @@ class Task:
             seed: of the recipe.
             step: samples of different steps are independent.
         """
-        e = replace(self.setting, seed=seed)
-        data, points = e.make_data(), pad_points(e.points, e.d_in, e.torch_dtype)
+        e = replace(self.setting, seed=seed, turn=0)
+        data, points = e.make_data(), e.make_points()
         u = Stream([seed], "data").uniform(step, (n, data.uniforms + 1), e.torch_dtype)[0]
-        return replace_at_random(data.draw(u[:, :-1]), points, e.repeat_frac, u[:, -1])
+        x = replace_at_random(data.draw(u[:, :-1]), points, e.repeat_frac, u[:, -1])
+        if e.point_variation != "none":
+            vary, stream = VARIATIONS[e.point_variation], Stream([seed], "variation")
+            varied = vary(x, e.variation_scale, stream, step)[0]
+            x = torch.where(u[:, -1:] < e.repeat_frac, varied, x)
+        return x @ rotation(self.setting.turn, e.d_in).to(x) if self.setting.turn else x
 
     def batches(self, batch_size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Pairs of inputs and the layer's outputs, ``[batch_size, d_in]`` and
@@ -77,3 +96,69 @@ class Task:
     def held_out(self, n: int = EVALUATED) -> Float[Tensor, "n d_in"]:
         """Fixed base samples without the repeated points, which no recipe sees."""
         return self.setting.evaluation_inputs(n)
+
+    def hidden(self, seed: int) -> Task:
+        """The same task with inputs and outputs rotated at random, and another point of the same
+        kind: nobody can have tuned to it. ``"abs-v1+7"`` is that of seed 7.
+
+        Args:
+            seed: of rotation and point, at least 0.
+
+        Raises:
+            InputError: if the seed is below 0, or the task is hidden already.
+        """
+        if seed < 0 or self.setting.turn:
+            what = f"seed = {seed}" if seed < 0 else f"hidden({seed}) of {self.name}"
+            raise InputError(f"{what} is not allowed: take a task as it is, and a seed from 0 up.")
+        points = as_points(self.draw_point(seed, self.d_in))
+        return replace(
+            self, name=f"{self.name}+{seed}", twin=f"{self.twin}+{seed}",
+            setting=replace(self.setting, points=points, turn=seed + 1),
+        )  # fmt: skip
+
+    @property
+    def upright(self) -> Task:
+        """The task before its rotation, which measures are taken on: of a hidden variant the same
+        layer, data and point, of any other itself."""
+        return replace(self, setting=replace(self.setting, turn=0))
+
+    def canonical(self, module: Any) -> Any:
+        """What a module that was trained on this task is on :attr:`upright`: a transcoder with
+        other weights, any other module with the rotation before and after it; itself where there is
+        none."""
+        if self.setting.turn == 0:
+            return module
+        if isinstance(module, Transcoder):
+            return upright(module, self.setting.turn)
+        return Canonical(module, rotation(self.setting.turn, self.d_in),
+                         rotation(self.setting.turn, self.d_out))  # fmt: skip
+
+
+class Canonical(torch.nn.Module):
+    """``x ↦ module(x R) Rᵀ``, and the module's own ``encode``, if it has one.
+
+    Args:
+        module: maps ``[B, d_in]`` to ``[B, d_out]``.
+        of_inputs: ``[d_in, d_in]``.
+        of_outputs: ``[d_out, d_out]``.
+    """
+
+    of_inputs: Tensor
+    of_outputs: Tensor
+
+    def __init__(self, module: Any, of_inputs: Tensor, of_outputs: Tensor):
+        super().__init__()
+        self.module = module
+        self.register_buffer("of_inputs", of_inputs, persistent=False)
+        self.register_buffer("of_outputs", of_outputs, persistent=False)
+        if hasattr(module, "encode"):
+            self.encode = self._encode
+
+    def forward(self, x: Float[Tensor, "B d_in"]) -> Float[Tensor, "B d_out"]:
+        """The module's output, rotated back."""
+        y = self.module(x @ self.of_inputs.to(x))
+        return y @ self.of_outputs.T.to(y)
+
+    def _encode(self, x: Float[Tensor, "B d_in"]) -> Tensor:
+        """The module's features."""
+        return self.module.encode(x @ self.of_inputs.to(x))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from faithnb.common.ambient import settled
 
-Purpose = Literal["init", "data", "noise", "probe", "evaluation", "variation", "blur"]
+Purpose = Literal["init", "data", "noise", "probe", "evaluation", "variation", "blur", "rotation"]
 """What numbers are for; those of different purposes are independent, so that switching Jacobian
 probes on leaves data and initialisation as they were."""
 

@@ -92,15 +92,13 @@ class Data(Registered):
         return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
 
 
-class SparseUniform(Data):
-    """The note's data: each coordinate U(−1, 1) with probability ``density``, else exactly 0.
+class Sparse(Data):
+    """A source in which something acts with probability ``density``.
 
     Args:
         d_in: number of coordinates.
         density: one number, or one for each stream of a batch, ``[n_streams, 1, 1]``.
     """
-
-    name = "sparse_uniform"
 
     def __init__(self, d_in: int, density: float | Tensor = 0.1):
         self.d_in, self.density = d_in, density
@@ -117,6 +115,12 @@ class SparseUniform(Data):
         density = torch.tensor([e.density for e in experiments], dtype=dtype)[:, None, None]
         return cls(experiments[0].d_in, density)
 
+    def _on(self, like: Tensor) -> float | Tensor:
+        """The density, where it is needed; a tensor is moved there once."""
+        if isinstance(self.density, Tensor):
+            self.density = self.density.to(like)
+        return self.density
+
     @classmethod
     def refusals(cls, experiment: Any) -> Iterator[str]:
         """So sparse that nothing can be measured."""
@@ -127,6 +131,12 @@ class SparseUniform(Data):
                 f"among the {EVALUATED} inputs that measures are taken on hardly one would not be "
                 f"0. It must be at least {least:.2g}."
             )
+
+
+class SparseUniform(Sparse):
+    """The note's data: each coordinate U(−1, 1) with probability ``density``, else exactly 0."""
+
+    name = "sparse_uniform"
 
     def draw(self, u: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
         """One number decides whether a coordinate is 0, and what it is."""
@@ -147,12 +157,6 @@ class SparseUniform(Data):
     ) -> Float[Tensor, "*batch d_in"]:
         """√(share · density / 3) times the numbers."""
         return torch.as_tensor(share * self._on(normal) / 3).sqrt() * normal
-
-    def _on(self, like: Tensor) -> float | Tensor:
-        """The density, where it is needed; a tensor is moved there once."""
-        if isinstance(self.density, Tensor):
-            self.density = self.density.to(like)
-        return self.density
 
 
 class Activations(Data):

@@ -20,20 +20,20 @@ from faithnb.common.files import digest_of, read_json
 from faithnb.data.rng import Stream
 from faithnb.data.sampling import EVALUATED, pad_points, refusals_of_points
 from faithnb.data.sources import DATA, Data, source
+from faithnb.data.turning import refusals_of_turn, rotation, turned
 from faithnb.experiment.fields import Fields
 from faithnb.matching import MATCHING, PROBES, Matching, refusals_without
 from faithnb.model.inits import INITS
 from faithnb.model.layer import LAYERS, Layer
 from faithnb.model.transcoder import ARCHITECTURES
+from faithnb.model.turning import turned_layer
 from faithnb.parameters import (
     Named,
     clean,
+    refusals_of_steps,
     unknown_name,
 )
 from faithnb.penalties import PENALTIES, Penalty, refusals_without_penalty
-
-SMALLEST_STEP = {"float32": 1e-4, "float64": 1e-8}
-"""Perturbations below drown in rounding."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +65,8 @@ class Experiment(Fields):
         """Choices that make no sense together: what each thing that was named refuses, and what
         concerns none of them."""
         yield from refusals_of_points(self)
-        if self.perturbation_scale < SMALLEST_STEP[self.dtype]:
-            yield (
-                f"perturbation_scale = {self.perturbation_scale:g} is not allowed with dtype = "
-                f"{self.dtype!r}: steps below {SMALLEST_STEP[self.dtype]:g} drown in rounding."
-            )
-        if self.warmup_frac + self.decay_frac > 1:
-            yield (
-                f"warmup_frac = {self.warmup_frac:g} is not allowed with decay_frac = "
-                f"{self.decay_frac:g}: together they must be at most 1."
-            )
+        yield from refusals_of_turn(self)
+        yield from refusals_of_steps(self)
         if self.kink == "masked" and self.matching and self.d_out != self.d_in:
             yield (
                 f"kink = 'masked' is not allowed with target = {self.target!r}: it leaves out "
@@ -146,14 +138,20 @@ class Experiment(Fields):
         return ", ".join(changed) or "the defaults"
 
     def make_target(self, kink: str | None = None) -> Layer:
-        """The target itself, with this experiment's kink convention or another."""
+        """The target itself, with this experiment's kink convention or another, rotated."""
         points = pad_points(self.points, self.d_in)
         kink = kink or self.kink
-        return LAYERS[self.target].of_experiment(self.d_in, points, kink)  # type: ignore[arg-type]
+        layer = LAYERS[self.target].of_experiment(self.d_in, points, kink)  # type: ignore[arg-type]
+        return turned_layer(layer, self.turn)
 
     def make_data(self) -> Data:
-        """Where its base samples come from."""
-        return source(self.data).of_experiment(self)
+        """Where its base samples come from, rotated."""
+        return turned(source(self.data).of_experiment(self), self.turn)
+
+    def make_points(self) -> Float[Tensor, "n_points d_in"]:
+        """The repeated points, filled up with zeros and rotated."""
+        points = pad_points(self.points, self.d_in, self.torch_dtype)
+        return points @ rotation(self.turn, self.d_in).to(points) if self.turn else points
 
     def evaluation_inputs(self, n: int = EVALUATED) -> Float[Tensor, "n d_in"]:
         """The fixed base samples, without any repeated point, that every base metric is taken
@@ -196,7 +194,7 @@ class Experiment(Fields):
                 f"points = {self.points} is not allowed where one point is looked at: it must "
                 "hold exactly one."
             )
-        return pad_points(self.points, self.d_in, self.torch_dtype)[0]
+        return self.make_points()[0]
 
     @property
     def d_out(self) -> int:

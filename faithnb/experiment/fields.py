@@ -25,12 +25,12 @@ class Fields:
     """Those of :class:`faithnb.Experiment`, in its order."""
 
     target: str = parameter("abs", Named(LAYERS))
-    """The layer to explain. ``"abs"`` is ``y = |x|``; ``"abs_with_point"`` has a mechanism for p
-    besides, see :class:`faithnb.model.layers.WithPoint`; ``"identity"`` is ``y = x``, which makes
-    the transcoder an autoencoder; ``"superposed"`` is a trained layer with
-    too few neurons, see :class:`faithnb.model.networks.Superposed`; ``"smooth_abs"`` is ``|x|``
-    without its kink, see :class:`faithnb.model.layers.SmoothAbsolute`; ``"gelu_network"`` is a
-    trained layer without one, see :class:`faithnb.model.networks.GeluNetwork`."""
+    """The layer to explain. ``"abs"`` is ``y = |x|``, ``"smooth_abs"`` the same without its kink;
+    ``"identity"`` is ``y = x``, which makes the transcoder an autoencoder; ``"rotated"``,
+    ``"combinations"`` and ``"two_layers"`` are sums of circuits, see :mod:`faithnb.model.sums`;
+    ``"superposed"`` and ``"gelu_network"`` are trained, see
+    :class:`faithnb.model.networks.Network`. ``"abs_with_point"`` and its like have a mechanism for
+    p besides, see :class:`faithnb.model.with_point.WithPoint`."""
 
     d_in: int = parameter(16, Range(1, whole=True))
     """Input coordinates of the target."""
@@ -40,11 +40,13 @@ class Fields:
 
     data: str = parameter("sparse_uniform", NamedOrFile(DATA, endings=FILES))
     """The source of base samples. ``"sparse_uniform"`` is the note's distribution, see
-    :class:`faithnb.data.sources.SparseUniform`; the path of a ``.npy`` or ``.safetensors`` file
-    draws from its rows, see :class:`faithnb.data.sources.Activations`."""
+    :class:`faithnb.data.sources.SparseUniform`; those made for certain layers are in
+    :mod:`faithnb.data.structured`; the path of a ``.npy`` or ``.safetensors`` file draws from its
+    rows, see :class:`faithnb.data.sources.Activations`."""
 
     density: float = parameter(0.1, Range(0, 1, open_low=True))
-    """Probability that a coordinate is not 0 (then it is uniform on (−1, 1))."""
+    """Probability that a coordinate is not 0 (then it is uniform on (−1, 1)), or that a source's
+    unit of another kind acts."""
 
     blur: float = parameter(0.0, Range(0, 1e6))
     """Standard deviation of normal noise on every coordinate of the base data, against exact
@@ -166,6 +168,10 @@ class Fields:
 
     decay_frac: float = parameter(0.3, Range(0, 1))
     """Share of the steps, at the end, over which it falls linearly to 0."""
+
+    turn: int = parameter(0, Range(0, 2**62 - 1, whole=True))
+    """The seed of a random rotation of inputs and outputs, see :mod:`faithnb.model.turning`; 0 for
+    none. Measures are taken in the basis before the rotation, in which ``points`` are given."""
 
     seed: int = parameter(0, Range(0, 2**62 - 1, whole=True))
     """Decides initialisation, data and probes. Settings are chosen

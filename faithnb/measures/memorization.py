@@ -40,19 +40,26 @@ MEMORIZED = ("datapoint", "pair")
 @measure("√3 − 1 is one datapoint feature for three ones")
 @exact
 def memorization(
-    transcoder: Transcoder, p: Point, y_p: Output | None = None, per_feature: bool = False
+    transcoder: Transcoder,
+    p: Point,
+    y_p: Output | None = None,
+    per_feature: bool = False,
+    target: Layer | None = None,
 ) -> Float[Tensor, "n_inst"] | Float[Tensor, "n_inst d_sae"]:
     """The note's measure of a datapoint feature, summed over features.
 
     m(f_i, p) = ReLU(c · ŷ_p − max_j c · e_j) with the contribution c = w_dec,i f_i(p), j over
     the coordinates where y_p is not 0: how much better all of p explains what the feature writes
     than the best single coordinate does. A full datapoint feature for k ones has √k − 1, a pure
-    coordinate feature 0. Blind spot: (1, a, a) stays at 0 until a > 0.366.
+    coordinate feature 0. Blind spot: (1, a, a) stays at 0 until a > 0.366. Of a layer whose
+    circuits write other directions, the e_j are these,
+    :meth:`faithnb.model.layer.Layer.written_at`.
 
     Args:
         p: the point.
         y_p: the target's output there, p itself by default.
         per_feature: return the features' own values instead of their sum.
+        target: the layer; one that writes coordinates, if it is not given.
 
     Raises:
         ValueError: if y_p is 0.
@@ -65,30 +72,46 @@ def memorization(
     if not y_p.any():
         raise ValueError("memorization needs a point at which the target's output is not 0.")
     c = transcoder.encode(p[None])[:, 0, :, None] * transcoder.W_dec
-    support = y_p != 0
-    m = torch.relu(c @ (y_p / y_p.norm()) - c[..., support].amax(-1))
+    alone = _written(target, p, y_p)
+    m = torch.relu(c @ (y_p / y_p.norm()) - (c @ alone.mT).amax(-1))
     return m if per_feature else m.sum(-1)
 
 
 @exact
-def full_memorization(y_p: Output) -> float:
-    """The memorization of one feature that writes exactly y_p: ‖y_p‖ − max_j y_p,j."""
-    return (y_p.norm() - y_p.max()).item()
+def full_memorization(y_p: Output, written: Float[Tensor, "n d_out"] | None = None) -> float:
+    """The memorization of one feature that writes exactly y_p: ‖y_p‖ − max_j y_p,j, j over the
+    coordinates, or over the directions ``written``."""
+    return (y_p.norm() - (y_p if written is None else written @ y_p).max()).item()
 
 
 @measure("datapoint features")
 @exact
-def memorization_share(transcoder: Transcoder, p: Point, y_p: Output | None = None) -> PerInstance:
+def memorization_share(
+    transcoder: Transcoder, p: Point, y_p: Output | None = None, target: Layer | None = None
+) -> PerInstance:
     """:func:`memorization` in datapoint features: 1 is one feature that writes exactly y_p.
 
     Raises:
-        ValueError: if y_p has fewer than two coordinates that are not 0: then a datapoint feature
-            and a coordinate feature are the same.
+        ValueError: if y_p has fewer than two coordinates that are not 0, or the layer writes fewer
+            than two directions there: then a datapoint feature and a coordinate feature are the
+            same.
     """
     y_p = p if y_p is None else y_p
-    if (y_p != 0).sum() < 2:
+    alone = _written(target, p, y_p)
+    if len(alone) < 2:
         raise ValueError(f"p = {p.tolist()} needs at least two coordinates that are not 0.")
-    return memorization(transcoder, p, y_p) / full_memorization(y_p)
+    full = full_memorization(y_p, alone if _says_what_it_writes(target, p) else None)
+    return memorization(transcoder, p, y_p, target=target) / full
+
+
+def _says_what_it_writes(target: Layer | None, p: Point) -> bool:
+    return isinstance(target, Layer) and target.written_at(p) is not None
+
+
+def _written(target: Layer | None, p: Point, y_p: Output) -> Float[Tensor, "n d_out"]:
+    """The directions that the layer writes at p one by one."""
+    found = target.written_at(p) if isinstance(target, Layer) else None
+    return torch.eye(len(y_p)).to(y_p)[y_p != 0] if found is None else found
 
 
 @measure("", words=STATES)
@@ -102,17 +125,18 @@ def state(transcoder: Transcoder, target: Layer, p: Point) -> list[str]:
     * generalising: less than 11 %, and for each coordinate of p a feature active at p writes it.
     * other: the rest.
 
+    In place of coordinates stand the directions that the layer writes, where it says so.
+
     Raises:
         ValueError: if p has fewer than two coordinates that are not 0, as for
             :func:`memorization_share`.
     """
     y_p = outputs(target, p)
-    support = y_p.nonzero()[:, 0]
-    m = memorization_share(transcoder, p, y_p)
+    alone = _written(target, p, y_p)
+    m = memorization_share(transcoder, p, y_p, target)
     active = transcoder.gate(p[None])[:, 0]
 
-    basis = torch.eye(transcoder.d_out, dtype=torch.float64).to(transcoder.W_dec)
-    pairs = torch.stack([basis[i] + basis[j] for i, j in combinations(support, 2)])
+    pairs = torch.stack([one + other for one, other in combinations(alone, 2)])
     decoder = unit(transcoder.W_dec, dim=-1)
     sign = transcoder.encode(p[None])[:, 0].sign()
 
@@ -123,7 +147,7 @@ def state(transcoder: Transcoder, target: Layer, p: Point) -> list[str]:
     whole = (_alignments(transcoder, target, p) > ALIGNED) & active
     datapoint = (m >= DATAPOINT) & whole.any(1)
     pair = ~datapoint & (m >= PARTIAL) & writes(pairs).any(dim=(1, 2))
-    generalising = (m < PARTIAL) & writes(basis[support]).any(1).all(1)
+    generalising = (m < PARTIAL) & writes(alone).any(1).all(1)
     return [
         "datapoint" if d else "pair" if q else "generalising" if g else "other"
         for d, q, g in zip(datapoint, pair, generalising, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,6 @@ from faithnb.common.ambient import settled
 from faithnb.common.checks import checked
 from faithnb.common.errors import InputError, ParameterError
 from faithnb.data.inputs import Inputs, Point
-from faithnb.data.sampling import pad_points
 from faithnb.experiment import Experiment
 from faithnb.measures import (  # noqa: F401 (they register their columns)
     activity,
@@ -29,6 +29,7 @@ from faithnb.measures.registry import MEASURES, Measure, View, remembering
 from faithnb.measures.stats import rate_interval
 from faithnb.model.layer import Layer
 from faithnb.model.transcoder import Transcoder
+from faithnb.model.turning import upright
 
 
 def columns(asked: Collection[str] | None = None, of_point: bool = True) -> list[Measure]:
@@ -85,7 +86,7 @@ def table(
 ) -> xr.Dataset:
     """Measures of trained transcoders over ``inst``, in the order of ``experiments``.
 
-    Base measures are taken on ``Experiment.evaluation_inputs``; Jacobians are
+    Base measures are taken on ``Experiment.evaluation_inputs``, before any rotation; Jacobians are
     compared on the entries that the target defines (``kink = "masked"``), whatever convention
     trained them. Point measures are taken at the repeated points, with a further dim ``point`` if
     there are several. The fields in which the experiments differ become coordinates over ``inst``.
@@ -102,14 +103,15 @@ def table(
         local = {i: k for k, i in enumerate(indices) if i not in diverged}
         for group in _alike(experiments, list(local), chunk):
             e = experiments[group[0]]
-            some = remembering(ensemble[[local[i] for i in group]])
+            some = remembering(upright(ensemble[[local[i] for i in group]], e.turn))
+            e = replace(e, turn=0)
             target = e.make_target(kink="masked")
             x = e.evaluation_inputs().to(some.W_enc)
             view = View(some, target, x)
             for m in chosen:
                 if not m.of_point:
                     _fill(values[m.name], group, m, view)
-            for k, p in enumerate(pad_points(e.points, e.d_in, e.torch_dtype).to(x)):
+            for k, p in enumerate(e.make_points().to(x)):
                 view = View(some, target, x, p)
                 for m in chosen:
                     if m.of_point:
@@ -242,7 +244,7 @@ def _alike(experiments: Sequence[Experiment], indices: list[int], size: int) -> 
     groups: dict[Any, list[int]] = {}
     for i in indices:
         e = experiments[i]
-        alike = e.target, e.d_in, e.data, e.density, e.blur, e.points
+        alike = e.target, e.d_in, e.data, e.density, e.blur, e.points, e.turn
         groups.setdefault(alike, []).append(i)
     return [g[k : k + size] for g in groups.values() for k in range(0, len(g), size)]
 

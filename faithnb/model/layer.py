@@ -138,6 +138,11 @@ class Layer(Registered):
         """J(x) as a matrix: rows are outputs, columns inputs."""
         return torch.stack([self.jvp(x, e.expand_as(x)) for e in basis(self.d_in, x)], dim=-1)
 
+    def written_at(self, p: Float[Tensor, "d_in"]) -> Float[Tensor, "n d_out"] | None:
+        """The directions, of unit length, that its circuits write at p one by one; ``None`` where
+        they are taken to be the coordinates in which its output there is not 0."""
+        return None
+
     def circuits(self) -> list[Circuit]:
         """The mechanisms the layer really consists of.
 

@@ -1,10 +1,9 @@
-"""Layers that are written down: the note's ``y = |x|``, the same without its kink and with a
-mechanism for p, and the identity, which makes a transcoder an autoencoder."""
+"""Layers that are written down: the note's ``y = |x|``, the same without its kink, and the
+identity, which makes a transcoder an autoencoder."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, get_args
+from typing import get_args
 
 import torch
 from jaxtyping import Bool, Float
@@ -142,65 +141,3 @@ class Units(Layer):
         """J(x) = Σ_k slope_k(x) write_k read_kᵀ."""
         read, write = (w.to(x) for w in self.units)
         return (write.T * self.slope(x)[..., None, :]) @ read
-
-
-class WithPoint(Units):
-    """A layer that does have a mechanism for p: ``y = |x| + p · ReLU(p · x − ⅔ p · p)``.
-
-    The control for a remedy against datapoint features: here such a feature is faithful. At p the
-    Jacobian, on p's coordinates, is I + ppᵀ (for p of ones). For three ones the threshold is 2,
-    which base data hardly ever reach.
-
-    Args:
-        d_in: number of coordinates.
-        point: p, ``[d_in]``.
-        kink: for the absolute value, as in :class:`AbsoluteValue`.
-    """
-
-    name = "abs_with_point"
-
-    def __init__(self, d_in: int, point: Float[Tensor, "d_in"], kink: Kink = "zero"):
-        self.absolute = AbsoluteValue(d_in, kink)
-        self.d_in = self.d_out = d_in
-        self.kink = kink
-        self.circuit = Circuit("datapoint", point, point, 2 / 3 * (point @ point).item())
-        own = torch.eye(d_in, dtype=torch.float32, device="cpu")
-        both = torch.cat([own, point[None].float().cpu()])
-        self.units = both, both
-
-    @classmethod
-    def refusals(cls, experiment: Any) -> Iterator[str]:
-        """Other points than one."""
-        yield from super().refusals(experiment)
-        if len(experiment.points) != 1:
-            yield (
-                f"points = {experiment.points} is not allowed with target = {cls.name!r}: it has a "
-                "mechanism for exactly one point."
-            )
-
-    @classmethod
-    def of_experiment(cls, d_in: int, points: Float[Tensor, "n_points d_in"], kink: Kink) -> Layer:
-        """With the one point that repeats.
-
-        Raises:
-            ValueError: if it is not exactly one.
-        """
-        if len(points) != 1:
-            raise ValueError(f"target = {cls.name!r} needs exactly one point, not {len(points)}.")
-        return cls(d_in, points[0], kink)
-
-    def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
-        return self.absolute(x) + self.circuit.contribution(x)
-
-    def slope(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in+1"]:
-        """Of the absolute values, then 1 where the mechanism for p acts."""
-        acts = (self.circuit.activation(x) > 0).to(x)
-        return torch.cat([self.absolute.slope(x), acts[..., None]], dim=-1)
-
-    def ignored(self, x: Float[Tensor, "*batch d_in"]) -> Bool[Tensor, "*batch d_in"]:
-        """As for the absolute value."""
-        return self.absolute.ignored(x)
-
-    def circuits(self) -> list[Circuit]:
-        """The 2·d_in circuits of the absolute value, and the one for p."""
-        return [*self.absolute.circuits(), self.circuit]

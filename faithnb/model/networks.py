@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 import torch
 import xarray as xr
 from jaxtyping import Float
+from safetensors.torch import load_file
 from torch import Tensor
 
 from faithnb.common.ambient import settled
@@ -46,8 +47,8 @@ class Network(Units):
         yield from super().refusals(experiment)
         if experiment.d_in < 2:
             yield (
-                f"d_in = {experiment.d_in} is not allowed with target = {cls.name!r}: it must be "
-                "at least 2."
+                f"d_in = {experiment.d_in} is not allowed with target = "
+                f"{experiment.target!r}: it must be at least 2."
             )
 
     @classmethod
@@ -117,6 +118,38 @@ class Superposed(Network):
             Circuit(f"neuron {k + 1}", r, w, -b.item())
             for k, (r, b, w) in enumerate(zip(self.units[0], self.bias, self.units[1], strict=True))
         ]
+
+
+class SuperposedOnce(Superposed):
+    """The :class:`faithnb.model.networks.Superposed` layer of width 16 as it was trained once, from
+    a file. It is the same on every machine; trained anew it differs in what rounding becomes over a
+    training."""
+
+    name = "superposed_once"
+    files = (str(PACKAGE / "model" / "superposed_once.safetensors"),)
+    width: ClassVar[int] = 16
+
+    @classmethod
+    def refusals(cls, experiment: Any) -> Iterator[str]:
+        """Another width."""
+        yield from super().refusals(experiment)
+        if experiment.d_in != cls.width:
+            yield (
+                f"d_in = {experiment.d_in} is not allowed with target = "
+                f"{experiment.target!r}: it must be {cls.width}."
+            )
+
+    @classmethod
+    def trained(cls, d_in: int, kink: Kink = "zero") -> Self:
+        """The layer, read from its file.
+
+        Raises:
+            ValueError: if ``d_in`` is not 16.
+        """
+        if d_in != cls.width:
+            raise ValueError(f"d_in = {d_in} is not allowed: it must be {cls.width}.")
+        held = load_file(cls.files[0])
+        return cls(held["read"], held["bias"], held["write"], kink)
 
 
 class GeluNetwork(Network):

@@ -12,6 +12,7 @@ from torch import Tensor
 from faithnb.data.rng import Purpose, Stream
 from faithnb.data.sampling import mixture, pad_points, replace_at_random
 from faithnb.data.sources import Data, source
+from faithnb.data.turning import rotation, turned
 from faithnb.data.variations import VARIATIONS
 from faithnb.experiment import Experiment
 from faithnb.matching.probes import PROBES, Drawing
@@ -58,7 +59,9 @@ class Batches:
         self.step = 0
         self._seen_by: dict[tuple[Any, Any], slice | Tensor] = {}
         self.literal = template.sampling == "bernoulli"
-        self.points = pad_points(template.points, template.d_in, template.torch_dtype).to(device)
+        self.points = template.make_points().to(device)
+        self.upright = pad_points(template.points, template.d_in, template.torch_dtype).to(device)
+        self.turn = rotation(template.turn, template.d_in).to(self.points)
 
         self.probe = PROBES[template.probe]()
         own_frac = self.literal or self.probe.of_mixture
@@ -77,7 +80,8 @@ class Batches:
         for block in (slice(k, k + at_once) for k in range(0, len(number), at_once)):
             seeds = [e.seed for e in of_stream[block]]
             streams = {name: Stream(seeds, name, device) for name in purposes}
-            self.blocks.append((block, source(template.data).of_streams(of_stream[block]), streams))
+            data = source(template.data).of_streams(of_stream[block])
+            self.blocks.append((block, turned(data, template.turn), streams))
 
         needs = template.matching.needs if template.matching else ()
         base = torch.zeros(template.batch_size, template.d_in, **as_form)
@@ -126,8 +130,9 @@ class Batches:
         x[..., :B, :] = base
         y[..., :B, :] = self.target(base)
         if self.varied:
-            vary, repeated = VARIATIONS[template.point_variation], self.points.repeat(COPIES, 1)
-            x[..., B:, :] = vary(repeated, template.variation_scale, streams["variation"], steps)
+            vary, repeated = VARIATIONS[template.point_variation], self.upright.repeat(COPIES, 1)
+            varied = vary(repeated, template.variation_scale, streams["variation"], steps)
+            x[..., B:, :] = varied @ self.turn if template.turn else varied
             y[..., B:, :] = self.target(x[..., B:, :])
         if "v" in self.drawn:
             r = self.drawn_frac[block, None]

@@ -13,10 +13,11 @@ from torch.autograd.functional import jacobian, jvp
 from torch.nn.functional import gelu
 
 from faithnb.data.sampling import pad_points
+from faithnb.data.structured import directions
 from faithnb.experiment import Experiment
 from faithnb.model.networks import GeluNetwork, Superposed
 
-KINKED = ("abs", "abs_with_point")
+KINKED = ("abs", "abs_with_point", "two_layers")
 """Targets whose derivative is undefined where a coordinate is 0."""
 
 Weights = tuple[Float[Tensor, "d_in d_sae"], Float[Tensor, "d_sae"], Float[Tensor, "d_sae d_out"]]
@@ -31,9 +32,10 @@ def transcoder(weights: Weights, x: Float[Tensor, "d_in"]) -> Float[Tensor, "d_o
 
 
 def layer(e: Experiment, x: Float[Tensor, "d_in"]) -> Float[Tensor, "d_out"]:
-    """y_i = ReLU(x_i) + ReLU(−x_i); or y = x; or [gelu(4 x_i) + gelu(−4 x_i)] / 4; with a mechanism
-    for p, y += p · ReLU(p · x − ⅔ p · p); or a trained network's own y = Σ_k write_k act(read_k · x
-    + b_k) with ReLU or gelu."""
+    """y_i = ReLU(x_i) + ReLU(−x_i), half of that in the first of two layers; or y = x; or
+    [gelu(4 x_i) + gelu(−4 x_i)] / 4; or Σ_k write_k ReLU(read_k · x − ½) over directions; with a
+    mechanism for p, y += f(p) · ReLU(p · x − ⅔ p · p), or three times that over ⅓ p · p; or a
+    trained network's own y = Σ_k write_k act(read_k · x + b_k) with ReLU or gelu."""
     if e.target in ("superposed", "gelu_network"):
         network = (Superposed if e.target == "superposed" else GeluNetwork).trained(e.d_in)
         read, write = (w.to(x) for w in network.units)
@@ -43,17 +45,40 @@ def layer(e: Experiment, x: Float[Tensor, "d_in"]) -> Float[Tensor, "d_out"]:
         return x.clone()
     if e.target == "smooth_abs":
         return (gelu(4 * x) + gelu(-4 * x)) / 4
-    y = torch.relu(x) + torch.relu(-x)
-    if e.target == "abs_with_point":
+    y = without_point(e, x)
+    if e.target.endswith("_with_point"):
         p = pad_points(e.points, e.d_in)[0].to(x)
-        y = y + p * torch.relu(p @ x - 2 / 3 * (p @ p))
+        gain = 1 if e.target == "abs_with_point" else 3 / (p @ p / 3)
+        write = (gain * without_point(e, p)).float().to(x)  # as the layer holds it
+        y = y + write * torch.relu(p @ x - 2 / 3 * (p @ p))
     return y
 
 
+def without_point(e: Experiment, x: Float[Tensor, "d_in"]) -> Float[Tensor, "d_out"]:
+    """f(x) of a layer with a mechanism for p besides, or without one."""
+    if e.target == "rotated_with_point":
+        read, write = (directions(e.d_in, of).float().to(x) for of in (0, 1))
+        return torch.relu(read @ x - 0.5) @ write
+    return (torch.relu(x) + torch.relu(-x)) * scale(e, x)
+
+
+def scale(e: Experiment, x: Float[Tensor, "d_in"]) -> Float[Tensor, "d_in"]:
+    """½ for what the first of two layers reads, else 1."""
+    one = torch.ones_like(x)
+    if e.target == "two_layers":
+        one[: len(x) // 2] = 0.5
+    return one
+
+
 def layer_jacobian(e: Experiment, x: Float[Tensor, "d_in"]) -> Float[Tensor, "d_out d_in"]:
-    """By autograd, for which ReLU'(0) = 0; dy_i/dx_i at x_i = 0 is 1 more for kink "one"."""
+    """By autograd, for which ReLU'(0) = 0; for kink "one" dy_i/dx_i at x_i = 0 is that from the
+    right."""
     J = jacobian(lambda at: layer(e, at), x)
-    return J + torch.diag((x == 0).to(x)) if e.kink == "one" and e.target in KINKED else J
+    return (
+        J + torch.diag((x == 0).to(x) * scale(e, x))
+        if e.kink == "one" and e.target in KINKED
+        else J
+    )
 
 
 def reconstruction(weights: Weights, x: Tensor, e: Experiment) -> Tensor:

@@ -16,13 +16,15 @@ from faithnb.common.store import Rows
 from faithnb.experiment import Experiment
 
 TRAINED_BY = (
-    "common/ambient", "data/rng", "data/sampling", "data/sources", "data/variations",
+    "common/ambient", "data/rng", "data/sampling", "data/sources", "data/structured",
+    "data/turning", "data/variations",
     "experiment/experiment", "experiment/fields", "matching/finite", "matching/form",
     "matching/noise", "matching/plain", "matching/probes", "matching/soft", "matching/workspace",
     "model/architectures/batch_topk", "model/architectures/gated",
     "model/architectures/jumprelu", "model/architectures/matryoshka", "model/architectures/topk",
     "model/fitting",
-    "model/inits", "model/jacobians", "model/layer", "model/layers", "model/networks",
+    "model/inits", "model/jacobians", "model/layer", "model/layers", "model/networks", "model/sums",
+    "model/turning", "model/with_point",
     "model/transcoder", "model/weights", "parameters", "penalties", "training/batches",
     "training/ensemble", "training/gradients", "training/init", "training/loop",
     "training/objectives", "training/trained",

@@ -11,7 +11,6 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from faithnb.data.sampling import pad_points
 from faithnb.experiment import Experiment
 from faithnb.measures.error import mse
 from faithnb.measures.table import refuse_unlike, table
@@ -160,4 +159,4 @@ def _seen(experiment: Experiment, n: int = 1024) -> Tensor:
     """Inputs of the kind that an experiment trains on, and its points."""
     e = experiment
     x = e.evaluation_inputs(n)
-    return torch.cat([x, pad_points(e.points, e.d_in, e.torch_dtype)])
+    return torch.cat([x, e.make_points()])

@@ -111,7 +111,7 @@ PAGE_TRAINS: dict[str, Any] = {
     "point_variation": "none",
     "jacobian_estimator": "sampled", "probe": "rademacher", "matching_at": "all",
     "contribution_coefficient": 0.0, "init": "random", "jacobian_start": 0.0,
-    "blur": 0.0,
+    "blur": 0.0, "turn": 0,
 }  # fmt: skip
 """The values of fields that the page's own training knows; torch knows all."""
 

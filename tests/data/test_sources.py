@@ -11,6 +11,7 @@ import faithnb as fb
 from faithnb import Experiment, ParameterError, Store, sweep, train
 from faithnb.data.rng import Stream
 from faithnb.data.sources import Activations, SparseUniform
+from faithnb.data.structured import Pairs, Rotated, TwoLayers, directions
 from faithnb.training.batches import Batches
 
 D, N = 5, 400
@@ -160,3 +161,55 @@ def test_a_file_with_holes_is_refused_before_any_work(tmp_path):
     e = Experiment(d_in=D, data=str(tmp_path / "x.npy"))
     with pytest.raises(ParameterError, match="it holds NaN or infinity"):
         train(e, device="cpu", progress=False)
+
+
+def drawn(data, n=20_000):
+    return data.draw(Stream([0], "data").uniform(0, (n, data.uniforms))[0])
+
+
+def test_pairs_act_together():
+    x = drawn(Pairs(6, 0.2)).unflatten(-1, (3, 2))
+    acts = x != 0
+    assert torch.equal(acts[..., 0], acts[..., 1])
+    assert abs(acts.double().mean() - 0.2) < 0.01
+    values = x[acts].reshape(-1, 2)
+    assert abs((values[:, 0] * values[:, 1]).mean()) < 0.01  # independent
+    assert abs(values.square().mean() - 1 / 3) < 0.01
+
+
+def test_sums_of_directions():
+    data = Rotated(6, 0.1)
+    x = drawn(data)
+    u = torch.full((99, 10), 0.5)
+    u[:, 3] = torch.linspace(1e-4, 0.0999, 99)  # one of them acts alone
+    strength = data.draw(u) @ directions(6)[3].float()
+    assert data.uniforms == 10
+    assert torch.allclose(strength, torch.linspace(1.499, 0.501, 99), atol=2e-4)
+    expected = 10 * 0.1 * (1 + 1 / 12) + (directions(6).sum(0).square().sum() - 10) * 0.01
+    assert x.square().sum(1).mean().item() == pytest.approx(expected.item(), rel=0.05)
+    assert torch.allclose(directions(6).norm(dim=1), torch.ones(10).double())
+
+
+def test_what_two_layers_read():
+    one, two = drawn(TwoLayers(6, 0.2)).chunk(2, dim=-1)
+    assert torch.equal(two, one + one.abs() / 2)
+    assert abs((one != 0).double().mean() - 0.2) < 0.01
+
+
+@pytest.mark.parametrize("name", ["pairs", "rotated", "two_layers"])
+def test_streams_of_other_sources_differ_in_density(name):
+    some = [Experiment(d_in=6, d_sae=4, data=name, density=q, seed=1) for q in (0.1, 0.4)]
+    batches = Batches(some, CPU)
+    batches.draw()
+    for k, e in enumerate(some):
+        alone = Batches([e], CPU)
+        alone.draw()
+        assert torch.equal(batches.now["x"][k], alone.now["x"][0])
+
+
+def test_widths_and_probes_that_do_not_fit_a_source():
+    with pytest.raises(ParameterError, match=r"d_in = 5 .*'pairs': it must be a multiple of 2"):
+        Experiment(d_in=5, data="pairs")
+    with pytest.raises(ParameterError, match=r"'covariance' .* its covariance is not known"):
+        Experiment(data="pairs", jacobian_matching="plain", jacobian_coefficient=1,
+                   probe="covariance")  # fmt: skip

@@ -11,7 +11,7 @@ from faithnb.data.inputs import subsets, without_one
 from faithnb.data.sampling import evaluation_sample
 from faithnb.measures.circuits import mechanism_error
 from faithnb.measures.interventions import ablation_error, change_error, patching_error
-from faithnb.model.layers import WithPoint
+from faithnb.model.with_point import WithPoint
 
 PAIRS, SINGLES = subsets(P)[3:], subsets(P)[:3]
 

@@ -1,14 +1,19 @@
 import pytest
 import torch
 
+from faithnb import ParameterError, Transcoder
+from faithnb.benchmark.points import of_directions
 from faithnb.common.store import StoreWarning
 from faithnb.data.sampling import evaluation_sample, pad_points
 from faithnb.experiment import Experiment
 from faithnb.matching.probes import leading
+from faithnb.measures.memorization import memorization_share, state
 from faithnb.model import networks
-from faithnb.model.layer import LAYERS
-from faithnb.model.layers import AbsoluteValue, Identity, SmoothAbsolute, WithPoint
-from faithnb.model.networks import GeluNetwork, Superposed
+from faithnb.model.layer import LAYERS, Circuit
+from faithnb.model.layers import AbsoluteValue, Identity, SmoothAbsolute
+from faithnb.model.networks import GeluNetwork, Superposed, SuperposedOnce
+from faithnb.model.sums import Combinations, Rotated, TwoLayers
+from faithnb.model.with_point import WithPoint
 
 X = torch.tensor([[0.5, -2.0, 0.0], [0.0, 0.0, 1.0]])
 V = torch.tensor([[3.0, 5.0, 7.0], [1.0, 2.0, 4.0]])
@@ -48,14 +53,27 @@ def test_bad_arguments_are_named():
 
 
 P = pad_points([[1, 1, 1]], 6)[0]
-OTHERS = [WithPoint(6, P), WithPoint(6, P, "one"), Identity(6), Superposed.trained(6)]
+P8 = pad_points([[1, 0.5, 0, 0, 0, 0, 1, 1]], 8)[0]
+SUMS = [
+    of(8, kink)
+    for of in (Rotated, Combinations, TwoLayers)
+    for kink in ("zero", "one")
+]  # fmt: skip
+WITH_POINT = [LAYERS[name].of_experiment(8, P8[None], "zero") for name in (
+    "rotated_with_point", "combinations_with_point", "two_layers_with_point", "abs_with_pattern",
+    "abs_with_strong_point",
+)]  # fmt: skip
+OTHERS = [
+    WithPoint(6, P), WithPoint(6, P, "one"), Identity(6), Superposed.trained(6), *SUMS, *WITH_POINT
+]  # fmt: skip
 DIFFERENT = [*OTHERS, SmoothAbsolute(6), GeluNetwork.trained(6)]
 
 
 @pytest.mark.parametrize("target", DIFFERENT, ids=lambda t: f"{t.name} {t.kink}")
 def test_derivatives_of_other_layers_are_what_autograd_says(target):
-    x = torch.cat([torch.randn(40, 6), P[None]]).double()
-    v = torch.randn(41, 6).double()
+    p = P if target.d_in == 6 else P8
+    x = torch.cat([torch.randn(40, target.d_in), p[None]]).double()
+    v = torch.randn(41, target.d_in).double()
     J = torch.stack([torch.autograd.functional.jacobian(target, row) for row in x])
     smooth = (x != 0).all(-1) if target.kink == "one" else torch.ones(len(x), dtype=torch.bool)
     assert torch.allclose(target.jacobian(x)[smooth], J[smooth], atol=1e-6)
@@ -65,7 +83,8 @@ def test_derivatives_of_other_layers_are_what_autograd_says(target):
 
 @pytest.mark.parametrize("target", OTHERS, ids=lambda t: f"{t.name} {t.kink}")
 def test_other_layers_are_the_sum_of_their_circuits(target):
-    x = torch.cat([torch.randn(100, 6), P[None], 2 * P[None]])
+    p = (P if target.d_in == 6 else P8)[None]
+    x = torch.cat([torch.randn(100, target.d_in), p, 2 * p])
     summed = sum(circuit.contribution(x) for circuit in target.circuits())
     assert (summed - target(x)).abs().max() < 1e-5
 
@@ -178,3 +197,84 @@ def test_a_trained_layer_is_kept_and_trained_again_where_it_is_damaged(tmp_path,
         assert Superposed.trained(6).bias.tolist() == [*range(9)]
     assert trainings == [9, 24, 9]
     networks._kept.cache_clear()
+
+
+def test_combinations_of_two_inputs():
+    a, b, c, d = torch.rand(4, 500, dtype=torch.float64) * 2 - 1
+    y = Combinations(4)(torch.stack([a, b, c, d], dim=1))
+    smaller = torch.minimum(a.abs(), b.abs())
+    both, beyond = (c + d - 1).relu(), (d.abs() - 0.5).relu()
+    expected = [
+        torch.maximum(a.abs(), b.abs()),
+        a.sign() * b.sign() * smaller,
+        2 * both,
+        2 * beyond,
+    ]
+    assert torch.allclose(y, torch.stack(expected, dim=1))
+
+
+def test_one_rotated_circuit_acts_on_one_direction():
+    layer = Rotated(24)
+    x = 1.5 * layer.units[0]
+    assert torch.allclose(layer(x), layer.units[1], atol=1e-6)
+    assert len(layer.circuits()) == 40
+
+
+def test_each_of_two_layers_is_by_itself():
+    y = TwoLayers(4)(torch.tensor([-1.0, 2, 3, -4]))
+    assert y.tolist() == [0.5, 1, 3, 4]
+
+
+@pytest.mark.parametrize(("kink", "slope"), [("zero", 0.0), ("masked", 0.0), ("one", 1.0)])
+def test_sums_at_their_kinks(kink, slope):
+    layer, x = TwoLayers(4, kink), torch.zeros(4)
+    assert torch.equal(layer.jacobian(x), slope * torch.tensor([0.5, 0.5, 1, 1]).diag())
+    assert torch.equal(layer.ignored(x), torch.full((4,), kink == "masked"))
+    groups = Combinations(4, kink)
+    at_rest = groups.ignored(x)
+    assert at_rest.tolist() == [kink == "masked"] * 2 + [False] * 2
+
+
+def test_a_strong_mechanism_writes_three_times_the_output_at_p():
+    for layer in WITH_POINT:
+        assert torch.allclose(layer(P8), 4 * layer.without(P8), atol=1e-5)
+    p = torch.tensor([1.0, -1, 0.5, 0, 0, 0])
+    assert torch.equal(WithPoint(6, p).circuit.write, p.abs())
+
+
+def test_what_is_written_at_p_one_by_one():
+    layer = Combinations(8)
+    half = 0.5**0.5
+    assert AbsoluteValue(8).written_at(P8) is None
+    found = layer.written_at(P8)
+    assert torch.allclose(found[:2, :2], torch.tensor([[half, half], [half, -half]]))
+    assert found[2:].argmax(1).tolist() == [6, 7]
+    assert torch.equal(WITH_POINT[1].written_at(P8), found)
+    t = Transcoder.from_circuits(Rotated(24).circuits())
+    p = of_directions(0, 24)
+    assert state(t, Rotated(24), p) == ["generalising"]
+    whole = Circuit("p", p / (p @ p), Rotated(24)(p.float()))
+    t = Transcoder.from_circuits([whole])
+    assert state(t, Rotated(24), p) == ["datapoint"]
+    m = memorization_share(t, p, Rotated(24)(p), target=Rotated(24))
+    assert m.item() == pytest.approx(1, abs=1e-5)
+
+
+def test_the_layer_that_was_trained_once_is_near_what_is_trained_here():
+    once, here = SuperposedOnce.trained(16), Superposed.trained(16)
+    x = evaluation_sample(16, 0.05)
+    assert (once(x) - here(x)).norm() < 0.2 * here(x).norm()
+    assert len(once.circuits()) == 24
+
+
+def test_widths_that_do_not_fit():
+    for fields, sentence in (
+        ({"target": "combinations", "d_in": 6}, "it must be a multiple of 4"),
+        ({"target": "two_layers_with_point", "d_in": 5}, "two_layers_with_point.*multiple of 2"),
+        ({"target": "rotated", "d_in": 3}, "it must be at least 4"),
+        ({"target": "superposed_once", "d_in": 8}, "it must be 16"),
+    ):
+        with pytest.raises(ParameterError, match=sentence):
+            Experiment(**fields)
+    with pytest.raises(ValueError, match="d_in = 6 is not allowed: it must be a multiple of 4"):
+        Combinations(6)
