@@ -121,6 +121,7 @@ def test_every_file_of_the_package_has_its_tests():
                 "claims/own_mechanism": "grid", "model/jacobians": "architectures",
                 "measures/activity": "table",
                 "measures/error": "table",
+                "measures/off_data": "foreign",
                 "measures/memorization": "table",
                 "book/row_pages": "many",
                 "book/staging": "assets", "widgets/knobs": "explorer",
