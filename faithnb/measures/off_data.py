@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+import torch
+
 from faithnb.common.checks import exact
 from faithnb.data.inputs import Inputs, Point, ray, sign_flips, subsets, without_one
-from faithnb.measures.circuits import mechanism_error
+from faithnb.measures.circuits import circuit_match, mechanism_error
 from faithnb.measures.error import relative_error
 from faithnb.measures.interventions import change_error
 from faithnb.measures.registry import PerInstance, measure
@@ -42,8 +45,16 @@ def signs_error(transcoder: Transcoder, target: Layer, p: Point) -> PerInstance:
 @exact
 def mechanism_error_at_p(transcoder: Transcoder, target: Layer, x: Inputs, p: Point) -> PerInstance:
     """:func:`faithnb.measures.circuits.mechanism_error` at p, with the features counted towards
-    the circuits that they are like on x."""
-    return mechanism_error(transcoder, target, p[None], assign_on=x)
+    the circuits that they are like on x and p."""
+    return mechanism_error(transcoder, target, p[None], assign_on=torch.cat([x, p[None]]))
+
+
+@measure("share of circuits", costly=True)
+@exact
+def circuit_match_with_p(transcoder: Transcoder, target: Layer, x: Inputs, p: Point) -> np.ndarray:
+    """:func:`faithnb.measures.circuits.circuit_match` on x and p, for layers with a circuit that
+    acts at p alone."""
+    return circuit_match(transcoder, target, torch.cat([x, p[None]]))
 
 
 @measure("relative squared error", name="response_error", costly=True)
