@@ -141,7 +141,7 @@ def _run(options: argparse.Namespace) -> int:
     print(done)
     if options.save:
         entry = entry_of(done, _from_results(options.recipe), made)
-        print(f"Written: {entry.save()}")
+        print(f"Written: {entry.save(RESULTS)}")
     return 0
 
 

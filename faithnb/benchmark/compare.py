@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from faithnb.benchmark.columns import COLUMNS
-from faithnb.benchmark.lenses import DECIDES
+from faithnb.benchmark.lenses import DECIDES, ROUNDED
 from faithnb.common.errors import InputError
 from faithnb.measures.stats import mean_interval
 
@@ -44,7 +44,7 @@ class Difference:
     @property
     def decided(self) -> bool:
         """Whether enough seeds say that it is not 0."""
-        return self.seeds >= LEAST_SEEDS and (self.low > 0 or self.high < 0)
+        return self.seeds >= LEAST_SEEDS and (self.low > ROUNDED or self.high < -ROUNDED)
 
 
 def difference(first: pd.DataFrame, second: pd.DataFrame, column: str, axis: Axis) -> Difference:

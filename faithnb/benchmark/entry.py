@@ -62,7 +62,7 @@ class Entry:
         """``<recipe>@<hash>.json``."""
         return f"{self.name}@{self.hash}.json"
 
-    def save(self, folder: Path = RESULTS) -> Path:
+    def save(self, folder: Path) -> Path:
         """Write it, a row a line, so that a change shows in a diff."""
         about = {name: getattr(self, name) for name in KEYS[1:-1]}
         rows = ",\n".join(json.dumps(_plain(row)) for row in self.rows.to_dict("records"))
