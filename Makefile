@@ -39,7 +39,7 @@ bench: $(VENV)/book.installed
 
 # The two cheapest entries of results/, or those that ENTRIES names.
 score: $(VENV)/book.installed
-	@OMP_NUM_THREADS=2 $(RUN) -m faithnb.benchmark check $(ENTRIES) $(if $(TASK),--task $(TASK))
+	@$(RUN) -m faithnb.benchmark check $(ENTRIES) $(if $(TASK),--task $(TASK))
 
 clean:
 	rm -rf _build

@@ -17,6 +17,7 @@ import pandas as pd
 
 from faithnb.benchmark.columns import COLUMNS
 from faithnb.benchmark.entry import Entry, run
+from faithnb.benchmark.recipes import RECIPES
 from faithnb.common.errors import InputError
 
 STANDARD_ERRORS = 1.0
@@ -95,11 +96,14 @@ def _agree(said: np.ndarray, found: np.ndarray) -> bool:
 
 
 def cheapest(folder: Path, n: int = 2) -> list[tuple[Path, str]]:
-    """The entries of a folder that took the least time on a task, each with that task."""
+    """The entries of the package's recipes in a folder that took the least time on a task, each
+    with that task. Others may need what is not installed."""
     costs = []
     for path in sorted(folder.glob("*.json")):
-        seconds = Entry.load(path).rows.groupby("task").seconds.sum()
-        costs.append((float(seconds.min()), path, str(seconds.idxmin())))
+        entry = Entry.load(path)
+        if entry.recipe in RECIPES:
+            seconds = entry.rows.groupby("task").seconds.sum()
+            costs.append((float(seconds.min()), path, str(seconds.idxmin())))
     return [(path, task) for _, path, task in sorted(costs)[:n]]
 
 

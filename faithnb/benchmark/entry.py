@@ -113,7 +113,7 @@ def entry_of(evaluation: Evaluation, recipe: str, made: Sequence[Any]) -> Entry:
     """
     return Entry(
         evaluation.name, recipe, tuple(map(configuration_of, made)), code_of(made[0]),
-        versions(), evaluation.rows,
+        versions() | dict(getattr(made[0], "versions", {})), evaluation.rows,
     )  # fmt: skip
 
 

@@ -30,8 +30,8 @@ class Recipe(Protocol):
 
     It may also have a ``name``, by default that of its class; a ``configuration``, by default its
     attributes that are numbers or words; a number ``sparsity`` that it can be made with; for a
-    sweep over it ``sparsities``, its points; and ``fit_many(task, seeds)`` where many seeds are
-    trained at once.
+    sweep over it ``sparsities``, its points; ``versions`` of what it needs besides; and
+    ``fit_many(task, seeds)`` where many seeds are trained at once.
     """
 
     def fit(self, task: Task, seed: int) -> Any:
@@ -153,7 +153,12 @@ def class_named(spec: str) -> Any:
     assert about.loader is not None
     module = importlib.util.module_from_spec(about)
     sys.modules[module_name] = module  # where inspect and dataclasses look for it
-    about.loader.exec_module(module)
+    try:
+        about.loader.exec_module(module)
+    except Exception as error:
+        raise ParameterError(
+            f"recipe = {shown(spec)} cannot be run here: {type(error).__name__}: {error}."
+        ) from error
     if not callable(getattr(getattr(module, name, None), "fit", None)):
         raise ParameterError(
             f"recipe = {shown(spec)} is not allowed: {path} has no class {name!r} with a fit."

@@ -60,7 +60,8 @@ def test_a_file_of_an_entry_lies_beside_it(here, capsys):
     assert commands.main(["run", f"{here}/mine.py:Mine", *asked]) == 2
     assert "put the file into" in capsys.readouterr().err
     assert commands.main(["run", f"{here}/results/mine.py:Mine", *asked]) == 0
-    assert commands.main(["check"]) == 0
+    (path,) = (here / "results").glob("Mine@*.json")
+    assert commands.main(["check", str(path)]) == 0
 
 
 def test_nothing_to_check(capsys):

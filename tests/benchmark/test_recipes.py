@@ -51,9 +51,11 @@ def test_a_class_of_somebodys_file(file):
     ("nothing", "must be one of the package, or path/to/file.py:Class"),
     ("no/file.py:Mine", "of a file that is there"),
     ("{}:Other", "has no class 'Other' with a fit"),
+    ("{}_bad.py:Mine", "cannot be run here: ModuleNotFoundError: No module named 'nothing_such'"),
     ("{}:Nobody", "has no class 'Nobody' with a fit"),
 ])  # fmt: skip
 def test_what_is_no_recipe_gets_a_sentence(spec, sentence, file):
+    file.with_name("mine.py_bad.py").write_text("import nothing_such", encoding="utf-8")
     with pytest.raises(ParameterError, match=sentence):
         class_named(spec.format(file))
 
