@@ -52,7 +52,7 @@ def mechanism_error_at_p(transcoder: Transcoder, target: Layer, x: Inputs, p: Po
 @measure("share of circuits", costly=True)
 @exact
 def circuit_match_with_p(transcoder: Transcoder, target: Layer, x: Inputs, p: Point) -> np.ndarray:
-    """:func:`faithnb.measures.circuits.circuit_match` on x and p, for layers with a circuit that
+    """:func:`faithnb.circuit_match` on x and p, for layers with a circuit that
     acts at p alone."""
     return circuit_match(transcoder, target, torch.cat([x, p[None]]))
 
