@@ -1,4 +1,4 @@
-# make book · make pictures · make pdf · make test · make interop · make explore · make sweep · make bench · make clean · make distclean
+# make book · make pictures · make pdf · make test · make interop · make explore · make sweep · make bench · make score · make clean · make distclean
 # Each sets itself up in .venv first.
 
 PROFILE ?= paper
@@ -9,7 +9,7 @@ VENV := .venv
 INTEROP := .venv-interop
 RUN := $(VENV)/bin/python
 
-.PHONY: book pictures pdf test interop explore sweep bench clean distclean
+.PHONY: book pictures pdf test interop explore sweep bench score clean distclean
 .DELETE_ON_ERROR:
 
 book: $(VENV)/book.installed
@@ -36,6 +36,10 @@ sweep: $(VENV)/book.installed
 
 bench: $(VENV)/book.installed
 	@PYTHONPATH=tests $(RUN) -m benchmarks --size $(if $(FULL),full,normal) --out _build/bench.json
+
+# The two cheapest entries of results/, or those that ENTRIES names.
+score: $(VENV)/book.installed
+	@$(RUN) -m faithnb.benchmark check $(ENTRIES) $(if $(TASK),--task $(TASK))
 
 clean:
 	rm -rf _build

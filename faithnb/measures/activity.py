@@ -86,7 +86,7 @@ def coordinate_features(transcoder: Transcoder, p: Point) -> Int[Tensor, "n_inst
     """
     require_square(transcoder)
     support = p.nonzero()[:, 0]
-    alone = torch.diag_embed(p)[support].to(transcoder.W_enc)
+    alone = torch.diag_embed(p)[support]
     h = transcoder.encode(alone) * transcoder.decoder_norms()[:, None]
     aligned = h.sign() * unit(transcoder.W_dec, dim=-1)[..., support].mT > ALIGNED
     most = torch.where(aligned, h.abs(), 0.0).max(-1)

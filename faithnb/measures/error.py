@@ -83,7 +83,7 @@ def off_distribution_fvu(
         raise ValueError(
             f"kind = {kind!r} is not allowed: use 'dense', or 'near_point' together with p."
         )
-    return fvu(transcoder, target, x.to(transcoder.W_enc))
+    return fvu(transcoder, target, x)
 
 
 @measure("fraction of variance unexplained")
@@ -108,7 +108,7 @@ def subset_error(
     """‖ŷ − y‖² at p with some coordinates missing, averaged over
     :func:`faithnb.data.inputs.subsets`, or each; NaN where p has a single coordinate, and so
     none."""
-    x = subsets(p).to(transcoder.W_enc)
+    x = subsets(p)
     error = (transcoder(x) - outputs(target, x)).square().sum(-1)
     return error if per_subset else error.mean(-1)
 

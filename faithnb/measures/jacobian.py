@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from faithnb.common.checks import exact
@@ -17,6 +17,7 @@ from faithnb.measures.registry import (
     remembered,
     require_square,
 )
+from faithnb.model.foreign import Foreign
 from faithnb.model.jacobians import (
     diagonal,
     inner_products,
@@ -35,11 +36,13 @@ def jacobian_products(
     """⟨J_T, J_T⟩, ⟨J_T, J_M⟩ and ⟨J_M, J_M⟩ at each input, in float64, without the entries that the
     target leaves undefined.
 
-    No Jacobian is written out, see :mod:`faithnb.model.jacobians`.
+    No Jacobian is written out, see :mod:`faithnb.model.jacobians`, unless it is another's module.
     """
-    s = transcoder.slopes(x)
     if not isinstance(target, Layer):
         target = Layer.of(target, transcoder.d_in)
+    if isinstance(transcoder, Foreign):
+        return products_of(transcoder.jacobian(x), target.jacobian(x), target.ignored(x))
+    s = transcoder.slopes(x)
     if not target.has_units():
         return inner_products_by_columns(transcoder, target, s, x)
     slope, ignored = target.slope(x), target.ignored(x)
@@ -51,6 +54,20 @@ def jacobian_products(
         mixed = mixed - (of_T * of_M).sum(-1)
         size = size - of_M.square().sum(-1)
     return own, mixed, size
+
+
+def products_of(
+    of_T: Float[Tensor, "n_inst B d_out d_in"],
+    of_M: Float[Tensor, "B d_out d_in"],
+    ignored: Bool[Tensor, "B k"],
+) -> tuple[Float[Tensor, "n_inst B"], Float[Tensor, "n_inst B"], Float[Tensor, "B"]]:
+    """:func:`jacobian_products` from the Jacobians themselves."""
+    if ignored.any():
+        kept = ~torch.diag_embed(ignored)
+        of_T, of_M = of_T * kept, of_M * kept
+    return (
+        of_T.square().sum((-1, -2)), (of_T * of_M).sum((-1, -2)), of_M.square().sum((-1, -2))
+    )  # fmt: skip
 
 
 @measure("relative squared error")

@@ -16,6 +16,7 @@ from faithnb.common.errors import InputError
 from faithnb.data.inputs import Inputs, Point
 from faithnb.measures.activity import contribution_sizes
 from faithnb.measures.registry import ALIGNED, CONTRIBUTES, PerInstance, measure, outputs
+from faithnb.model.foreign import Foreign
 from faithnb.model.layer import Layer
 from faithnb.model.transcoder import Transcoder
 
@@ -205,7 +206,8 @@ def _alignments(transcoder: Transcoder, target: Layer, p: Point) -> Float[Tensor
     """How nearly each feature reads p and writes f(p): the smaller of its two cosines. One whose
     activation at p is below 0 reads and writes the other way round."""
     sign = torch.where(transcoder.encode(p[None])[:, 0] < 0, -1.0, 1.0)
-    reads = unit(transcoder.W_enc, dim=1).mT @ unit(p, dim=0)
+    of = transcoder.reads(p) if isinstance(transcoder, Foreign) else transcoder.W_enc
+    reads = unit(of, dim=1).mT @ unit(p, dim=0)
     writes = unit(transcoder.W_dec, dim=-1) @ unit(outputs(target, p), dim=0)
     return torch.minimum(sign * reads, sign * writes)
 

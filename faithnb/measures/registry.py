@@ -27,6 +27,7 @@ from torch import Tensor
 from faithnb.common.extensions import Registry
 from faithnb.data.inputs import ball
 from faithnb.experiment import Experiment
+from faithnb.model.foreign import Foreign
 from faithnb.model.layer import Layer
 from faithnb.model.transcoder import Transcoder
 
@@ -128,9 +129,12 @@ def measure(
 
 
 class View:
-    """A transcoder beside a layer, at inputs and perhaps at a point: what measures ask about."""
+    """A transcoder, or a module of others, beside a layer, at inputs and perhaps at a point: what
+    measures ask about."""
 
-    def __init__(self, transcoder: Transcoder, target: Layer, x: Tensor, p: Tensor | None = None):
+    def __init__(
+        self, transcoder: Transcoder | Foreign, target: Layer, x: Tensor, p: Tensor | None = None
+    ):
         self.transcoder, self.target, self.x, self.p = transcoder, target, x, p
         self._made: dict[str, Tensor] = {}
 

@@ -23,6 +23,7 @@ from faithnb.measures import (  # noqa: F401 (they register their columns)
     error,
     interventions,
     jacobian,
+    off_data,
 )
 from faithnb.measures.memorization import STATES, memorized
 from faithnb.measures.registry import MEASURES, Measure, View, remembering
@@ -166,11 +167,16 @@ def measure(
             f"layer has d_out = {layer.d_out}, the transcoder d_out = {some.d_out}: they must be "
             "equal."
         )
-    view = View(some, layer, x.to(some.W_enc), at)
-    values = {m.name: _empty(m, (len(some),)) for m in chosen}
+    return measured(View(some, layer, x.to(some.W_enc), at), chosen)
+
+
+def measured(view: View, chosen: Sequence[Measure]) -> xr.Dataset:
+    """These columns of a view, over ``inst``."""
+    n = view.transcoder.n_inst
+    values = {m.name: _empty(m, (n,)) for m in chosen}
     for m in chosen:
         _fill(values[m.name], slice(None), m, view)
-    return _dataset(chosen, values, ("inst",)).assign_coords(inst=range(len(some)))
+    return _dataset(chosen, values, ("inst",)).assign_coords(inst=range(n))
 
 
 def refuse_other_columns(

@@ -54,7 +54,7 @@ LAYERS: Registry[type[Layer]] = Registry("layer")
 
 
 class Unknown(ValueError):
-    """A layer does not say this of itself."""
+    """A layer, or a module, does not say this of itself."""
 
 
 class Layer(Registered):

@@ -1,0 +1,112 @@
+"""An entry is run again, and refused if its numbers do not come out.
+
+Training in float32 on another machine differs in the last digits, and a long training may carry a
+seed elsewhere by that. So at each point of the sweep the mean of a column over seeds is compared.
+It may differ by one standard error over the seeds that were run again, or by one seed at the other
+end of the column's range. No comparison turns on that little: a difference is found from 2.8
+standard errors on. What a run took in seconds is not compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from faithnb.benchmark.columns import COLUMNS
+from faithnb.benchmark.entry import Entry, run
+from faithnb.benchmark.recipes import RECIPES
+from faithnb.common.errors import InputError
+
+STANDARD_ERRORS = 1.0
+"""How far the mean over seeds may lie from what the entry says, in standard errors over those that
+were run again: an entry cannot widen it."""
+
+LEAST_SEEDS = 8
+"""From so many on, one of them may end elsewhere."""
+
+RELATIVE, ABSOLUTE = 1e-4, 1e-6
+"""What the mean may differ by in any case."""
+
+COMPARED = [name for name in COLUMNS if name != "seconds"]
+
+
+def check(path: Path, tasks: Sequence[str] | None = None, progress: bool = True) -> list[str]:
+    """Run an entry again, with its recipe, sweep and seeds.
+
+    Args:
+        path: of its file.
+        tasks: names of those that are run; all that it has by default.
+        progress: show a bar.
+
+    Returns:
+        a sentence for each number that does not come out.
+
+    Raises:
+        InputError: if it cannot be compared: its recipe has changed, or it lacks a task.
+    """
+    entry = Entry.load(path)
+    held = list(dict.fromkeys(entry.rows.task))
+    asked = held if tasks is None else list(tasks)
+    if missing := [name for name in asked if name not in held]:
+        raise InputError(f"{path.name} has no rows on {missing[0]}; it has {', '.join(held)}.")
+    seeds = sorted(set(entry.rows.seed))
+    sparsities = [of.get("sparsity") for of in entry.configurations]
+    swept = None if None in sparsities else [float(of) for of in sparsities if of is not None]
+    again = run(entry.recipe, asked, seeds, swept, progress, path.parent)
+    if again.hash != entry.hash:
+        what = "configuration" if again.code == entry.code else "code"
+        raise InputError(
+            f"{path.name} is not what is run today: the {what} of {entry.recipe} has changed "
+            "since. Run it anew and add the new file."
+        )
+    return list(unlike(entry.rows[entry.rows.task.isin(asked)], again.rows))
+
+
+def unlike(said: pd.DataFrame, found: pd.DataFrame) -> Iterator[str]:
+    """A sentence for each mean over seeds that does not come out, and each count of failures."""
+    keys = ["task", "point"]
+    again = dict(list(found.groupby(keys)))
+    for at, rows in said.groupby(keys):
+        where = f"{at[0]}, point {at[1]}"
+        if at not in again or set(again[at].seed) != set(rows.seed):
+            yield f"{where}: other seeds were run."
+            continue
+        failed = [int((of.failed != "").sum()) for of in (rows, again[at])]
+        if failed[0] != failed[1]:
+            yield f"{where}: {failed[1]} seeds failed, the entry says {failed[0]}."
+        for column in COMPARED:
+            if not _agree(*(of[column].to_numpy(float) for of in (rows, again[at]))):
+                means = [_mean(of[column].to_numpy(float)) for of in (again[at], rows)]
+                yield f"{where}: {column} is {means[0]:.5g}, the entry says {means[1]:.5g}."
+
+
+def _agree(said: np.ndarray, found: np.ndarray) -> bool:
+    """Whether two means over the same seeds are the same but for what another machine does."""
+    known = [of[np.isfinite(of)] for of in (said, found)]
+    if not len(known[0]) or not len(known[1]):
+        return len(known[0]) == len(known[1])
+    mean, now = known[0].mean(), known[1]
+    error = now.std(ddof=1) / len(now) ** 0.5 if len(now) > 1 else 0.0
+    one_seed = np.ptp(np.concatenate(known)) / len(now) if len(now) >= LEAST_SEEDS else 0.0
+    bound = max(STANDARD_ERRORS * error, one_seed, RELATIVE * abs(mean), ABSOLUTE)
+    return bool(abs(now.mean() - mean) <= bound)
+
+
+def cheapest(folder: Path, n: int = 2) -> list[tuple[Path, str]]:
+    """The entries of the package's recipes in a folder that took the least time on a task, each
+    with that task. Others may need what is not installed."""
+    costs = []
+    for path in sorted(folder.glob("*.json")):
+        entry = Entry.load(path)
+        if entry.recipe in RECIPES:
+            seconds = entry.rows.groupby("task").seconds.sum()
+            costs.append((float(seconds.min()), path, str(seconds.idxmin())))
+    return [(path, task) for _, path, task in sorted(costs)[:n]]
+
+
+def _mean(values: np.ndarray) -> float:
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if len(values) else float("nan")

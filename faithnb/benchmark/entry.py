@@ -1,0 +1,163 @@
+"""An entry: a recipe's scores in a file that anybody can run again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+import faithnb
+from faithnb.benchmark.columns import COLUMNS
+from faithnb.benchmark.evaluate import Evaluation, evaluate
+from faithnb.benchmark.recipe import code_of, configuration_of
+from faithnb.benchmark.recipes import recipes_named
+from faithnb.benchmark.tasks import TASKS
+from faithnb.common.errors import InputError
+from faithnb.common.files import CHECKOUT, read_file, read_json, write_whole
+from faithnb.training.store import source_hash
+
+FORMAT = "faithnb entry 1"
+
+RESULTS = CHECKOUT / "results"
+"""Where entries lie. To add a file is to submit."""
+
+DIGITS = 8
+"""Digits of a number in a file."""
+
+KEYS = ("format", "name", "recipe", "configurations", "code", "versions", "rows")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A recipe's scores, and all that is needed to get them again."""
+
+    name: str
+    recipe: str
+    """How it is found: a name of the package's, or ``file.py:Class``, from the entry's folder."""
+    configurations: tuple[dict[str, Any], ...]
+    """One for each point of its sweep."""
+    code: str
+    """Hash of what the recipe's source does."""
+    versions: dict[str, str]
+    """What it was run with."""
+    rows: pd.DataFrame
+
+    @property
+    def hash(self) -> str:
+        """Of what decides its numbers but for the machine: recipe, configurations and code."""
+        said = json.dumps([self.name, self.recipe, self.configurations, self.code], sort_keys=True)
+        return hashlib.sha256(said.encode()).hexdigest()[:10]
+
+    @property
+    def file_name(self) -> str:
+        """``<recipe>@<hash>.json``."""
+        return f"{self.name}@{self.hash}.json"
+
+    def save(self, folder: Path) -> Path:
+        """Write it, a row a line, so that a change shows in a diff."""
+        about = {name: getattr(self, name) for name in KEYS[1:-1]}
+        rows = ",\n".join(json.dumps(_plain(row)) for row in self.rows.to_dict("records"))
+        head = json.dumps({"format": FORMAT, **about}, indent=1)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / self.file_name
+        write_whole(path, f'{head[:-2]},\n "rows": [\n{rows}\n]}}\n')
+        return path
+
+    @classmethod
+    def load(cls, path: Path) -> Entry:
+        """Read one.
+
+        Raises:
+            InputError: in a sentence, if the file holds none, or not the one that its name says.
+        """
+        try:
+            found = read_json(read_file(Path(path)).decode())
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be read: {error}.") from None
+        if not isinstance(found, dict) or found.get("format") != FORMAT:
+            raise InputError(f"{path} is no entry: its format is not {FORMAT!r}.")
+        if missing := [name for name in KEYS if name not in found]:
+            raise InputError(f"{path} is no entry: it lacks {missing[0]}.")
+        rows = pd.DataFrame(found["rows"])
+        needed = ("task", "point", "sparsity", "seed", "failed", "state", *COLUMNS)
+        if missing := [name for name in needed if name not in rows]:
+            raise InputError(f"{path} is no entry: its rows lack {missing[0]}.")
+        numbers = ["sparsity", *COLUMNS]
+        rows[numbers] = rows[numbers].astype(float)
+        of = {name: found[name] for name in KEYS[1:-1]}
+        of["configurations"] = tuple(of["configurations"])
+        entry = cls(**of, rows=rows)
+        if Path(path).name != entry.file_name:
+            raise InputError(
+                f"{path} is not allowed: what it holds belongs into {entry.file_name}."
+            )
+        return entry
+
+
+def entry_of(evaluation: Evaluation, recipe: str, made: Sequence[Any]) -> Entry:
+    """An evaluation as an entry.
+
+    Args:
+        evaluation: of these recipes.
+        recipe: how they are found, see :func:`faithnb.benchmark.recipes.recipes_named`.
+        made: the recipes, one for each point.
+    """
+    return Entry(
+        evaluation.name, recipe, tuple(map(configuration_of, made)), code_of(made[0]),
+        versions() | dict(getattr(made[0], "versions", {})), evaluation.rows,
+    )  # fmt: skip
+
+
+def versions() -> dict[str, str]:
+    """What numbers may depend on besides a recipe's own code."""
+    return {
+        "faithnb": faithnb.__version__, "measures": source_hash("measures"),
+        "torch": torch.__version__, "numpy": np.__version__,
+        "python": platform.python_version(), "machine": platform.machine(),
+    }  # fmt: skip
+
+
+def run(
+    recipe: str,
+    tasks: Sequence[str],
+    seeds: Sequence[int],
+    sparsities: Sequence[float] | None = None,
+    progress: bool = True,
+    folder: Path | None = None,
+) -> Entry:
+    """Evaluate a recipe by its name.
+
+    Args:
+        recipe: a name of the package's, or ``file.py:Class``.
+        tasks: their names.
+        seeds: of the recipe.
+        sparsities: the points of its sweep; the recipe's own by default.
+        progress: show a bar.
+        folder: where a file's path starts; here by default.
+    """
+    spec = recipe if folder is None or ":" not in recipe else str(folder / recipe)
+    made = recipes_named(spec, sparsities)
+    done = evaluate(made, [TASKS[name] for name in tasks], seeds, progress)
+    return entry_of(done, recipe, made)
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as JSON can say it: what is not defined is null."""
+    return {name: _rounded(value) for name, value in row.items()}
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+    return value

@@ -1,0 +1,98 @@
+"""The benchmark's commands."""
+
+import pytest
+from strangers import small
+
+from faithnb import AbsoluteValue, Transcoder
+from faithnb.benchmark import __main__ as commands
+from faithnb.benchmark import entry
+from faithnb.benchmark.tasks import TASKS
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    for name in list(TASKS):
+        monkeypatch.setitem(TASKS, name, small(name))
+    monkeypatch.setattr(commands, "RESULTS", tmp_path / "results")
+    return tmp_path
+
+
+def test_the_list(capsys):
+    assert commands.main(["list"]) == 0
+    out = capsys.readouterr().out
+    assert "abs-v1  abs, 16 → 16; twin: abs-point-v1" in out
+    assert "relu, relu-matched, relu-skip, topk" in out
+
+
+def test_a_folder_is_scored(here, capsys):
+    ideal = Transcoder.from_circuits(AbsoluteValue(16).circuits())
+    Transcoder.cat([ideal, ideal]).save(here / "t")
+    assert commands.main(["score", str(here / "t"), "--task", "abs-v1", "abs-point-v1"]) == 0
+    shown = capsys.readouterr()
+    assert "mechanism_error_at_p" in shown.out
+    assert "generalising" in shown.out
+    assert "4/4" in shown.err
+
+
+def test_a_run_becomes_an_entry_that_comes_out(here, capsys):
+    asked = ["run", "relu", "--task", "abs-v1", "--seeds", "2-3", "--sparsity", "0.1", "0.2"]
+    assert commands.main([*asked, "--save"]) == 0
+    assert "Written: " in capsys.readouterr().out
+    (path,) = (here / "results").glob("relu@*.json")
+    assert set(entry.Entry.load(path).rows.seed) == {2, 3}
+    assert commands.main(["check"]) == 0
+    assert "comes out" in capsys.readouterr().out
+    text = path.read_text(encoding="utf-8").replace('"parameters": 2', '"parameters": 1')
+    path.write_text(text, encoding="utf-8")
+    assert commands.main(["check", str(path), "--task", "abs-v1"]) == 1
+    out = capsys.readouterr().out
+    assert "refused" in out
+    assert "parameters is 2" in out
+
+
+def test_a_file_of_an_entry_lies_beside_it(here, capsys):
+    mine = "import torch\nclass Mine:\n    def fit(self, task, seed):\n        "
+    mine += "torch.manual_seed(seed)\n        return torch.nn.Linear(16, 16)\n"
+    (here / "results").mkdir()
+    for folder in (here, here / "results"):
+        (folder / "mine.py").write_text(mine, encoding="utf-8")
+    asked = ["--task", "abs-v1", "--seeds", "2", "--save"]
+    assert commands.main(["run", f"{here}/mine.py:Mine", *asked]) == 2
+    assert "put the file into" in capsys.readouterr().err
+    assert commands.main(["run", f"{here}/results/mine.py:Mine", *asked]) == 0
+    (path,) = (here / "results").glob("Mine@*.json")
+    assert commands.main(["check", str(path)]) == 0
+
+
+def test_nothing_to_check(capsys):
+    assert commands.main(["check"]) == 0
+    assert "holds no entry" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("asked", "sentence"), [
+    (["run", "nothing", "--task", "abs-v1"], "recipe = 'nothing' is not allowed"),
+    (["run", "relu", "--task", "abs-v9"], "task = 'abs-v9' is not allowed: it must be one of abs"),
+    (["run", "relu", "--task", "abs-v1", "--seeds", "few"], "seeds = 'few' is not allowed"),
+    (["run", "relu", "--task", "abs-v1", "--seeds", "0"], "there is none"),
+    (["run", "relu", "--task", "abs-v1", "--hidden", "3", "--save"], "leave --hidden or --save"),
+    (["score", "nowhere", "--task", "abs-v1"], "nowhere"),
+    (["check", "nothing.json"], "nothing.json cannot be read"),
+])  # fmt: skip
+def test_what_cannot_be_done_is_said(asked, sentence, capsys):
+    assert commands.main(asked) == 2
+    shown = capsys.readouterr()
+    assert sentence in shown.err
+    assert "Traceback" not in shown.err
+
+
+def test_an_audit_is_shown(capsys, monkeypatch):
+    monkeypatch.setattr(commands, "audit", lambda task: commands.pd.DataFrame(
+        {"noise": [0.1], "earned": [False], "reasons": [("order: why",)]}, index=["fvu"]
+    ))  # fmt: skip
+    assert commands.main(["audit", "--task", "abs-v1"]) == 0
+    assert "order: why" in capsys.readouterr().out
+
+
+def test_seeds():
+    assert commands.seeds_named("3") == [0, 1, 2]
+    assert commands.seeds_named("300-301") == [300, 301]
