@@ -85,8 +85,13 @@ class Penalty(Registered):
 
 
 def contributions(h: Acts, norms: Norms) -> Acts:
-    """abs(h_bi) · ‖d_i‖, how much each feature writes."""
-    return h.abs() * norms[:, None]
+    """abs(h_bi) · ‖d_i‖, how much each feature writes.
+
+    Its derivative at 0 is that from the right: a threshold learns there of what a feature that it
+    holds off would cost, and the derivative of ``abs`` would be 0.
+    """
+    size = torch.nn.functional.leaky_relu(-h, -1.0)
+    return size * norms[:, None]
 
 
 class Tanh(Penalty):
@@ -141,6 +146,11 @@ class L0(Penalty):
         """As above; it has no scale."""
         return (weight * h.sum(-1)).sum(-1)
 
+    def gradient(self, work: Workspace, coefficient: Tensor) -> None:
+        """To what decides the gates alone."""
+        work.do(work.grad_z.zero_)
+        work.gating.count(work, coefficient)
+
 
 class L0Target(L0):
     """(L0 / L0* − 1)² with L0 the mean number of features on, and L0* the one that is wanted.
@@ -174,6 +184,20 @@ class L0Target(L0):
     def of(self, h: Acts, norms: Norms, weight: Weight, scale: PerInstance) -> PerInstance:
         """As above."""
         return (super().of(h, norms, weight, scale) / self.target - 1).square()
+
+    def gradient(self, work: Workspace, coefficient: Tensor) -> None:
+        """2 λ (L0 / L0* − 1) / L0* times that of L0."""
+        on, factor = work.buffer("on", work.h), work.buffer("factor", coefficient)
+        parts = work.weights(1.0, matched=False)
+
+        def measure() -> None:
+            torch.sign(work.h, out=on)
+            l0 = sum((on[:, rows] * weight).sum((1, 2), keepdim=True) for rows, weight in parts)
+            torch.mul(coefficient, 2 / self.target * (l0 / self.target - 1), out=factor)
+
+        work.do(measure)
+        work.do(work.grad_z.zero_)
+        work.gating.count(work, factor)
 
 
 def refusals_without_penalty(experiment: Any) -> Iterator[str]:

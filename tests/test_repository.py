@@ -132,7 +132,7 @@ def test_every_file_of_the_package_has_its_tests():
                 "book/staging": "assets", "widgets/knobs": "explorer",
                 "model/networks": "layers", "model/sums": "layers", "model/with_point": "layers",
                 "experiment/fields": "experiment",
-                "model/fitting": "architectures",
+                "model/fitting": "architectures", "model/gating": "architecture_losses",
                 "model/architectures/topk": "architectures",
                 "model/architectures/jumprelu": "architecture_losses",
                 "model/architectures/gated": "architecture_losses",

@@ -308,8 +308,9 @@ def test_what_a_layer_does_not_say_is_not_made_up(added):
     x = evaluation_sample(D, 0.1, 64)
     table = fb.measure(Transcoder.random([0], D, 9, D + 2), layer, x, p)
     unknown = {name for name, column in table.items() if name != "state" and column.isnull().all()}
-    assert unknown == {"circuit_match", "mechanism_error", "off_diagonal_norm",
-                       "off_diagonal_share", "rotation", "absorption"}  # fmt: skip
+    assert unknown == {"circuit_match", "circuit_match_with_p", "mechanism_error",
+                       "mechanism_error_at_p", "off_diagonal_norm", "off_diagonal_share",
+                       "rotation", "absorption"}  # fmt: skip
     for changes, sentence in (
         ({"jacobian_estimator": "exact"}, "target = 'small' .* does not say its units"),
         ({"kink": "masked"}, "kink = 'masked' is not allowed with target = 'small'"),

@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from faithnb.matching.form import Batch, Matching, PerInstance
-from faithnb.matching.workspace import Workspace, mask_where_off, minus
+from faithnb.matching.workspace import Workspace, minus
+from faithnb.model.gating import mask_where_off
 from faithnb.model.jacobians import diagonal, inner_products, target_diagonal
 from faithnb.model.layer import Layer
 from faithnb.model.transcoder import Transcoder

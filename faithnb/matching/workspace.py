@@ -22,10 +22,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from faithnb.model.gating import Gating, mask_where_off
 from faithnb.model.layer import Layer
-
-mask_where_off = torch.ops.aten.threshold_backward.grad_input
-"""mask_where_off(u, h, 0, grad_input=out): u where h > 0, else 0, in one pass."""
 
 
 class Tape(list[Callable[[], object]]):
@@ -78,6 +76,7 @@ class Workspace:
         matched: whether the Jacobian is matched on base rows, and on those of points.
         buffers: shared between chunks.
         do: where to write the calls.
+        gating: which features are on.
 
     Attributes:
         h: the hidden layer, ``[n_inst, rows, d_sae]``.
@@ -98,7 +97,9 @@ class Workspace:
         matched: tuple[bool, bool],
         buffers: Buffers,
         do: Tape,
+        gating: Gating,
     ):
+        self.gating = gating
         self.target, self.do, self.now = target, do, seen.now
         self.streams, self.buffer = seen.seen_by(chunk), buffers.like
         self.E, self.D, self.grad_E, self.grad_D = E, D, _, _ = arrays
@@ -140,9 +141,9 @@ class Workspace:
         return moved
 
     def hidden(self, x: Tensor, h: Tensor) -> None:
-        """h ← ReLU(xE)."""
+        """h ← ReLU(xE), where features are on."""
         self.do(torch.bmm, x, self.E, out=h)
-        self.do(h.relu_)
+        self.gating.forward(self, h)
 
     def weights(self, factor: float | Tensor, matched: bool) -> list[tuple[slice, Tensor]]:
         """c ω_b for each part; of ``matched`` terms 0 where the Jacobian is not matched."""
@@ -170,7 +171,7 @@ class Workspace:
     def backward_from_output(self, x: Tensor, h: Tensor, grad_y: Tensor) -> None:
         """Adds what an output gradient at x makes of the weights."""
         self.do(torch.bmm, grad_y, self.D.mT, out=self.grad_z)
-        self.do(mask_where_off, self.grad_z, h, 0, grad_input=self.grad_z)
+        self.gating.backward(self, self.grad_z, h)
         self.do(self.grad_D.baddbmm_, h.mT, grad_y)
         self.do(self.grad_E.baddbmm_, x.mT, self.grad_z)
 

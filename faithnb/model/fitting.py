@@ -23,7 +23,7 @@ class Fitting:
     weight: Float[Tensor, "n_inst rows"]
     """ω, the weights of the rows of a batch; each instance's sum to 1."""
 
-    quiet: Float[Tensor, "n_inst d_sae"]
+    quiet: Float[Tensor, "n_inst d_sae"] | None = None
     """For how many steps a feature has not been on."""
 
     lightest: float = 0.0

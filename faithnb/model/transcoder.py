@@ -17,6 +17,7 @@ from faithnb.common.extensions import Registry, is_own
 from faithnb.formats.detection import read, write
 from faithnb.formats.layout import Held
 from faithnb.model.fitting import Fitting, refusals_of_fields
+from faithnb.model.gating import Gating
 from faithnb.model.layer import Circuit
 from faithnb.model.weights import Weights
 
@@ -131,6 +132,21 @@ class Transcoder(Weights):
 
     def begin(self, experiment: Any) -> None:
         """Set what its training does not begin at 0, in place."""
+
+    @classmethod
+    def has_gating(cls, experiment: Any) -> bool:
+        """Whether the gradient of its loss can be written by hand, see :mod:`faithnb.model.gating`.
+        A class must say its :meth:`gating` itself: one that it inherits may not hold for it."""
+        return "gating" in vars(cls)
+
+    def gating(self, norms: Tensor | None, gradients: Sequence[Tensor]) -> Gating:
+        """Which features are on, where its gradient is written by hand.
+
+        Args:
+            norms: n, ``[n_inst, d_sae]``, if features are measured in these units.
+            gradients: where to write those of its own weights.
+        """
+        return Gating()
 
     def settle(self) -> None:
         """Called after each step of training: what a gradient cannot know, in place."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from faithnb.experiment import Experiment
-from faithnb.matching.workspace import Buffers, Tape, Workspace, mask_where_off
+from faithnb.matching.workspace import Buffers, Tape, Workspace
 from faithnb.model.fitting import Fitting
 from faithnb.model.layer import Layer
 from faithnb.model.transcoder import ARCHITECTURES, Transcoder
@@ -23,17 +23,18 @@ from faithnb.training.objectives import loss_terms
 
 
 class ClosedForm:
-    """The gradient of the loss of ReLU transcoders without a linear part, for the instances of an
-    ensemble, chunk by chunk.
+    """The gradient of the loss of transcoders whose features are ReLUs, of which some may be turned
+    off, without a linear part, for the instances of an ensemble, chunk by chunk.
 
     Args:
-        template: says which penalty, matching form, estimator and kink.
+        template: says which architecture, penalty, matching form, estimator and kink.
         target: what the transcoders should do.
         scalars: coefficients and scales, each ``[n_inst]``.
         batches: what the instances see.
         chunks: instances whose hidden layers are computed together; they cover the ensemble.
+        transcoder: the ensemble, for what it has besides encoder and decoder.
         weights: encoder (bias as last row) ``[n_inst, d_in+1, d_sae]`` and decoder
-            ``[n_inst, d_sae, d_out]``.
+            ``[n_inst, d_sae, d_out]``, then what else is learned.
         gradients: where to write theirs. All of these arrays are kept, and read at every call.
     """
 
@@ -44,11 +45,13 @@ class ClosedForm:
         scalars: Mapping[str, Tensor],
         batches: Batches,
         chunks: Sequence[slice],
+        transcoder: Transcoder,
         weights: Sequence[Tensor],
         gradients: Sequence[Tensor],
     ):
         self.do, buffers = Tape(), Buffers()
-        scaled = weights
+        weights, (gradients, own_gradients) = weights[:2], (gradients[:2], gradients[2:])
+        scaled, n = weights, None
         units = torch.ones_like(scalars["tanh_scale"])
         if template.penalty:
             units = template.penalty.units(scalars["tanh_scale"])
@@ -61,26 +64,31 @@ class ClosedForm:
             self.scale(c, n, weights, scaled)
         at = template.matching_at
         matched = at in ("all", "base"), at in ("all", "points")
-        for chunk in chunks:
+        self.parts = [of_chunk(transcoder, chunk) for chunk in chunks]
+        for chunk, part in zip(chunks, self.parts, strict=True):
             own = {name: scalar[chunk, None, None] for name, scalar in scalars.items()}
+            part.fitting = Fitting(template, batches.weight[chunk], lightest=batches.lightest)
+            self.do(setattr, part.fitting, "least", None)
+            norms = None if n is None else n[chunk]
+            gating = part.gating(norms, [gradient[chunk] for gradient in own_gradients])
             work = Workspace(
                 target, batches, chunk, [array[chunk] for array in (*scaled, *gradients)],
                 own["perturbation_scale"], own["jacobian_coefficient"], units[chunk, None, None],
-                template.batch_size, matched, buffers, self.do,
+                template.batch_size, matched, buffers, self.do, gating,
             )  # fmt: skip
+            gating.begin(work)
             write(template, work, own)
-        if is_scaled:
+        if n is not None:
             self.scale_back(c, n, scaled, gradients)
 
     @staticmethod
     def holds_for(template: Experiment) -> bool:
-        """Whether it is the gradient of the template's loss: of ReLUs without a linear part, where
-        each term that was asked for has one written by hand."""
+        """Whether it is the gradient of the template's loss: without a linear part, where the
+        architecture and each term that was asked for have one written by hand."""
         terms = [of for of in (template.matching, template.penalty) if of is not None]
-        is_relu = ARCHITECTURES[template.architecture] is Transcoder and not template.skip
-        if template.aux_coefficient > 0:
-            return False
-        return is_relu and all(of.says("gradient") for of in terms)
+        of = ARCHITECTURES[template.architecture]
+        plain = not template.skip and template.aux_coefficient == 0
+        return plain and of.has_gating(template) and all(t.says("gradient") for t in terms)
 
     @torch.no_grad()
     def __call__(self) -> None:
@@ -88,7 +96,9 @@ class ClosedForm:
         self.do.play()
 
     def settle(self) -> None:
-        """A ReLU does nothing after a step."""
+        """What an architecture does after each step."""
+        for part in self.parts:
+            part.settle()
 
     def scale(
         self, c: Tensor, n: Tensor, weights: Sequence[Tensor], scaled: Sequence[Tensor]
@@ -148,7 +158,7 @@ class Autograd:
         )
         self.chunks = []
         for chunk in chunks:
-            part = transcoder.with_weights({k: w[chunk] for k, w in transcoder.weights().items()})
+            part = of_chunk(transcoder, chunk)
             part.fitting = Fitting(template, batches.weight[chunk], quiet[chunk], batches.lightest)
             learned = [getattr(part, name).requires_grad_() for name in part.learned]
             for weight, gradient in zip(learned, gradients, strict=True):
@@ -174,6 +184,11 @@ class Autograd:
             part.settle()
 
 
+def of_chunk(transcoder: Transcoder, chunk: slice) -> Transcoder:
+    """Some of the instances; their weights stay where they are."""
+    return transcoder.with_weights({k: w[chunk] for k, w in transcoder.weights().items()})
+
+
 def write(template: Experiment, work: Workspace, own: Mapping[str, Tensor]) -> None:
     """Write down the gradients of a template's terms for one chunk, in the scaled coordinates: the
     forward pass, then term by term.
@@ -196,7 +211,7 @@ def write(template: Experiment, work: Workspace, own: Mapping[str, Tensor]) -> N
     if template.penalty:
         template.penalty.gradient(work, own["sparsity_coefficient"])
     do(grad_z.baddbmm_, error, work.D.mT, beta=int(template.penalty is not None))
-    do(mask_where_off, grad_z, h, 0, grad_input=grad_z)
+    work.gating.backward(work, grad_z, h)
     do(torch.bmm, h.mT, error, out=work.grad_D)
     do(torch.bmm, work.each(x).mT, grad_z, out=work.grad_E)
 

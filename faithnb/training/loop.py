@@ -11,7 +11,6 @@ from torch import Tensor
 
 from faithnb.experiment import Experiment
 from faithnb.model.fitting import Fitting
-from faithnb.model.transcoder import Transcoder
 from faithnb.training.batches import Batches
 from faithnb.training.gradients import Autograd, ClosedForm
 from faithnb.training.init import start
@@ -44,15 +43,15 @@ class Loop:
         self.target = template.make_target()
         self.batches = Batches(experiments, device)
         first = start(experiments, self.target).to(device)
-        if ClosedForm.holds_for(template):
+        weights = first.weights()
+        learned = [weights[name] for name in first.learned]
+        self.by_hand = ClosedForm.holds_for(template)
+        if self.by_hand:
             encoder = torch.cat([first.W_enc, first.b_enc[:, None]], dim=1).detach()
-            decoder = first.W_dec.detach()
-            self.weights: tuple[Tensor, ...] = encoder, decoder
-            self.transcoder = Transcoder(encoder[:, :-1], encoder[:, -1], decoder, first.b_dec)
-        else:
-            self.transcoder = first
-            weights = first.weights()
-            self.weights = tuple(weights[name] for name in first.learned)
+            weights |= {"W_enc": encoder[:, :-1], "b_enc": encoder[:, -1]}
+            learned[:2] = [encoder]
+        self.weights = tuple(learned)
+        self.transcoder = first.with_weights(weights)
         self.quiet = first.W_enc.new_zeros(len(experiments), template.d_sae)
         self.gradients = tuple(torch.zeros_like(weight) for weight in self.weights)
         for weight, gradient in zip(self.weights, self.gradients, strict=True):
@@ -79,8 +78,8 @@ class Loop:
 
     def _gradient(self, template: Experiment) -> ClosedForm | Autograd:
         given = template, self.target, self.scalars, self.batches, self.chunks
-        if ClosedForm.holds_for(template):
-            return ClosedForm(*given, self.weights, self.gradients)
+        if self.by_hand:
+            return ClosedForm(*given, self.transcoder, self.weights, self.gradients)
         return Autograd(*given, self.transcoder, self.gradients, self.quiet)
 
     def _stage(self) -> tuple[Experiment, ClosedForm | Autograd]:

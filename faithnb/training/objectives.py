@@ -56,6 +56,7 @@ def revival(
     """
     assert transcoder.fitting is not None
     quiet = transcoder.fitting.quiet
+    assert quiet is not None
     quiet.copy_(torch.where((h != 0).any(1), 0, quiet + 1))
     of_dead = torch.relu(z) * (quiet >= DEAD_AFTER)[:, None]
     k = min(max(1, transcoder.d_in // 2), z.shape[-1])

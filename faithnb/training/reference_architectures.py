@@ -93,7 +93,7 @@ def penalty(e: Experiment, w: Weights, z: Tensor, h: Features, weight: Tensor) -
         l0 = (weight * gates(e, w, z).sum(1)).sum()
         return l0 if e.sparsity_penalty == "l0" else (l0 / e.target_l0 - 1) ** 2
     seen = torch.relu(z) if e.architecture == "gated" else h
-    contribution = seen.abs() * w["W_dec"].norm(dim=1)
+    contribution = seen * w["W_dec"].norm(dim=1)  # none is below 0
     if e.sparsity_penalty == "tanh":
         contribution = torch.tanh(e.tanh_scale * contribution)
     return (weight * contribution.sum(1)).sum()

@@ -22,7 +22,7 @@ TRAINED_BY = (
     "matching/noise", "matching/plain", "matching/probes", "matching/soft", "matching/workspace",
     "model/architectures/batch_topk", "model/architectures/gated",
     "model/architectures/jumprelu", "model/architectures/matryoshka", "model/architectures/topk",
-    "model/fitting",
+    "model/fitting", "model/gating",
     "model/inits", "model/jacobians", "model/layer", "model/layers", "model/networks", "model/sums",
     "model/turning", "model/with_point",
     "model/transcoder", "model/weights", "parameters", "penalties", "training/batches",

@@ -166,6 +166,7 @@ def test_the_gradient_is_that_of_the_loss(kind, matching):
     loop = Loop([form, replace(form, seed=1)], CPU)
     for weight in loop.weights:  # biases of 0 would stand on the kink
         weight += 0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+    loop.transcoder.settle()
     loop.draw()
     loop.gradient()
 
@@ -177,7 +178,8 @@ def test_the_gradient_is_that_of_the_loss(kind, matching):
         return sum(terms.values())[1].item()
 
     with torch.no_grad():
-        names = loop.transcoder.learned if len(loop.weights) > 2 else ["encoder", "decoder"]
+        by_hand = ["encoder", *loop.transcoder.learned[2:]]
+        names = by_hand if loop.by_hand else loop.transcoder.learned
         learned = zip(names, loop.weights, loop.gradients, strict=True)
         for name, weight, gradient in learned:
             if name == "threshold":

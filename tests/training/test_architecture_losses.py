@@ -12,6 +12,7 @@ from faithnb import Experiment
 from faithnb.model.architectures import BatchTopK, Gated, JumpReLU
 from faithnb.model.fitting import Fitting
 from faithnb.training import reference_architectures as reference
+from faithnb.training.gradients import ClosedForm
 from faithnb.training.loop import Loop
 from faithnb.training.objectives import DEAD_AFTER
 
@@ -60,13 +61,32 @@ def literally(loop, form, n):
     return reference.loss_terms(form, weights, x, weight, dead), weights
 
 
+def by_name(loop):
+    """The gradients of a loop, however its weights stand."""
+    if not loop.by_hand:
+        return dict(zip(loop.transcoder.learned, loop.gradients, strict=True))
+    encoder, *others = loop.gradients
+    names = loop.transcoder.learned[2:]
+    return {"W_enc": encoder[:, :-1], "b_enc": encoder[:, -1]} | dict(
+        zip(names, others, strict=True)
+    )
+
+
+@pytest.mark.parametrize("way", ["autograd", "by hand"])
 @pytest.mark.parametrize("kind", FORMS)
-def test_terms_and_gradients_are_the_literal_ones(kind):
+def test_terms_and_gradients_are_the_literal_ones(kind, way, monkeypatch):
     form = replace(BASE, **FORMS[kind])
+    if way == "by hand" and not ClosedForm.holds_for(form):
+        return
+    if way == "autograd":
+        monkeypatch.setattr(ClosedForm, "holds_for", lambda template: False)
     loop = shaken(form)
+    assert loop.by_hand == (way == "by hand")
     expected = [literally(loop, form, n) for n in range(2)]
     found, _ = loop.terms()
-    loop.gradient()
+    for _ in range(2):  # buffers are used again: a second call must not see the first
+        loop.quiet[:, ::3] = DEAD_AFTER - 1
+        loop.gradient()
     for n, (terms, weights) in enumerate(expected):
         for name, value in zip(
             ("reconstruction", "sparsity", "auxiliary"), found[[0, 1, 4], n], strict=True
@@ -75,8 +95,10 @@ def test_terms_and_gradients_are_the_literal_ones(kind):
         learned = loop.transcoder.learned
         wanted = grad(sum(terms.values()), [weights[name] for name in learned],
                       allow_unused=True, materialize_grads=True)  # fmt: skip
-        for name, of_loop, of_reference in zip(learned, loop.gradients, wanted, strict=True):
-            torch.testing.assert_close(of_loop[n], of_reference, rtol=1e-9, atol=1e-10, msg=name)
+        found_gradients = by_name(loop)
+        for name, of_reference in zip(learned, wanted, strict=True):
+            of_loop = found_gradients[name][n]
+            torch.testing.assert_close(of_loop, of_reference, rtol=1e-9, atol=1e-10, msg=name)
             assert name == "threshold" or of_reference.abs().max() > 1e-4
 
 
@@ -85,9 +107,8 @@ def test_thresholds_do_learn(kind):
     form = replace(BASE, **FORMS[kind])
     loop = shaken(form)
     loop.gradient()
-    at = loop.transcoder.learned.index("threshold")
     if form.bandwidth > 0.5:
-        assert loop.gradients[at].abs().max() > 1e-3
+        assert by_name(loop)["threshold"].abs().max() > 1e-3
     before = loop.transcoder.threshold.clone()
     for _ in range(15):
         loop.update()
@@ -169,3 +190,42 @@ def test_dead_features_are_those_that_were_off_for_long():
     loop.quiet += DEAD_AFTER
     assert loop.terms()[0][4].item() > 0
     assert loop.quiet.max() == DEAD_AFTER + 1
+
+
+BY_HAND_KINDS = {
+    "topk, 1": {"architecture": "topk", "k": 1},
+    "topk, 3, l1": {"architecture": "topk", "k": 3, "sparsity_penalty": "l1"},
+    "topk, 6": {"architecture": "topk", "k": 6},
+    "batch_topk": {"architecture": "batch_topk", "k": 1.7},
+    "batch_topk alone": {"architecture": "batch_topk", "k": 1.7, "sparsity_penalty": "none"},
+    "jumprelu": {"architecture": "jumprelu", "bandwidth": 0.6, "threshold_init": 0.3},
+    "jumprelu, l0": {
+        "architecture": "jumprelu", "bandwidth": 0.6, "threshold_init": 0.3,
+        "sparsity_penalty": "l0",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["none", "plain", "exact", "smoothed", "finite", "noise"])
+@pytest.mark.parametrize("kind", BY_HAND_KINDS)
+def test_gradients_by_hand_are_those_of_autograd_with_matching(kind, form, monkeypatch):
+    e = replace(BASE, **BY_HAND_KINDS[kind])
+    if form != "none":
+        named = {"jacobian_matching": "plain", "jacobian_estimator": "exact"}
+        named = named if form == "exact" else {"jacobian_matching": form}
+        e = replace(e, jacobian_coefficient=0.3, contribution_coefficient=0.1, **named)
+    assert ClosedForm.holds_for(e)
+    fast = shaken(e)
+    monkeypatch.setattr(ClosedForm, "holds_for", lambda template: False)
+    slow = Loop([e, replace(e, seed=1)], CPU)
+    for name, weight in slow.transcoder.weights().items():
+        weight.copy_(fast.transcoder.weights()[name])
+    slow.draw()
+    for loop in (fast, slow):
+        loop.gradient()
+    for name, gradient in by_name(slow).items():
+        torch.testing.assert_close(by_name(fast)[name], gradient, rtol=1e-9, atol=1e-10, msg=name)
+    for loop in (fast, slow):
+        loop.update()
+    for name, weight in slow.transcoder.weights().items():
+        torch.testing.assert_close(fast.transcoder.weights()[name], weight, rtol=1e-6, atol=1e-9)

@@ -129,6 +129,7 @@ class GivenBatches:
     def __init__(self, target, seen=slice(0, N_INST)):
         given = batch()
         self.weight, self.seen = given["weight"], seen
+        self.lightest = self.weight.min().item()
         ends = {"x": 1.0, "v": 0.0, "noise": 0.0}
         self.now = {
             name: torch.nn.functional.pad(given[name], (0, 1), value=end)
@@ -147,7 +148,14 @@ def fast_gradient(transcoder, form, seen=slice(0, N_INST)):
     everyone = [slice(0, N_INST)]
     target = form.make_target()
     gradient = ClosedForm(
-        form, target, scalars(), GivenBatches(target, seen), everyone, weights, gradients
+        form,
+        target,
+        scalars(),
+        GivenBatches(target, seen),
+        everyone,
+        transcoder,
+        weights,
+        gradients,
     )
     for _ in range(2):  # buffers are used again: a second call must not see the first
         gradient()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from faithnb.common.errors import ParameterError
 from faithnb.model.architectures.jumprelu import JumpReLU
-from faithnb.model.fitting import Fitting
+from faithnb.model.gating import Gating, OfBatch
 
 MEMORY = 0.999
 """Share of the running threshold that a step leaves."""
@@ -88,11 +88,17 @@ class BatchTopK(JumpReLU):
         """What an activation must exceed: ``[n_inst, 1, d_sae]``, or of all features alike."""
         if self.fitting is None:
             return self.threshold[:, None]
-        return self._least_not_kept(z, self.fitting)[:, None, None]
+        return self.least_not_kept(z)[:, None, None]
 
-    def _least_not_kept(self, z: Tensor, fitting: Fitting) -> Tensor:
-        """The largest activation that is not kept, so that those above weigh at most k together,
-        ``[n_inst]``."""
+    def gating(self, norms: Tensor | None, gradients: Sequence[Tensor]) -> Gating:
+        """The largest of the batch."""
+        return OfBatch(self.least_not_kept, norms)
+
+    def least_not_kept(self, z: Float[Tensor, "n_inst B d_sae"]) -> Float[Tensor, "n_inst"]:
+        """In training, the largest activation that is not kept, so that those above weigh at most k
+        together."""
+        fitting = self.fitting
+        assert fitting is not None
         most = min(z[0].numel(), int(self.k / fitting.lightest) + 2)
         largest, at = z.flatten(1).topk(most, dim=1)
         counted = fitting.weight.gather(1, at // z.shape[-1]).double().cumsum(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -9,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
+from faithnb.model.gating import Gating, Thresholds
 from faithnb.model.transcoder import Transcoder
 
 
@@ -58,6 +60,16 @@ class JumpReLU(Transcoder):
             return super().gates(z)
         e = self.fitting.experiment
         return Step.apply(z, self.threshold[:, None], e.bandwidth, e.gate_gradient)
+
+    @classmethod
+    def has_gating(cls, experiment: Any) -> bool:
+        """With the gradient to the thresholds alone."""
+        return super().has_gating(experiment) and experiment.gate_gradient == "threshold"
+
+    def gating(self, norms: Tensor | None, gradients: Sequence[Tensor]) -> Gating:
+        """What exceeds its threshold."""
+        assert self.fitting is not None
+        return Thresholds(self.threshold, gradients[0], self.fitting.experiment.bandwidth, norms)
 
     @torch.no_grad()
     def begin(self, experiment: Any) -> None:

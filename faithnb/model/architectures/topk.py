@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from faithnb.common.errors import ParameterError
+from faithnb.model.gating import Gating, OfRows
 from faithnb.model.transcoder import Transcoder
 
 
@@ -49,6 +50,10 @@ class TopK(Transcoder):
     def slope(self, z: Float[Tensor, "n_inst B d_sae"]) -> Float[Tensor, "n_inst B d_sae"]:
         """1 where a feature is kept and above 0."""
         return self._kept(z) * (z > 0)
+
+    def gating(self, norms: Tensor | None, gradients: Sequence[Tensor]) -> Gating:
+        """The largest of each row."""
+        return OfRows(self.k, norms)
 
     def _kept(self, z: Tensor) -> Tensor:
         return torch.zeros_like(z).scatter_(-1, z.topk(self.k, dim=-1).indices, 1.0)
