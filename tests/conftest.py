@@ -29,12 +29,18 @@ TRAINED_KINDS = {
     "matryoshka": {"architecture": "matryoshka", "k": 2.5},
     "jumprelu": {"architecture": "jumprelu"},
     "gated": {"architecture": "gated"},
+    "molt": {"architecture": "molt", "rank": 2},
+    "crosscoder": {"architecture": "crosscoder"},
+    "cross_layer": {"architecture": "cross_layer"},
     "relu with skip": {"skip": True},
     "topk with skip": {"architecture": "topk", "k": 2, "skip": True},
     "batch_topk with skip": {"architecture": "batch_topk", "k": 2, "skip": True},
     "matryoshka with skip": {"architecture": "matryoshka", "k": 2, "skip": True},
     "jumprelu with skip": {"architecture": "jumprelu", "skip": True},
     "gated with skip": {"architecture": "gated", "skip": True},
+    "molt with skip": {"architecture": "molt", "skip": True},
+    "crosscoder with skip": {"architecture": "crosscoder", "skip": True},
+    "cross_layer with skip": {"architecture": "cross_layer", "skip": True},
 }
 """Every architecture that can be trained, without a linear part and with one."""
 

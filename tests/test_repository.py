@@ -134,6 +134,7 @@ def test_every_file_of_the_package_has_its_tests():
                 "experiment/fields": "experiment",
                 "model/fitting": "architectures", "model/gating": "architecture_losses",
                 "model/architectures/topk": "architectures",
+                "model/architectures/crosscoder": "cross_layer",
                 "model/architectures/jumprelu": "architecture_losses",
                 "model/architectures/gated": "architecture_losses",
                 "model/architectures/batch_topk": "architecture_losses",

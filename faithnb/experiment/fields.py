@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from faithnb.data.sources import DATA, FILES
 from faithnb.data.variations import VARIATIONS
@@ -72,7 +72,8 @@ class Fields:
 
     architecture: str = parameter("relu", Named(ARCHITECTURES))
     """The transcoder's kind of sparse layer. ``"topk"`` keeps the k largest of its features, see
-    :class:`faithnb.model.architectures.TopK`."""
+    :class:`faithnb.model.architectures.TopK`; ``"crosscoder"`` and ``"cross_layer"`` are for
+    targets that are two layers, such as ``"two_layers"``."""
 
     skip: bool = parameter(False, YesNo())
     """Whether the transcoder has a linear part besides, ``x W_skip``, with no penalty on it."""
@@ -93,7 +94,10 @@ class Fields:
     :class:`faithnb.model.architectures.JumpReLU`."""
 
     rank: int = parameter(1, Range(1, whole=True))
-    """Rank of each transform of ``"molt"``."""
+    """Rank of each transform of ``"molt"``; it divides d_sae."""
+
+    n_layers: ClassVar[int] = 2
+    """How many layers, side by side, are explained by ``"crosscoder"`` and ``"cross_layer"``."""
 
     aux_coefficient: float = parameter(0.0, Range(0, 1e6))
     """Weight of an auxiliary loss against dead features, which makes them fit what the others

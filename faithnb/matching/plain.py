@@ -169,8 +169,8 @@ class Smoothed(Plain):
 
     def distance(self, batch: Batch) -> PerInstance:
         """‖J_T − J_M‖² at the moved inputs."""
-        moved = batch.moved(batch.noise)
-        return self.distance_at(batch, moved, batch.transcoder.slopes(moved).detach())
+        moved, of = batch.moved(batch.noise), batch.transcoder
+        return self.distance_at(batch, moved, of.matched_slopes(of.hidden_pre(moved)))
 
     def gradient(self, work: Workspace) -> None:
         """That of plain matching at the moved inputs."""

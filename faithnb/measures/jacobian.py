@@ -129,8 +129,9 @@ def contributing_jacobian(transcoder: Transcoder, p: Point) -> Float[Tensor, "n_
     whether they count.
     """
     on = contribution_sizes(transcoder, p[None])[:, 0] > CONTRIBUTES
-    slopes = transcoder.slopes(p[None])[:, 0] * on
-    found = ((transcoder.W_enc * slopes[:, None]) @ transcoder.W_dec).mT
+    slopes = transcoder.slopes(p[None])[:, 0]
+    slopes = slopes * on.repeat(1, slopes.shape[-1] // on.shape[-1])
+    found = ((transcoder.reads * slopes[:, None]) @ transcoder.writes).mT
     return found if transcoder.W_skip is None else found + transcoder.W_skip.mT
 
 

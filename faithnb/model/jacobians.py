@@ -16,13 +16,13 @@ from faithnb.model.transcoder import Transcoder
 
 def diagonal_products(transcoder: Transcoder) -> Float[Tensor, "n_inst d_sae d_in"]:
     """e_ij d_ij: what feature i, when on, adds to the diagonal entry (j, j) of the Jacobian."""
-    return transcoder.W_enc.mT * transcoder.W_dec
+    return transcoder.reads.mT * transcoder.writes
 
 
 def gram(transcoder: Transcoder) -> Float[Tensor, "n_inst d_sae d_sae"]:
     """(e_i · e_j)(d_i · d_j): the inner product of what features i and j, when on, add to the
     Jacobian; G_d ∘ G_e with the Gram matrices G_d = W_dec W_decᵀ and G_e = W_encᵀ W_enc."""
-    return (transcoder.W_enc.mT @ transcoder.W_enc) * (transcoder.W_dec @ transcoder.W_dec.mT)
+    return (transcoder.reads.mT @ transcoder.reads) * (transcoder.writes @ transcoder.writes.mT)
 
 
 def overlaps(transcoder: Transcoder, target: Layer) -> Float[Tensor, "n_inst d_sae d_hidden"]:
@@ -31,7 +31,7 @@ def overlaps(transcoder: Transcoder, target: Layer) -> Float[Tensor, "n_inst d_s
     if target.units is None:
         return diagonal_products(transcoder)
     read, write = (w.to(transcoder.W_enc) for w in target.units)
-    return (transcoder.W_enc.mT @ read.T) * (transcoder.W_dec @ write.T)
+    return (transcoder.reads.mT @ read.T) * (transcoder.writes @ write.T)
 
 
 def squared_norm(target: Layer, slope: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ def inner_products(
     mixed = ((s @ overlaps(transcoder, target)) * slope).sum(-1)
     if transcoder.W_skip is not None:
         skip = transcoder.W_skip
-        along = ((skip.mT @ transcoder.W_enc).mT * transcoder.W_dec).sum(-1)
+        along = ((skip.mT @ transcoder.reads).mT * transcoder.writes).sum(-1)
         own = own + 2 * (s @ along[..., None])[..., 0] + skip.square().sum((1, 2))[:, None]
         mixed = mixed + (slope @ overlaps_of_skip(skip, target)[..., None])[..., 0]
     return own, mixed, squared_norm(target, slope)

@@ -105,6 +105,10 @@ class Transcoder(Weights):
         """∂h_i/∂z_i: 1 where a ReLU is on, 0 elsewhere."""
         return (z > 0).to(z)
 
+    def matched_slopes(self, z: Float[Tensor, "n_inst B d_sae"]) -> Float[Tensor, "n_inst B d_sae"]:
+        """Slopes as matching sees them: constants, because no gradient passes a gate."""
+        return self.slope(z).detach()
+
     @classmethod
     def refusals(cls, experiment: Any) -> Iterator[str]:
         """A sentence for each choice of an experiment that makes no sense with it."""
@@ -179,7 +183,7 @@ class Transcoder(Weights):
         Raises:
             InputError: if x does not have d_in coordinates, or neither shape.
         """
-        return self._cast(x) @ self.W_enc + self.b_enc[:, None]
+        return self._cast(x) @ self.reads + self.offsets[:, None]
 
     def _cast(self, x: Tensor) -> Tensor:
         if not isinstance(x, Tensor) or not x.is_floating_point():
@@ -236,7 +240,7 @@ class Transcoder(Weights):
         self, v: Float[Tensor, "*inst B d_in"], slopes: Float[Tensor, "n_inst B d_sae"]
     ) -> Float[Tensor, "n_inst B d_out"]:
         """J v from the slopes of the features: push v through the encoder, scale, decode."""
-        return self.with_linear(((self._cast(v) @ self.W_enc) * slopes) @ self.W_dec, v)
+        return self.with_linear(((self._cast(v) @ self.reads) * slopes) @ self.writes, v)
 
     def jvp(
         self, x: Float[Tensor, "*inst B d_in"], v: Float[Tensor, "*inst B d_in"]
@@ -257,7 +261,7 @@ class Transcoder(Weights):
         One outer product a feature, weighted by its slope s_i: the note's canonical form of the
         weights.
         """
-        outer = torch.einsum("nho,nih->nhoi", self.W_dec, self.W_enc)
+        outer = torch.einsum("nho,nih->nhoi", self.writes, self.reads)
         J = (self.slopes(x) @ outer.flatten(2)).unflatten(-1, (self.d_out, self.d_in))
         return J if self.W_skip is None else J + self.W_skip.mT[:, None]
 

@@ -45,6 +45,9 @@ class Weights(nn.Module):
     own_axes: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Further weights that every instance has, and their axes."""
 
+    drawn: ClassVar[tuple[str, ...]] = ()
+    """Those of them that are random before training, as W_enc is; the others are 0."""
+
     held: ClassVar[tuple[str, ...]] = ("b_dec",)
     """Weights that no gradient moves."""
 
@@ -152,7 +155,8 @@ class Weights(nn.Module):
         **own: Any,
     ) -> Self:
         """One untrained instance a seed: W_enc ~ N(0, 1/d_in), decoder rows uniform on the unit
-        sphere, all else 0. It decides which solution training falls into, so it is fixed.
+        sphere, all else 0, but for ``drawn``, which are as W_enc. It decides which solution
+        training falls into, so it is fixed.
 
         Raises:
             ValueError: if there is no seed, one is not a whole number of at least 0, or a size is
@@ -163,13 +167,20 @@ class Weights(nn.Module):
         stream, n = Stream(seeds, "init"), len(seeds)
         W_enc = stream.normal(0, (d_in, d_sae), dtype) / d_in**0.5
         W_dec = torch.nn.functional.normalize(stream.normal(1, (d_sae, d_out), dtype), dim=-1)
-        size = {"d_in": d_in, "d_sae": d_sae, "d_out": d_out}
-        zero = {
+        size = {"d_in": d_in, "d_sae": d_sae, "d_out": d_out} | cls.own_sizes(d_sae, **own)
+        others = {
             name: W_enc.new_zeros(n, *(size[axis] for axis in axes))
             for name, axes in (AXES | dict(cls.own_axes)).items()
             if name not in ("W_enc", "W_dec") and (skip or name != "W_skip")
         }
-        return cls(W_enc=W_enc, W_dec=W_dec, **zero, **own)
+        for step, name in enumerate(cls.drawn, start=2):
+            others[name] = stream.normal(step, tuple(others[name].shape[1:]), dtype) / d_in**0.5
+        return cls(W_enc=W_enc, W_dec=W_dec, **others, **own)
+
+    @classmethod
+    def own_sizes(cls, d_sae: int, **settings: Any) -> dict[str, int]:
+        """The lengths of axes that only weights of its own have."""
+        return {}
 
     @property
     def n_inst(self) -> int:
@@ -186,6 +197,21 @@ class Weights(nn.Module):
     @property
     def d_out(self) -> int:
         return self.W_dec.shape[2]
+
+    @property
+    def reads(self) -> Tensor:
+        """``[n_inst, d_in, m]``, along what z is read; m is d_sae where a feature reads once."""
+        return self.W_enc
+
+    @property
+    def offsets(self) -> Tensor:
+        """``[n_inst, m]``, what is added to it."""
+        return self.b_enc
+
+    @property
+    def writes(self) -> Tensor:
+        """``[n_inst, m, d_out]``, along what a change of z is written."""
+        return self.W_dec
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -292,6 +318,7 @@ def _check_shapes(tensors: dict[str, Tensor], axes: Mapping[str, tuple[str, ...]
             "W_enc = linear.weight.T."
         )
     for name, of in axes.items():
+        size = dict(zip(of, tensors[name].shape[1:], strict=False)) | size
         shape = (n_inst, *(size[axis] for axis in of))
         if tuple(tensors[name].shape) != shape:
             raise ValueError(

@@ -41,7 +41,7 @@ def contribution_norms(gate: Gate, transcoder: Transcoder, weight: Weight) -> Pe
     It bounds the nuclear norm of J_T from above. Alone it rewards one datapoint feature over
     three honest ones at p; it makes sense beside matching only.
     """
-    norms = transcoder.W_enc.norm(dim=1) * transcoder.decoder_norms()
+    norms = transcoder.reads.norm(dim=1) * transcoder.writes.norm(dim=-1)
     return (weight * (gate.abs() * norms[:, None]).sum(-1)).sum(-1)
 
 
@@ -116,7 +116,7 @@ def loss_terms(
         terms["auxiliary"] = terms.get("auxiliary", 0) + template.aux_coefficient * of_dead
 
     if template.matching or template.contribution_coefficient > 0:
-        slopes = transcoder.slope(z).detach()
+        slopes = transcoder.matched_slopes(z)
     if template.matching:
         batch = Batch(
             transcoder, target, x, z, slopes, y, y_hat,

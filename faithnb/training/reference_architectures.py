@@ -21,9 +21,23 @@ Weights = Mapping[str, Tensor]
 Features = Float[Tensor, "rows d_sae"]
 
 
-def read(w: Weights, x: Float[Tensor, "rows d_in"]) -> Features:
-    """z."""
+def read(e: Experiment, w: Weights, x: Float[Tensor, "rows d_in"]) -> Features:
+    """z; of a mixture of linear transforms that of its gates, of two layers that of one after the
+    other."""
+    if e.architecture == "molt":
+        return x @ w["W_gate"] + w["b_gate"]
+    if e.architecture == "cross_layer":
+        d, m = (size // 2 for size in w["W_enc"].shape)
+        first, second = x[:, :d] @ w["W_enc"][:d, :m], x[:, d:] @ w["W_enc"][d:, m:]
+        return torch.cat([first, second], dim=1) + w["b_enc"]
     return x @ w["W_enc"] + w["b_enc"]
+
+
+def transforms(w: Weights) -> list[Tensor]:
+    """U_t V_t of each transform, ``[d_out, d_in]``."""
+    n = w["W_gate"].shape[1]
+    parts = zip(w["W_dec"].chunk(n), w["W_enc"].chunk(n, dim=1), strict=True)
+    return [U.T @ V.T for U, V in parts]
 
 
 def kept_of_row(z: Tensor, k: int) -> set[tuple[int, int]]:
@@ -61,8 +75,10 @@ def gates(e: Experiment, w: Weights, z: Tensor) -> Features:
 
 
 def features(e: Experiment, w: Weights, x: Tensor, weight: Tensor) -> Features:
-    """h."""
-    z = read(w, x)
+    """h; of a mixture of linear transforms how far its gates are open."""
+    z = read(e, w, x)
+    if e.architecture in ("molt", "crosscoder", "cross_layer"):
+        return torch.relu(z)
     if e.architecture == "jumprelu":
         soft = ramp(e, z, w["threshold"])
         on = torch.relu(z) if e.gate_gradient == "one_sided" else z * (z > w["threshold"])
@@ -81,10 +97,39 @@ def features(e: Experiment, w: Weights, x: Tensor, weight: Tensor) -> Features:
     return torch.stack(rows)
 
 
-def written(w: Weights, h: Features, x: Tensor, decoder: Tensor | None = None) -> Tensor:
+def written(e: Experiment, w: Weights, h: Features, x: Tensor) -> Tensor:
     """ŷ."""
-    y = h @ (w["W_dec"] if decoder is None else decoder) + w["b_dec"]
-    return y + x @ w["W_skip"] if "W_skip" in w else y
+    if e.architecture == "molt":
+        y = torch.stack([sum((h_b[t] * (T @ x_b) for t, T in enumerate(transforms(w))), w["b_dec"])
+                         for h_b, x_b in zip(h, x, strict=True)])  # fmt: skip
+    else:
+        y = linear(e, w["W_dec"], h) + w["b_dec"]
+    return y + linear(e, w["W_skip"], x) if "W_skip" in w else y
+
+
+def linear(e: Experiment, weight: Tensor, read: Tensor) -> Tensor:
+    """What is written by a weight; of two layers one after the other, the first part writes to
+    both, the second to the second."""
+    if e.architecture != "cross_layer":
+        return read @ weight
+    n, half = len(weight) // 2, weight.shape[1] // 2
+    to_first = read[:, :n] @ weight[:n, :half]
+    to_second = read[:, :n] @ weight[:n, half:] + read[:, n:] @ weight[n:, half:]
+    return torch.cat([to_first, to_second], dim=1)
+
+
+def sizes(e: Experiment, w: Weights) -> Float[Tensor, "d_sae"]:
+    """What a penalty weighs an activation with."""
+    if e.architecture == "molt":
+        return torch.stack([torch.linalg.matrix_norm(T) for T in transforms(w)])
+    half = w["W_dec"].shape[1] // 2
+    to_first, to_second = w["W_dec"][:, :half].norm(dim=1), w["W_dec"][:, half:].norm(dim=1)
+    if e.architecture == "crosscoder":
+        return to_first + to_second
+    if e.architecture == "cross_layer":
+        whole = w["W_dec"].norm(dim=1)
+        return torch.cat([whole[: len(whole) // 2], to_second[len(whole) // 2 :]])
+    return w["W_dec"].norm(dim=1)
 
 
 def penalty(e: Experiment, w: Weights, z: Tensor, h: Features, weight: Tensor) -> Tensor:
@@ -93,7 +138,7 @@ def penalty(e: Experiment, w: Weights, z: Tensor, h: Features, weight: Tensor) -
         l0 = (weight * gates(e, w, z).sum(1)).sum()
         return l0 if e.sparsity_penalty == "l0" else (l0 / e.target_l0 - 1) ** 2
     seen = torch.relu(z) if e.architecture == "gated" else h
-    contribution = seen * w["W_dec"].norm(dim=1)  # none is below 0
+    contribution = torch.where(seen < 0, -seen, seen) * sizes(e, w)
     if e.sparsity_penalty == "tanh":
         contribution = torch.tanh(e.tanh_scale * contribution)
     return (weight * contribution.sum(1)).sum()
@@ -106,18 +151,18 @@ def auxiliary(
     rows = torch.zeros_like(y[:, 0])
     if e.architecture == "gated":
         constant = {k: v.detach() if k in ("W_dec", "W_skip") else v for k, v in w.items()}
-        rows = rows + ((written(constant, torch.relu(z), x) - y) ** 2).sum(1)
+        rows = rows + ((written(e, constant, torch.relu(z), x) - y) ** 2).sum(1)
     if e.architecture == "matryoshka":
         for n in sorted({max(1, round(e.d_sae * share)) for share in (1 / 8, 1 / 4, 1 / 2)}):
             first = torch.arange(e.d_sae) < n
-            rows = rows + ((written(w, h * first, x) - y) ** 2).sum(1)
+            rows = rows + ((written(e, w, h * first, x) - y) ** 2).sum(1)
     if e.aux_coefficient > 0 and dead.any():
-        left = (y - written(w, h, x)).detach()
+        left = (y - written(e, w, h, x)).detach()
         on = kept_of_row(z.masked_fill(~dead, 0.0), max(1, e.d_in // 2))
         chosen = torch.zeros_like(z)
         for b, i in on:
             chosen[b, i] = 1.0
-        rows = rows + e.aux_coefficient * ((left - (z * chosen) @ w["W_dec"]) ** 2).sum(1)
+        rows = rows + e.aux_coefficient * ((left - linear(e, w["W_dec"], z * chosen)) ** 2).sum(1)
     return rows
 
 
@@ -137,9 +182,9 @@ def loss_terms(
         weight: ω.
         dead: which features count as dead.
     """
-    z, h = read(w, x), features(e, w, x, weight)
+    z, h = read(e, w, x), features(e, w, x, weight)
     y = torch.stack([layer(e, row) for row in x])
-    terms = {"reconstruction": (weight * ((written(w, h, x) - y) ** 2).sum(1)).sum()}
+    terms = {"reconstruction": (weight * ((written(e, w, h, x) - y) ** 2).sum(1)).sum()}
     if e.sparsity_penalty != "none":
         terms["sparsity"] = e.sparsity_coefficient * penalty(e, w, z, h, weight)
     own = auxiliary(e, w, x, y, z, h, dead)

@@ -111,6 +111,7 @@ def refuse_other_weights(
     """
     e = experiments[at[0]]
     sizes = {"inst": len(at), "d_in": e.d_in, "d_sae": e.d_sae, "d_out": e.d_out}
+    sizes |= ARCHITECTURES[e.architecture].own_sizes(e.d_sae, **settings(e))
     weight = "f4" if e.dtype == "float32" else "f8"
     steps = {"step": len(recorded_steps(e.steps))}
     wanted = {

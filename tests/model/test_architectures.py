@@ -11,7 +11,16 @@ from faithnb import Experiment, ParameterError, Store, Transcoder, measures, swe
 from faithnb.data.sampling import evaluation_sample
 from faithnb.measures.circuits import mechanism_error
 from faithnb.measures.interventions import patched_change
-from faithnb.model.architectures import BatchTopK, Gated, JumpReLU, Matryoshka, TopK
+from faithnb.model.architectures import (
+    BatchTopK,
+    Crosscoder,
+    CrossLayer,
+    Gated,
+    JumpReLU,
+    Matryoshka,
+    Molt,
+    TopK,
+)
 from faithnb.model.fitting import Fitting
 from faithnb.model.layers import AbsoluteValue
 from faithnb.model.transcoder import ARCHITECTURES
@@ -36,7 +45,10 @@ def made(kind, n_inst=3, d_out=D + 1, dtype=torch.float64):
     def drawn(*shape):
         return torch.randn(n_inst, *shape, generator=generator, dtype=dtype)
 
-    given = {"W_enc": drawn(D, 9), "b_enc": drawn(9), "W_dec": drawn(9, d_out),
+    if "cross" in kind:
+        d_out = D  # a part for each of two layers
+    m = 8 if "cross" in kind or "molt" in kind else 9
+    given = {"W_enc": drawn(D, m), "b_enc": drawn(m), "W_dec": drawn(m, d_out),
              "b_dec": drawn(d_out)}  # fmt: skip
     if "skip" in kind:
         given["W_skip"] = drawn(D, d_out)
@@ -47,6 +59,12 @@ def made(kind, n_inst=3, d_out=D + 1, dtype=torch.float64):
     if "batch_topk" in kind or "matryoshka" in kind:
         of = BatchTopK if "batch_topk" in kind else Matryoshka
         return of(**given, threshold=drawn(1).abs().expand(-1, 9).clone(), k=2.5)
+    if "molt" in kind:
+        return Molt(**given, W_gate=drawn(D, m // 2), b_gate=drawn(m // 2), rank=2)
+    if "cross" in kind:
+        t = (Crosscoder if "crosscoder" in kind else CrossLayer)(**given, n_layers=2)
+        t.settle()
+        return t
     if "unsloped" in kind:
         return Unsloped(**given)
     return TopK(**given, k=3) if "topk" in kind else Transcoder(**given)
@@ -208,9 +226,10 @@ def test_trained_alone_in_company_and_from_the_store(kind, tmp_path):
     assert type(again[1]) is ARCHITECTURES[cells[0].architecture]
     first = Loop(cells[1:2], CPU).transcoder.weights()
     for name, weight in alone[0].weights().items():
-        unmoved = name == "b_dec" or (name == "threshold" and "jumprelu" in kind)
+        held = name in alone[0].held and name != "threshold"
+        unmoved = held or (name == "threshold" and "jumprelu" in kind)
         assert unmoved or not torch.equal(weight, first[name])
-        assert name != "b_dec" or torch.equal(weight, first[name])
+        assert not held or torch.equal(weight, first[name])
 
 
 def test_every_trainable_architecture_is_tried_here():
