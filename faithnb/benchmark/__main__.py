@@ -91,7 +91,7 @@ def tasks_named(names: Sequence[str], hidden: int | None = None) -> list[Task]:
                 f"task = {shown(name)} is not allowed: it must be one of {', '.join(TASKS)}."
             )
     found = [TASKS[name] for name in names]
-    return found if hidden is None else [task.hidden(hidden) for task in found]  # type: ignore[attr-defined]
+    return found if hidden is None else [task.hidden(hidden) for task in found]
 
 
 def seeds_named(text: str) -> list[int]:

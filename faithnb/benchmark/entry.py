@@ -46,7 +46,7 @@ class Entry:
     configurations: tuple[dict[str, Any], ...]
     """One for each point of its sweep."""
     code: str
-    """Hash of what the recipe's source does."""
+    """Hash of what the recipe's source does, if it is not the package's."""
     versions: dict[str, str]
     """What it was run with."""
     rows: pd.DataFrame
@@ -120,7 +120,8 @@ def entry_of(evaluation: Evaluation, recipe: str, made: Sequence[Any]) -> Entry:
 def versions() -> dict[str, str]:
     """What numbers may depend on besides a recipe's own code."""
     return {
-        "faithnb": faithnb.__version__, "measures": source_hash("measures"),
+        "faithnb": faithnb.__version__,
+        "training": source_hash("trained"), "measures": source_hash("measures"),
         "torch": torch.__version__, "numpy": np.__version__,
         "python": platform.python_version(), "machine": platform.machine(),
     }  # fmt: skip
