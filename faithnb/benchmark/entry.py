@@ -65,7 +65,7 @@ class Entry:
     def save(self, folder: Path) -> Path:
         """Write it, a row a line, so that a change shows in a diff."""
         about = {name: getattr(self, name) for name in KEYS[1:-1]}
-        rows = ",\n".join(json.dumps(_plain(row)) for row in self.rows.to_dict("records"))
+        rows = ",\n".join(json.dumps(plain(row)) for row in self.rows.to_dict("records"))
         head = json.dumps({"format": FORMAT, **about}, indent=1)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / self.file_name
@@ -151,7 +151,7 @@ def run(
     return entry_of(done, recipe, made)
 
 
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
+def plain(row: dict[str, Any]) -> dict[str, Any]:
     """A row as JSON can say it: what is not defined is null."""
     return {name: _rounded(value) for name, value in row.items()}
 
