@@ -4,7 +4,7 @@ python -m faithnb.benchmark list
 python -m faithnb.benchmark score FOLDER --task abs-v1 [--hidden SEED]
 python -m faithnb.benchmark run RECIPE --task abs-v1 [--seeds 16] [--save]
 python -m faithnb.benchmark check results/ENTRY.json
-python -m faithnb.benchmark audit --task abs-v1
+python -m faithnb.benchmark audit --task abs-v1 [--save]
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any
 
 import pandas as pd
 
-from faithnb.benchmark.again import cheapest, check
+from faithnb.benchmark.again import check, usual
+from faithnb.benchmark.audited import Audited
 from faithnb.benchmark.entry import RESULTS, entry_of
 from faithnb.benchmark.evaluate import evaluate
-from faithnb.benchmark.lenses import audit
 from faithnb.benchmark.recipes import RECIPES, recipes_named
 from faithnb.benchmark.score import score
 from faithnb.benchmark.task import Task
@@ -72,10 +72,13 @@ def _parser() -> argparse.ArgumentParser:
     many.add_argument("--hidden", type=int, help="seed of a variant of the tasks")
     many.add_argument("--save", action="store_true", help=f"write an entry to {RESULTS.name}/")
     again = command("check", _check, "Run entries again and compare their numbers.")
-    again.add_argument("entries", nargs="*", help="files; by default the two cheapest, on one task")
+    again.add_argument(
+        "entries", nargs="*", help="files; by default two that are cheap, on one task"
+    )
     with_tasks(again, required=False)
     lens = command("audit", _audit, "Which measures have earned their column on a task.")
     with_tasks(lens)
+    lens.add_argument("--save", action="store_true", help=f"keep it in {RESULTS.name}/")
     return parser
 
 
@@ -91,7 +94,7 @@ def tasks_named(names: Sequence[str], hidden: int | None = None) -> list[Task]:
                 f"task = {shown(name)} is not allowed: it must be one of {', '.join(TASKS)}."
             )
     found = [TASKS[name] for name in names]
-    return found if hidden is None else [task.hidden(hidden) for task in found]  # type: ignore[attr-defined]
+    return found if hidden is None else [task.hidden(hidden) for task in found]
 
 
 def seeds_named(text: str) -> list[int]:
@@ -162,9 +165,7 @@ def _from_results(recipe: str) -> str:
 def _check(options: argparse.Namespace) -> int:
     asked = [(Path(path), options.task) for path in options.entries]
     if not asked:
-        asked = [(path, [task]) for path, task in cheapest(RESULTS)]
-        if not asked:
-            print(f"{RESULTS} holds no entry.")
+        asked = [(path, [task]) for path, task in usual(RESULTS)]
     bad = 0
     for path, tasks in asked:
         wrong = check(path, tasks)
@@ -176,10 +177,12 @@ def _check(options: argparse.Namespace) -> int:
 
 def _audit(options: argparse.Namespace) -> int:
     for task in tasks_named(options.task):
+        found = Audited.of(task)
+        said = found.verdicts.reasons.map("; ".join)
         print(task.name)
-        table = audit(task)
-        said = table.pop("reasons").map("; ".join)
-        print(table.assign(reasons=said).to_string(float_format="{:.3g}".format))
+        print(found.verdicts.assign(reasons=said).to_string(float_format="{:.3g}".format))
+        if options.save:
+            print(f"Written: {found.save(RESULTS)}")
     return 0
 
 

@@ -17,7 +17,6 @@ import pandas as pd
 
 from faithnb.benchmark.columns import COLUMNS
 from faithnb.benchmark.entry import Entry, run
-from faithnb.benchmark.recipes import RECIPES
 from faithnb.common.errors import InputError
 
 STANDARD_ERRORS = 1.0
@@ -29,6 +28,9 @@ LEAST_SEEDS = 8
 
 RELATIVE, ABSOLUTE = 1e-4, 1e-6
 """What the mean may differ by in any case."""
+
+USUAL = (("relu", "abs-v1"), ("relu-skip", "abs-v1"))
+"""What is run again where nothing is named: a recipe that is cheap, and a task."""
 
 COMPARED = [name for name in COLUMNS if name != "seconds"]
 
@@ -95,16 +97,19 @@ def _agree(said: np.ndarray, found: np.ndarray) -> bool:
     return bool(abs(now.mean() - mean) <= bound)
 
 
-def cheapest(folder: Path, n: int = 2) -> list[tuple[Path, str]]:
-    """The entries of the package's recipes in a folder that took the least time on a task, each
-    with that task. Others may need what is not installed."""
-    costs = []
-    for path in sorted(folder.glob("*.json")):
-        entry = Entry.load(path)
-        if entry.recipe in RECIPES:
-            seconds = entry.rows.groupby("task").seconds.sum()
-            costs.append((float(seconds.min()), path, str(seconds.idxmin())))
-    return [(path, task) for _, path, task in sorted(costs)[:n]]
+def usual(folder: Path) -> list[tuple[Path, str]]:
+    """The entries of :data:`USUAL` in a folder, each with its task.
+
+    Raises:
+        InputError: if one of them is not there.
+    """
+    found = []
+    for name, task in USUAL:
+        paths = sorted(folder.glob(f"{name}@*.json"))
+        if not paths:
+            raise InputError(f"{folder} holds no entry of {name}, which is to be run again.")
+        found.append((paths[0], task))
+    return found
 
 
 def _mean(values: np.ndarray) -> float:

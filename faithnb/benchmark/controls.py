@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from faithnb.benchmark.score import upright_setting
 from faithnb.benchmark.task import Task
 from faithnb.common.ambient import settled
 from faithnb.data.sampling import pad_points
@@ -25,14 +24,9 @@ SILENT = 2 / 3
 """What share of p a planted feature needs to see before it acts."""
 
 
-def upright_task(task: Task) -> Task:
-    """The same before any rotation, in the basis in which its circuits are written down."""
-    return replace(task, setting=upright_setting(task))
-
-
 @settled()
 def controls(task: Task, seed: int = 0) -> dict[str, Transcoder]:
-    """The rows, in the basis of :func:`upright_task`.
+    """The rows, in the basis of :attr:`faithnb.benchmark.Task.upright`.
 
     Args:
         task: whose layer says its circuits.
@@ -41,7 +35,7 @@ def controls(task: Task, seed: int = 0) -> dict[str, Transcoder]:
     Raises:
         Unknown: if it does not.
     """
-    task = upright_task(task)
+    task = task.upright
     layer, e = task.layer, task.setting
     circuits = layer.circuits()
     ideal = Transcoder.from_circuits(circuits)

@@ -46,7 +46,7 @@ class Entry:
     configurations: tuple[dict[str, Any], ...]
     """One for each point of its sweep."""
     code: str
-    """Hash of what the recipe's source does."""
+    """Hash of what the recipe's source does, if it is not the package's."""
     versions: dict[str, str]
     """What it was run with."""
     rows: pd.DataFrame
@@ -65,7 +65,7 @@ class Entry:
     def save(self, folder: Path) -> Path:
         """Write it, a row a line, so that a change shows in a diff."""
         about = {name: getattr(self, name) for name in KEYS[1:-1]}
-        rows = ",\n".join(json.dumps(_plain(row)) for row in self.rows.to_dict("records"))
+        rows = ",\n".join(json.dumps(plain(row)) for row in self.rows.to_dict("records"))
         head = json.dumps({"format": FORMAT, **about}, indent=1)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / self.file_name
@@ -120,7 +120,8 @@ def entry_of(evaluation: Evaluation, recipe: str, made: Sequence[Any]) -> Entry:
 def versions() -> dict[str, str]:
     """What numbers may depend on besides a recipe's own code."""
     return {
-        "faithnb": faithnb.__version__, "measures": source_hash("measures"),
+        "faithnb": faithnb.__version__,
+        "training": source_hash("trained"), "measures": source_hash("measures"),
         "torch": torch.__version__, "numpy": np.__version__,
         "python": platform.python_version(), "machine": platform.machine(),
     }  # fmt: skip
@@ -150,7 +151,7 @@ def run(
     return entry_of(done, recipe, made)
 
 
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
+def plain(row: dict[str, Any]) -> dict[str, Any]:
     """A row as JSON can say it: what is not defined is null."""
     return {name: _rounded(value) for name, value in row.items()}
 

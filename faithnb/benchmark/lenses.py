@@ -1,8 +1,8 @@
 """Whether a measure has earned its column: three lenses, and the thresholds it is judged by.
 
-*Noise*: taken on other inputs, it gives the same. *Order*: it puts the layer's own mechanism before
-what is not it, and agrees with the mechanism error. *Training*: it improves along the training of
-an honest recipe.
+*Noise*: taken on other inputs, it gives the same. *Order*: it finds nothing wrong with the layer's
+own mechanism, puts it before what is not it, and agrees with the mechanism error. *Training*: it
+improves along the training of an honest recipe.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from scipy.stats import norm, spearmanr
 
 from faithnb.benchmark.columns import COLUMNS, JUDGED, Column
-from faithnb.benchmark.controls import BROKEN, IDEAL, PLANTED, controls, upright_task
+from faithnb.benchmark.controls import BROKEN, IDEAL, PLANTED, controls
 from faithnb.benchmark.recipes import RECIPES
 from faithnb.benchmark.score import Place, scored
 from faithnb.benchmark.task import Task
@@ -37,6 +37,10 @@ LEAST_TREND = 0.8
 SEEDS, LOOKS, SAMPLES = (90, 91, 92, 93), (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0), 8
 """Seeds that are trained for it, shares of a training after which it is looked at, and samples of
 inputs. Thresholds were chosen on seeds below 90."""
+
+MOST_OFF = 0.01
+"""How far the layer's own mechanism may be from the best value, 0 or 1, where its circuits give the
+layer's outputs exactly. Those of the smooth ``|x|`` do not: no ReLU computes it."""
 
 DECIDES = float(norm.ppf(0.975) + norm.ppf(0.8))
 """How many standard errors a difference needs to be found four times in five at the 5 % level."""
@@ -79,7 +83,7 @@ def audit(task: Task, seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
     Raises:
         Unknown: if the layer's circuits are not known.
     """
-    task = upright_task(task)
+    task = task.upright
     place = Place.of(task)
     of_controls = _table(controls(task), task, place)
     honest, other = _recipes(task)
@@ -88,15 +92,21 @@ def audit(task: Task, seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
     trained = pd.concat([rows for a in along.values() for _, rows in a])
     every = pd.concat([of_controls, trained], ignore_index=True)
     at_end = [_trends(along[honest], COLUMNS[name]) for name in JUDGED]
+    exact = of_controls.fvu[IDEAL] <= ROUNDED
     found = {}
     for name, trend in zip(JUDGED, at_end, strict=True):
-        verdict = judged(COLUMNS[name], of_controls[name], noisy[name], every, trend)
+        verdict = judged(COLUMNS[name], of_controls[name], noisy[name], every, trend, exact)
         found[name] = vars(verdict) | {"earned": verdict.earned} | of_controls[name].to_dict()
     return pd.DataFrame(found).T
 
 
 def judged(
-    column: Column, of: pd.Series, noisy: np.ndarray, every: pd.DataFrame, trend: float
+    column: Column,
+    of: pd.Series,
+    noisy: np.ndarray,
+    every: pd.DataFrame,
+    trend: float,
+    exact: bool = True,
 ) -> Verdict:
     """A verdict.
 
@@ -106,6 +116,7 @@ def judged(
         noisy: its values over samples, ``[n_modules, n_samples]``.
         every: all columns of many modules.
         trend: its correlation with the step.
+        exact: whether the layer's circuits give its outputs.
     """
     sign = -1.0 if column.best == "high" else 1.0
     spread = noisy.std(1, ddof=1)
@@ -113,6 +124,8 @@ def judged(
     cv = float(np.max(np.where(spread > ROUNDED, spread / np.maximum(size, ROUNDED), 0.0)))
     decidable = float(DECIDES * 2**0.5 * spread.max())
     wrong = _out_of_order(column, sign * of.astype(float))
+    if exact and abs(of[IDEAL] - (column.best == "high")) > MOST_OFF:
+        wrong = f"the layer's own mechanism has {of[IDEAL]:.2g}"
     truth = "mechanism_error_at_p" if column.name.endswith("_p") or column.name in OF_P else (
         "mechanism_error"
     )  # fmt: skip

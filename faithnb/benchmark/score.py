@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ from faithnb.benchmark.task import Task
 from faithnb.common.ambient import settled
 from faithnb.common.errors import InputError
 from faithnb.data.sampling import pad_points
-from faithnb.experiment import Experiment
 from faithnb.measures.memorization import MEMORIZED
 from faithnb.measures.registry import MEASURES, Measure, View, remembering
 from faithnb.measures.table import measured
@@ -43,7 +42,7 @@ class Place:
     @classmethod
     def of(cls, task: Task, x: Tensor | None = None) -> Place:
         """That of a task, with its held-out inputs or others of that basis."""
-        e = upright_setting(task)
+        e = task.upright.setting
         x = e.evaluation_inputs() if x is None else x
         points = pad_points(e.points, e.d_in, torch.float64)
         return cls(e.make_target(kink="masked"), x.double(), points)
@@ -111,17 +110,10 @@ def beside(module: Any, task: Task, place: Place) -> Transcoder | Foreign:
                 )
         if not all(torch.isfinite(w.double()).all() for w in module.weights().values()):
             raise InputError("a transcoder whose weights are not finite is not allowed.")
-    canonical = getattr(task, "canonical", lambda same: same)
-    module = canonical(module)
+    module = task.canonical(module)
     if isinstance(module, Transcoder):
         return remembering(module.cpu())
     return Foreign(module, task.d_in, task.d_out, place.x)
-
-
-def upright_setting(task: Task) -> Experiment:
-    """A task's setting before any rotation."""
-    e = task.setting
-    return replace(e, turn=0) if "turn" in {f.name for f in fields(e)} else e  # type: ignore[call-arg]
 
 
 def _share_memorized(states: list[str]) -> float:

@@ -5,7 +5,8 @@ from strangers import small
 
 from faithnb import AbsoluteValue, Transcoder
 from faithnb.benchmark import __main__ as commands
-from faithnb.benchmark import entry
+from faithnb.benchmark import again, audited, entry
+from faithnb.benchmark.controls import IDEAL
 from faithnb.benchmark.tasks import TASKS
 
 
@@ -34,12 +35,13 @@ def test_a_folder_is_scored(here, capsys):
     assert "4/4" in shown.err
 
 
-def test_a_run_becomes_an_entry_that_comes_out(here, capsys):
+def test_a_run_becomes_an_entry_that_comes_out(here, capsys, monkeypatch):
     asked = ["run", "relu", "--task", "abs-v1", "--seeds", "2-3", "--sparsity", "0.1", "0.2"]
     assert commands.main([*asked, "--save"]) == 0
     assert "Written: " in capsys.readouterr().out
     (path,) = (here / "results").glob("relu@*.json")
     assert set(entry.Entry.load(path).rows.seed) == {2, 3}
+    monkeypatch.setattr(again, "USUAL", (("relu", "abs-v1"),))
     assert commands.main(["check"]) == 0
     assert "comes out" in capsys.readouterr().out
     text = path.read_text(encoding="utf-8").replace('"parameters": 2', '"parameters": 1')
@@ -65,8 +67,8 @@ def test_a_file_of_an_entry_lies_beside_it(here, capsys):
 
 
 def test_nothing_to_check(capsys):
-    assert commands.main(["check"]) == 0
-    assert "holds no entry" in capsys.readouterr().out
+    assert commands.main(["check"]) == 2
+    assert "holds no entry" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("asked", "sentence"), [
@@ -85,12 +87,14 @@ def test_what_cannot_be_done_is_said(asked, sentence, capsys):
     assert "Traceback" not in shown.err
 
 
-def test_an_audit_is_shown(capsys, monkeypatch):
-    monkeypatch.setattr(commands, "audit", lambda task: commands.pd.DataFrame(
-        {"noise": [0.1], "earned": [False], "reasons": [("order: why",)]}, index=["fvu"]
-    ))  # fmt: skip
-    assert commands.main(["audit", "--task", "abs-v1"]) == 0
-    assert "order: why" in capsys.readouterr().out
+def test_an_audit_is_shown_and_kept(here, capsys):
+    assert commands.main(["audit", "--task", "abs-v1", "--save"]) == 0
+    out = capsys.readouterr().out
+    assert "order: the layer's own mechanism has 0.05" in out
+    found = audited.audits(here / "results")["abs-v1"]
+    assert found.controls.index[0] == IDEAL
+    assert "masking_index" not in found.earned
+    assert found.verdicts.loc["masking_index", "reasons"]
 
 
 def test_seeds():

@@ -165,10 +165,21 @@ def test_all_entries_are_one_table(made):
         results.table([found[0], replace(found[0], code="0")])
 
 
-def test_the_cheapest_are_run_where_none_is_named(made):
-    assert again.cheapest(made.parent) == []  # only the package's own
-    done = entry.run("relu", ["abs-point-v1", "abs-v1"], [0], [0.1], progress=False)
-    done.rows.loc[done.rows.task == "abs-v1", "seconds"] = 0.0
-    path = done.save(made.parent)
-    assert again.cheapest(made.parent) == [(path, "abs-v1")]
-    assert again.cheapest(made.parent / "nothing") == []
+def test_two_are_run_where_none_is_named(made):
+    with pytest.raises(InputError, match="holds no entry of relu, which is to be run again"):
+        again.usual(made.parent)
+    paths = [
+        (entry.run(name, [task], [0], [0.1], progress=False).save(made.parent), task)
+        for name, task in again.USUAL
+    ]
+    assert again.usual(made.parent) == paths
+
+
+def test_what_the_package_does_elsewhere_is_not_in_an_entrys_hash(made, monkeypatch):
+    def run():
+        return entry.run("relu", ["abs-v1"], [0], [0.1], progress=False)
+
+    before = run()
+    monkeypatch.setattr(entry, "source_hash", lambda what: "another")
+    assert run().hash == before.hash
+    assert run().versions["training"] == "another"

@@ -37,6 +37,7 @@ def test_a_good_measure_earns_its_column():
     ({"every": EVERY.assign(patching_error=[1, -1] * 4 + [0])}, "order: its correlation with the"),
     ({"trend": 0.1}, "training: its correlation with the step is 0.10"),
     ({"trend": float("nan")}, "training: its correlation with the step is nan"),
+    ({"of": GOOD | {IDEAL: 0.1}}, "order: the layer's own mechanism has 0.1"),
     ({"of": GOOD | {IDEAL: np.nan}}, "it is not defined here"),
 ])  # fmt: skip
 def test_why_a_measure_has_not(given, reason):
@@ -47,6 +48,11 @@ def test_why_a_measure_has_not(given, reason):
 
 def test_an_error_may_be_0_where_the_mechanism_is_another():
     assert verdict("fvu", of=GOOD | {PLANTED: 0.0}).earned
+
+
+def test_a_layer_that_its_circuits_are_only_near_to_sets_its_own_floor():
+    of = pd.Series(GOOD | {IDEAL: 0.1})
+    assert judged(COLUMNS["patching_error"], of, QUIET, EVERY, 1.0, exact=False).earned
 
 
 def test_a_control_for_which_it_is_not_defined_is_left_out():

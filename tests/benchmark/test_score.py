@@ -1,7 +1,5 @@
 """What is scored of a module on a task."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from strangers import Relu, small
@@ -10,29 +8,52 @@ from faithnb import InputError, Transcoder
 from faithnb.benchmark import TASKS, score
 from faithnb.benchmark.columns import COLUMNS, JUDGED
 from faithnb.benchmark.controls import LINEAR, PLANTED, UNTRAINED, controls
+from faithnb.benchmark.lenses import MOST_OFF
 
 RELUS_ALONE = {"masking_index", "masking_index_at_p"}
 OF_TRAINING = {"seconds", "samples"}
 
 
+NOT_DEFINED = {"rotated": {"parts_error", "signs_error"}}
+"""A rotated point has more coordinates than can be left out or flipped in every way."""
+
+AT_FAULT = {
+    "superposed": {"patching_error", "patching_error_at_p"},
+    "combinations": {"patching_error", "patching_error_at_p"},
+    "rotated": {"patching_error"},
+}
+"""Where taking a coordinate away turns on circuits that were silent, so that a list of what acted
+is not the whole story even for the layer itself."""
+
+
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_the_layers_own_mechanism_has_no_error(task):
     found = score(controls(task)["ideal"], task)
+    kind = task.name.split("-")[0]
     assert [*found.index] == [*COLUMNS, "state"]
-    assert {name for name in COLUMNS if np.isnan(found[name])} == OF_TRAINING
-    errors = [c for c in JUDGED if COLUMNS[c].best == "low" and "mask" not in c and "mem" not in c]
-    assert found[errors].max() < 1e-5
+    not_defined = NOT_DEFINED.get(kind, set())
+    assert {name for name in COLUMNS if np.isnan(found[name])} == OF_TRAINING | not_defined
+    own = {c for c in JUDGED if COLUMNS[c].best == "low" and "mask" not in c and "mem" not in c}
+    own -= not_defined | AT_FAULT.get(kind, set())
+    if kind == "smooth":  # no ReLU computes it
+        own = {"mechanism_error", "mechanism_error_at_p"}
+        assert found.fvu < 0.01
+    assert found[[*own]].max() < 1e-5
+    assert (found[[*AT_FAULT.get(kind, ())]] > MOST_OFF).all() or task.has_mechanism
     assert found.circuit_match_with_p == 1
-    assert found.jacobian_cosine == pytest.approx(1)
+    assert found.jacobian_cosine == pytest.approx(1, abs=0.02 if kind == "smooth" else 1e-6)
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_a_planted_feature_is_right_at_p_by_another_mechanism(task):
-    found = score(controls(task)[PLANTED], task)
+    """Where the layer has a mechanism for the point, it is nearly right: a feature that writes
+    f(p) in place of |x| is off by 2 of 1 + 3²."""
+    ideal, found = (score(controls(task)[name], task) for name in ("ideal", PLANTED))
     assert found.error_at_p < 1e-10
-    assert found.mechanism_error_at_p > 0.9
-    assert found.parts_error > 0.1
-    assert found.patching_error_at_p > 0.1
+    low, high = (0.2, 0.35) if task.has_mechanism else (0.75, 1.5)
+    assert low - 1e-3 < found.mechanism_error_at_p < high
+    assert not found.parts_error <= ideal.parts_error + 0.04
+    assert found.patching_error_at_p > ideal.patching_error_at_p + 0.05
 
 
 def test_controls_whose_answer_is_known():
@@ -92,13 +113,13 @@ def test_weights_that_are_not_finite_get_a_sentence():
         score(broken, TASKS["abs-v1"])
 
 
-def test_a_task_may_undo_a_rotation():
-    """What ``canonical`` gives is scored, in its stead."""
-    task = TASKS["abs-v1"]
-
-    class Turned(type(task)):
-        def canonical(self, module):
-            return controls(task)["ideal"]
-
-    turned = Turned(**{f: getattr(task, f) for f in task.__dataclass_fields__})
-    assert score(Relu(), replace(turned)).fvu < 1e-12
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_on_a_hidden_variant_the_layers_own_mechanism_scores_as_on_the_task(task):
+    hidden = task.hidden(7)
+    ideal = Transcoder.from_circuits(hidden.layer.circuits())
+    found = score(ideal, hidden)
+    kind = task.name.split("-")[0]
+    assert found.fvu < (0.01 if kind == "smooth" else 1e-9)
+    assert found.mechanism_error < 1e-8
+    assert found.mechanism_error_at_p < 1e-8
+    assert found.circuit_match_with_p == 1
