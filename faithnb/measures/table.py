@@ -102,7 +102,7 @@ def table(
 
     for indices, ensemble in ensembles:
         local = {i: k for k, i in enumerate(indices) if i not in diverged}
-        for group in _alike(experiments, list(local), chunk):
+        for group in measured_alike(experiments, list(local), chunk):
             e = experiments[group[0]]
             some = remembering(upright(ensemble[[local[i] for i in group]], e.turn))
             e = replace(e, turn=0)
@@ -245,7 +245,9 @@ def summary(tables: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
-def _alike(experiments: Sequence[Experiment], indices: list[int], size: int) -> list[list[int]]:
+def measured_alike(
+    experiments: Sequence[Experiment], indices: Sequence[int], size: int
+) -> list[list[int]]:
     """Groups of experiments that are measured on the same inputs, at most ``size`` each."""
     groups: dict[Any, list[int]] = {}
     for i in indices:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from copy import deepcopy
-from dataclasses import dataclass
+from copy import copy, deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from jaxtyping import Bool, Float
@@ -47,6 +47,10 @@ class Circuit:
     def contribution(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
         """What the circuit adds to the output: the note's ``y|_f(x) = W_down f(x)``."""
         return self.activation(x)[..., None] * self.write.to(x)
+
+    def to(self, device: torch.device) -> Circuit:
+        """The same on another device."""
+        return replace(self, read=self.read.to(device), write=self.write.to(device))
 
 
 LAYERS: Registry[type[Layer]] = Registry("layer")
@@ -107,6 +111,14 @@ class Layer(Registered):
         """
         return _OfModule(module, d_in)
 
+    def to(self, device: torch.device) -> Self:
+        """The same with the tensors that it holds on another device: training there would wait
+        whenever they were copied."""
+        moved = copy(self)
+        for name, held in vars(self).items():
+            setattr(moved, name, _on(device, held))
+        return moved
+
     @classmethod
     def has_units(cls) -> bool:
         """Whether it says its units and their slopes."""
@@ -150,6 +162,12 @@ class Layer(Registered):
             Unknown: if that is not known.
         """
         raise Unknown(f"the circuits of {_named(self)} are not known.")
+
+
+def _on(device: torch.device, held: Any) -> Any:
+    if type(held) is tuple:
+        return tuple(_on(device, one) for one in held)
+    return held.to(device) if isinstance(held, Tensor | Circuit | Layer) else held
 
 
 def _named(layer: Layer) -> str:

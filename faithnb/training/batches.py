@@ -20,7 +20,7 @@ from faithnb.matching.probes import PROBES, Drawing
 COPIES = 16
 """Rows a repeated point is split over when each row is drawn (probes, smoothing, variation)."""
 
-DRAWN_AT_ONCE = {"cpu": 16, "cuda": 64}
+DRAWN_AT_ONCE = {"cpu": 16, "cuda": 256}
 """Batches drawn together, of several streams and, if these are few, several steps: so many that
 calls do not cost more than numbers, so few that they stay in a CPU's cache."""
 
@@ -55,7 +55,7 @@ class Batches:
     @torch.no_grad()
     def __init__(self, experiments: Sequence[Experiment], device: torch.device):
         self.template = template = experiments[0]
-        self.target = template.make_target()
+        self.target = template.make_target().to(device)
         self.step = 0
         self._seen_by: dict[tuple[Any, Any], slice | Tensor] = {}
         self.literal = template.sampling == "bernoulli"

@@ -40,9 +40,9 @@ class Loop:
 
     def __init__(self, experiments: Sequence[Experiment], device: torch.device):
         self.template = template = experiments[0]
-        self.target = template.make_target()
         self.batches = Batches(experiments, device)
-        first = start(experiments, self.target).to(device)
+        self.target = self.batches.target
+        first = start(experiments, template.make_target()).to(device)
         weights = first.weights()
         learned = [weights[name] for name in first.learned]
         self.by_hand = ClosedForm.holds_for(template)
@@ -121,8 +121,9 @@ class Loop:
         self._stage()[1]()
 
     def update(self) -> None:
-        """One step of Adam on the present batch. No call in it asks for a value, as :meth:`draw`
-        does not, so that neither waits for a GPU."""
+        """One step of Adam on the present batch. No call in it asks for a value or copies one from
+        the host, as :meth:`draw` does not but to read a file or to find singular vectors, so that
+        neither waits for a GPU."""
         self.gradient()
         now = rate(self.template, self.batches.step - 1)
         self.optimiser.param_groups[0]["lr"] = self.template.learning_rate * now

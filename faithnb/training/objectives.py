@@ -66,9 +66,9 @@ def revival(
     return error * (quiet >= DEAD_AFTER).any(-1, keepdim=True)
 
 
-def rows_matched(template: Experiment, n_rows: int) -> Bool[Tensor, "rows"]:
+def rows_matched(template: Experiment, weight: Weight) -> Bool[Tensor, "rows"]:
     """On which rows of a batch, base samples first, the Jacobian is matched."""
-    of_base = torch.arange(n_rows) < template.batch_size
+    of_base = torch.arange(weight.shape[-1], device=weight.device) < template.batch_size
     if template.matching_at == "all":
         return torch.ones_like(of_base)
     return of_base if template.matching_at == "base" else ~of_base
@@ -120,7 +120,7 @@ def loss_terms(
     if template.matching:
         batch = Batch(
             transcoder, target, x, z, slopes, y, y_hat,
-            weight * rows_matched(template, weight.shape[-1]).to(weight),
+            weight * rows_matched(template, weight),
             scalars["perturbation_scale"], v, noise,
         )  # fmt: skip
         distance = template.matching.distance(batch)

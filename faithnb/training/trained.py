@@ -13,7 +13,7 @@ from torch import Tensor
 
 from faithnb.experiment import Experiment
 from faithnb.measures.error import mse
-from faithnb.measures.table import refuse_unlike, table
+from faithnb.measures.table import measured_alike, refuse_unlike, table
 from faithnb.model.transcoder import ARCHITECTURES, Transcoder
 from faithnb.model.weights import AXES
 from faithnb.training.init import settings
@@ -150,7 +150,9 @@ def _diverged(
     weights = torch.cat([w.reshape(len(w), -1) for w in transcoder.parameters()], dim=1)
     finite = torch.isfinite(weights).all(dim=1).cpu().numpy() & np.isfinite(loss).all(axis=1)
     target = experiments[0].make_target()
-    errors = [mse(transcoder[k], target, _seen(e)).item() for k, e in enumerate(experiments)]
+    errors = np.empty(len(experiments))
+    for some in measured_alike(experiments, range(len(experiments)), 4):
+        errors[some] = mse(transcoder[some], target, _seen(experiments[some[0]])).numpy()
     ended = np.maximum(loss[:, -1], errors)
     bound = DIVERGED_AT * np.maximum(loss[:, 0], transcoder.d_in)
     return list(~finite | ~(ended <= bound))

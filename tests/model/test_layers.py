@@ -89,6 +89,18 @@ def test_other_layers_are_the_sum_of_their_circuits(target):
     assert (summed - target(x)).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_moves_with_all_that_it_holds_and_stays_where_it_was(name):
+    layer = LAYERS[name].of_experiment(6, pad_points([[1, 1, 1]], 6), "zero")
+    x = evaluation_sample(6, 0.3, 50)
+    before, moved = layer(x), layer.to(torch.device("meta"))
+    given = x.to("meta")
+    assert moved(given).is_meta
+    assert moved.jvp(given, given).is_meta
+    assert all(w.is_meta for w in (*(moved.units or ()), getattr(moved, "bias", given)))
+    assert torch.equal(layer(x), before)
+
+
 def test_the_smooth_layer_is_near_the_kinked_one_and_flat_at_zero():
     target, x = SmoothAbsolute(3), torch.linspace(-1, 1, 201)[:, None].expand(-1, 3)
     gelu = torch.nn.functional.gelu

@@ -241,14 +241,29 @@ def test_trained_weights_are_plain_and_safe_to_keep(tmp_path):
     assert largest_difference(Transcoder.load(tmp_path), t) == 0
 
 
+def apart(a, b):
+    """The largest difference of an instance's weights, relative to the largest weight of all."""
+    pairs = list(zip(weights(a), weights(b), strict=True))
+    scale = max(x.abs().max() for x, _ in pairs)
+    return torch.cat([(x - y).abs().flatten(1) for x, y in pairs], dim=1).amax(1) / scale
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize("matching", ["none", *EVERY_FORM])
 def test_gpu_and_cpu_agree(matching):
+    """In double precision every instance; in single precision most of them, because a feature on
+    its kink falls to either side there, and single and double precision on a CPU are as far apart
+    then."""
     mu = 0.03 if matching != "none" else 0.0
-    e = Experiment(steps=200, repeat_frac=0.05, jacobian_matching=matching, jacobian_coefficient=mu)
-    on_cpu, on_gpu = (train(e, device=d, progress=False).transcoder.cpu() for d in ("cpu", "cuda"))
-    scale = max(w.abs().max().item() for w in weights(on_cpu))
-    assert largest_difference(on_cpu, on_gpu) < 1e-4 * scale
+    form = Experiment(
+        steps=200, repeat_frac=0.05, jacobian_matching=matching, jacobian_coefficient=mu
+    )
+    for dtype, share, bound in (("float64", 1.0, 1e-9), ("float32", 0.5, 1e-5)):
+        experiments = [replace(form, seed=s, dtype=dtype) for s in range(8)]
+        on_cpu, on_gpu = (
+            train(experiments, device=d, progress=False).transcoder for d in ("cpu", "cuda")
+        )
+        assert apart(on_cpu, on_gpu).quantile(share) < bound
 
 
 def test_what_is_kept_is_not_trained_again(tmp_path, monkeypatch):
