@@ -145,8 +145,9 @@ def test_every_file_of_the_package_has_its_tests():
                 "formats/dictionary_learning": "layouts", "formats/sparsify": "layouts",
                 "formats/circuit_tracer": "layouts", "formats/gemma_scope": "layouts",
                 "formats/llama_scope": "layouts", "formats/llamascopium": "layouts",
-                "formats/llamascopium_molt": "layers",
-                "formats/llamascopium_layers": "layers"}  # fmt: skip
+                "formats/layers": "several_layers",
+                "formats/llamascopium_molt": "several_layers",
+                "formats/llamascopium_layers": "several_layers"}  # fmt: skip
     tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests").rglob("test_*.py")}
     for name in IMPORTS:
         if not name.endswith("__"):
