@@ -145,7 +145,10 @@ def test_every_file_of_the_package_has_its_tests():
                 "formats/folding": "layouts", "formats/openmoss": "layouts",
                 "formats/dictionary_learning": "layouts", "formats/sparsify": "layouts",
                 "formats/circuit_tracer": "layouts", "formats/gemma_scope": "layouts",
-                "formats/llama_scope": "layouts", "formats/llamascopium": "layouts"}  # fmt: skip
+                "formats/llama_scope": "layouts", "formats/llamascopium": "layouts",
+                "formats/layers": "several_layers",
+                "formats/llamascopium_molt": "several_layers",
+                "formats/llamascopium_layers": "several_layers"}  # fmt: skip
     tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests").rglob("test_*.py")}
     for name in IMPORTS:
         if not name.endswith("__"):

@@ -84,6 +84,9 @@ RECIPES: dict[str, Any] = {
     "matryoshka": partial(Trained, "matryoshka"),
     "jumprelu": partial(Trained, "jumprelu", fields={"sparsity_penalty": "l0"}),
     "gated": partial(Trained, "gated"),
+    "molt": partial(Trained, "molt"),
+    "crosscoder": partial(Trained, "crosscoder"),
+    "cross_layer": partial(Trained, "cross_layer"),
 }
 """How the package's recipes are made, by name."""
 

@@ -6,6 +6,8 @@ from faithnb.formats import (
     gemma_scope,
     llama_scope,
     llamascopium,
+    llamascopium_layers,
+    llamascopium_molt,
     saelens,
     sparsify,
 )
@@ -16,6 +18,8 @@ __all__ = [
     "gemma_scope",
     "llama_scope",
     "llamascopium",
+    "llamascopium_layers",
+    "llamascopium_molt",
     "saelens",
     "sparsify",
 ]

@@ -1,6 +1,5 @@
 """circuit-tracer: a file ``layer_{i}.safetensors`` a layer, and ``config.yaml`` for all of them.
-
-Its cross-layer transcoders, ``W_enc_{i}`` and ``W_dec_{i}``, are recognised and refused.
+Cross-layer transcoders have two files a layer.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from safetensors.torch import save as serialise
 
 from faithnb.formats.folder import OF_MANY_LAYERS, Folder
+from faithnb.formats.layers import joined, parted, require_shapes
 from faithnb.formats.layout import PLAIN, Found, Held, Kind, Layout, Match
 
 CONFIG = "config.yaml"
@@ -76,10 +76,11 @@ class CircuitTracer(Layout):
 
 
 class CircuitTracerCLT(Layout):
-    """W_enc_i ``[d_sae, d_in]``, b_enc_i, b_dec_i, threshold_i; W_dec_i ``[d_sae, L − i, d_out]``,
-    whose row j − i writes to layer j."""
+    """W_enc_i ``[d_sae, d_in]``, b_enc_i and b_dec_i in one file, W_dec_i ``[d_sae, L − i, d_out]``
+    in another, whose row j − i writes to layer j. Its files have no place for a linear part."""
 
     name = "circuit_tracer_clt"
+    holds = ("cross_layer",)
 
     @classmethod
     def match(cls, folder: Folder) -> Match:
@@ -87,7 +88,29 @@ class CircuitTracerCLT(Layout):
 
     @classmethod
     def read(cls, folder: Folder, kinds: Mapping[str, Kind]) -> Found:
-        raise folder.refuse(
-            f"{next(iter(folder.tensors))} is of a cross-layer transcoder, which writes to several "
-            "layers, and these cannot be read yet"
+        folder = folder.with_others()
+        if any(name.startswith("threshold_") for name in folder.tensors):
+            raise folder.refuse(
+                "its features have thresholds, and a cross-layer transcoder here has ReLUs alone"
+            )
+        n = sum(bool(re.fullmatch(r"W_enc_\d+", name)) for name in folder.tensors)
+        folder.require_weights([f"{name}_{i}" for i in range(max(1, n)) for name in PLAIN])
+        m, d = folder.matrix("W_enc_0").shape
+        for i in range(n):
+            shapes = {"W_enc": (m, d), "b_enc": (m,), "W_dec": (m, n - i, d), "b_dec": (d,)}
+            require_shapes(folder, {f"{name}_{i}": shape for name, shape in shapes.items()})
+        reads, b_enc, writes, b_dec = (
+            [folder.tensors[f"{name}_{i}"] for i in range(n)] for name in PLAIN
         )
+        weights = joined([w.T for w in reads], [w.unbind(1) for w in writes], b_enc, b_dec)
+        return Found(folder, "cross_layer", weights, {"n_layers": n})
+
+    @classmethod
+    def files(cls, held: Held) -> dict[str, bytes | str]:
+        found: dict[str, bytes | str] = {}
+        for i, (read, write, *biases) in enumerate(parted(held)):
+            of_enc = {f"W_enc_{i}": read.T, f"b_enc_{i}": biases[0], f"b_dec_{i}": biases[1]}
+            for name, weights in (f"W_enc_{i}", of_enc), (f"W_dec_{i}", {f"W_dec_{i}": write}):
+                content = serialise({k: w.contiguous() for k, w in weights.items()})
+                found[f"{name}.safetensors"] = content
+        return found

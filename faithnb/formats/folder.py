@@ -10,7 +10,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,20 @@ class Folder:
             return float(value)
         raise self.refuse(f"{name} = {shown(value)}, it must be a number above 0")
 
+    def with_others(self) -> Folder:
+        """With the weights of the files beside it, where one transcoder is spread over several.
+
+        Raises:
+            ValueError: if one is damaged, or two have a weight of the same name.
+        """
+        tensors: dict[str, Tensor] = {}
+        for file in _weights_files((self.path / self.weights_file).parent):
+            found, _ = _read(self.path, file)
+            if twice := sorted(set(found) & set(tensors)):
+                raise self.refuse(f"{twice[0]} stands in two files")
+            tensors |= found
+        return replace(self, tensors=tensors)
+
     def require_weights(
         self,
         needed: Collection[str],
@@ -196,13 +210,19 @@ def opened(folder: str | os.PathLike[str], layer: int | None = None) -> Folder:
         raise refused(path, "there is no such folder")
     file = _chosen(path, layer)
     name, container = file.relative_to(path).as_posix(), CONTAINERS[file.suffix]
+    tensors, content = _read(path, file)
+    return Folder(path, name, container, tensors, hashlib.sha256(content).hexdigest())
+
+
+def _read(path: Path, file: Path) -> tuple[dict[str, Tensor], bytes]:
+    """The weights in a file of a folder, and its content."""
     try:
         content = file.read_bytes()
-        tensors = _tensors(content, container)
+        return _tensors(content, CONTAINERS[file.suffix]), content
     except _DAMAGE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        name = file.relative_to(path).as_posix()
         raise refused(path, f"{name} cannot be read ({reason})") from error
-    return Folder(path, name, container, tensors, hashlib.sha256(content).hexdigest())
 
 
 _DAMAGE = (

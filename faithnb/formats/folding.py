@@ -46,7 +46,8 @@ class Folding:
             w["threshold"] = w["threshold"] / norms
         if self.subtracts:
             w = shifted(w, -1)
-        w["W_enc"] = w["W_enc"] * self.inputs
+        for name in {"W_enc", "W_gate"} & set(w):
+            w[name] = w[name] * self.inputs
         w["W_dec"], w["b_dec"] = w["W_dec"] / self.outputs, w["b_dec"] / self.outputs
         return w
 

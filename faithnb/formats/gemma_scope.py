@@ -84,8 +84,8 @@ class GemmaScope2(Layout):
     def read(cls, folder: Folder, kinds: Mapping[str, Kind]) -> Found:
         if len(folder.shape("w_dec")) == 3:
             raise folder.refuse(
-                "w_dec writes to several layers: cross-layer transcoders and crosscoders cannot be "
-                "read yet"
+                "w_dec writes to several layers, by features with thresholds, and a transcoder of "
+                "several layers here has ReLUs alone"
             )
         folder.require_weights(list(NAMES.values()), (SKIP,))
         config = folder.settings(CONFIG)

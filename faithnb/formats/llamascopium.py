@@ -1,8 +1,4 @@
-"""Llamascopium: ``config.json`` and ``sae_weights.safetensors``, with the norms of its data.
-
-Its mixtures of linear transforms, cross-layer transcoders and crosscoders are recognised and
-refused.
-"""
+"""Llamascopium: ``config.json`` and ``sae_weights.safetensors``, with the norms of its data."""
 
 from __future__ import annotations
 
@@ -40,19 +36,13 @@ class Llamascopium(Layout):
 
     @classmethod
     def match(cls, folder: Folder) -> Match:
-        return Match.KEYS if "W_E" in folder.tensors else Match.NO
+        of_layers = len(folder.shape("W_E")) == 3
+        of_molt = any(name.startswith("U_matrices.") for name in folder.tensors)
+        own = "W_E" in folder.tensors and not of_layers and not of_molt
+        return Match.KEYS if own else Match.NO
 
     @classmethod
     def read(cls, folder: Folder, kinds: Mapping[str, Kind]) -> Found:
-        if any(name.startswith("U_matrices.") for name in folder.tensors):
-            raise folder.refuse(
-                "U_matrices are of a mixture of linear transforms, and these cannot be read yet"
-            )
-        if len(folder.shape("W_E")) == 3:
-            raise folder.refuse(
-                "W_E has an axis of layers: cross-layer transcoders and crosscoders cannot be read "
-                "yet"
-            )
         if not folder.has(CONFIG):
             raise folder.refuse(f"{CONFIG} is missing")
         said = folder.settings(CONFIG)

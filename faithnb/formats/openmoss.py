@@ -35,11 +35,31 @@ def scales(folder: Folder, file: str, said: Mapping[str, Any], d_model: int) -> 
         d_model: the width.
 
     Raises:
+        ValueError: as :func:`scales_at`.
+    """
+    hooks = {place: said.get(f"hook_point_{place}") for place in ("in", "out")}
+    of_inputs, of_outputs = scales_at(folder, file, said, d_model, hooks)
+    return of_inputs, of_outputs
+
+
+def scales_at(
+    folder: Folder, file: str, said: Mapping[str, Any], d_model: int, hooks: Mapping[str, Any]
+) -> list[float]:
+    """√d_model over the average norm, at each of several hook points.
+
+    Args:
+        folder: whose weights may hold the norms, by hook point.
+        file: the configuration's name.
+        said: what it says; it may hold the norms by the names of places.
+        d_model: the width.
+        hooks: the hook points, by the names of their places, such as ``"in"``.
+
+    Raises:
         ValueError: if no weights can do it, or a norm is missing or no number above 0.
     """
     norm = said.get("norm_activation", "dataset-wise")
     if norm == "inference":
-        return 1.0, 1.0
+        return [1.0 for _ in hooks]
     if norm in NO_WEIGHTS:
         raise folder.refuse(
             f"{file} says norm_activation = {norm!r}: every input or batch is divided by its own "
@@ -53,8 +73,8 @@ def scales(folder: Folder, file: str, said: Mapping[str, Any], d_model: int) -> 
     stated = said.get(NORM)
     stated = stated if isinstance(stated, dict) else {}
     found = []
-    for place in ("in", "out"):
-        hook = f"{NORM}.{said.get(f'hook_point_{place}')}"
+    for place, point in hooks.items():
+        hook = f"{NORM}.{point}"
         value = folder.number(hook) if hook in folder.tensors else stated.get(place)
         if value is None:
             raise folder.refuse(
@@ -62,7 +82,7 @@ def scales(folder: Folder, file: str, said: Mapping[str, Any], d_model: int) -> 
                 f"{NORM} of its {place}puts"
             )
         found.append(math.sqrt(d_model) / folder.positive(f"{NORM}.{place}", value))
-    return found[0], found[1]
+    return found
 
 
 def found_with(
@@ -107,6 +127,19 @@ def found_with(
             "understood, whatever else depends on the batch"
         )
     return Found(folder, gate, weights, {}, Folding(*scale), sizes)
+
+
+def require_relu(folder: Folder, file: str, said: Mapping[str, Any]) -> None:
+    """That the configuration says ReLUs, where no other features can be held.
+
+    Raises:
+        ValueError: naming what it says.
+    """
+    if str(said.get("act_fn")).lower() != "relu":
+        raise folder.refuse(
+            f"{file} says act_fn = {shown(said.get('act_fn'))}, only 'relu' can be held here for "
+            f"sae_type = {said.get('sae_type')!r}"
+        )
 
 
 def described(held: Held) -> dict[str, Any]:

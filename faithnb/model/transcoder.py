@@ -38,7 +38,8 @@ class Transcoder(Weights):
 
     Another architecture is a subclass with a name, ``architecture``, and its own :meth:`activate`.
     All that is measured, trained, kept or drawn follows from that, and from :meth:`slope`, which
-    autograd gives where the subclass does not.
+    autograd gives where the subclass does not. One whose features read more than once also says
+    what it ``reads`` and ``writes``, see :class:`faithnb.model.architectures.Molt`.
 
     Args:
         W_enc: ``[n_inst, d_in, d_sae]``; feature i of an instance reads column i.
@@ -310,9 +311,11 @@ class Transcoder(Weights):
 
         The names and shapes of the weights, and what is said beside them, tell whose they are.
         ReLU, TopK, JumpReLU and gated layers are read, BatchTopK and Matryoshka by their
-        threshold, with a linear part or without; others by the name of their class, once it is
-        imported. What is subtracted from inputs, factors that all inputs share and decoder norms
-        that count in a gate go into the weights, exactly. Nothing in the folder can execute code.
+        threshold, with a linear part or without; mixtures of linear transforms of one rank,
+        crosscoders and cross-layer transcoders of ReLUs; others by the name of their class, once
+        it is imported. What is subtracted from inputs, factors that all inputs share and decoder
+        norms that count in a gate go into the weights, exactly. Nothing in the folder can execute
+        code.
 
         Args:
             folder: with weights, and what its library writes beside them.

@@ -82,6 +82,18 @@ def test_the_packages_recipes_go_through(name):
     assert rows.fvu.nunique() == 4
 
 
+@pytest.mark.parametrize("name", ["molt", "crosscoder", "cross_layer"])
+def test_two_layers_are_explained_by_those_made_for_them(name):
+    rows = evaluate(recipes_named(name, [0.02]), small("layers-v1", steps=20), [1], False).rows
+    assert (rows.failed == "").all()
+
+
+def test_a_rotation_that_mixes_layers_is_said():
+    task = small("layers-v1", steps=20).hidden(7)
+    rows = evaluate(recipes_named("cross_layer", [0.02]), task, [1], False).rows
+    assert "a rotation mixes the layers" in rows.failed[0]
+
+
 def test_a_seed_alone_gives_what_it_gives_in_company():
     task, recipe = small(steps=20), Trained("relu")
     alone, company = recipe.fit(task, 2), recipe.fit_many(task, [1, 2])[1]

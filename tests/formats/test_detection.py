@@ -80,23 +80,11 @@ def test_a_layer_of_a_folder_with_one_alone(folder):
     refused(folder, "layer = 7 is asked for, and it has no file a layer", layer=7)
 
 
-def test_transcoders_of_several_layers_are_recognised(folder):
-    folder.mkdir()
-    for i in range(2):
-        own = {f"W_enc_{i}": (M, D), f"b_enc_{i}": (M,), f"b_dec_{i}": (D,)}
-        written(folder, f"W_enc_{i}.safetensors", draw(torch.float32, **own))
-        written(folder, f"W_dec_{i}.safetensors",
-                draw(torch.float32, **{f"W_dec_{i}": (M, 2 - i, D)}))  # fmt: skip
-    refused(folder, "W_dec_0 is of a cross-layer transcoder, .* cannot be read yet")
-
-
 OTHERS = {
-    "MOLT": ({"W_E": (D, M), "b_E": (M,), "b_D": (D,), "U_matrices.2": (M, D, 2),
-              "V_matrices.2": (M, 2, D)}, "U_matrices are of a mixture of linear transforms"),
-    "crosscoder": ({"W_E": (2, D, M), "b_E": (2, M), "W_D": (2, M, D), "b_D": (2, D)},
-                   "W_E has an axis of layers"),
-    "CLT": ({"W_E": (2, D, M), "b_E": (2, M), "W_D.0": (1, M, D), "W_D.1": (2, M, D)},
-            "W_E has an axis of layers"),
+    "MOLT of two ranks": ({"W_E": (D, M), "b_E": (M,), "b_D": (D,), "U_matrices.2": (4, D, 2),
+                           "U_matrices.1": (5, D, 1)}, "its transforms have ranks 1, 2, and all"),
+    "half a crosscoder": ({"W_E": (2, D, M), "b_E": (2, M)}, "which is no layout that is known"),
+    "half a CLT": ({"W_dec_0": (M, 2, D), "W_dec_1": (M, 1, D)}, "x.safetensors lacks W_enc_0"),
     "Gemma Scope 2 CLT": ({"w_enc": (D, M), "w_dec": (M, 2, D), "b_enc": (M,), "b_dec": (D,),
                            "threshold": (M,)}, "w_dec writes to several layers"),
     "nobody's": ({"weight": (M, D), "bias": (M,)},

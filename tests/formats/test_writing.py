@@ -12,19 +12,22 @@ from faithnb.formats.layout import LAYOUTS
 from faithnb.model.transcoder import ARCHITECTURES
 from faithnb.model.weights import AXES
 
-D, D_OUT, M, K = 6, 5, 9, 3
+D, D_OUT, M, K = 6, 4, 10, 3
 X = torch.randn(200, D, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 HOLDS = {
-    "saelens": "relu topk jumprelu gated",
+    "saelens": "relu topk jumprelu gated molt crosscoder cross_layer",
     "dictionary_learning": "relu topk jumprelu gated",
     "sparsify": "topk",
     "circuit_tracer": "relu jumprelu",
-    "circuit_tracer_clt": "",
+    "circuit_tracer_clt": "cross_layer",
     "gemma_scope": "jumprelu",
     "gemma_scope_2": "jumprelu",
     "llama_scope": "relu topk jumprelu",
     "llamascopium": "relu topk jumprelu",
+    "llamascopium_molt": "molt",
+    "llamascopium_clt": "cross_layer",
+    "llamascopium_crosscoder": "crosscoder",
 }
 WITH_SKIP = {"saelens", "sparsify", "circuit_tracer", "gemma_scope_2"}
 ANY_WIDTH = {"saelens", "gemma_scope", "gemma_scope_2"}
@@ -35,7 +38,7 @@ ROUNDED = {("dictionary_learning", "topk"), ("dictionary_learning", "gated"),
 
 def made(architecture, skip=False, d_out=D, n=1, dtype=torch.float64):
     of = ARCHITECTURES[architecture]
-    size = {"d_in": D, "d_sae": M, "d_out": d_out}
+    size = {"d_in": D, "d_sae": M, "d_out": d_out, "transforms": M // 2}
     generator = torch.Generator().manual_seed(5)
     weights = {
         name: torch.randn([n, *(size[a] for a in axes)], dtype=torch.float64, generator=generator)
@@ -44,7 +47,11 @@ def made(architecture, skip=False, d_out=D, n=1, dtype=torch.float64):
     }
     if architecture == "jumprelu":
         weights["threshold"] = weights["threshold"].abs()
-    own = {"k": K} if "k" in of.settings else {}
+    if architecture == "molt":
+        weights["b_enc"].zero_()
+    if architecture == "cross_layer":
+        of(**weights, n_layers=2).settle()
+    own = {name: {"k": K, "rank": 2, "n_layers": 2}[name] for name in of.settings}
     return of.from_arrays(**{k: w.to(dtype) for k, w in weights.items()}, **own)
 
 
@@ -108,15 +115,29 @@ def below(t):
     return t.with_weights(t.weights() | {"threshold": t.threshold - 2})
 
 
+def reading_more(t):
+    return t.with_weights(t.weights() | {"b_enc": torch.ones_like(t.b_enc)})
+
+
+def silent(t):
+    t.W_dec[0, 0, :3] = 0
+    return t
+
+
 NO_PLACE = {
     "an ensemble": (lambda: made("relu", n=2), "circuit_tracer", "it is an ensemble of 2, pick"),
     "skip": (lambda: made("relu", skip=True), "llamascopium", "no place for its linear part"),
     "width": (lambda: made("relu", d_out=D_OUT), "circuit_tracer",
-              "one width for both, here d_in = 6 and d_out = 5"),
+              "one width for both, here d_in = 6 and d_out = 4"),
     "gated": (lambda: made("gated"), "circuit_tracer",
               "its architecture is 'gated', only relu, jumprelu can be written so"),
     "relu": (lambda: made("relu"), "sparsify", "architecture is 'relu', only topk can be"),
-    "across layers": (lambda: made("relu"), "circuit_tracer_clt", "no transcoder can be written"),
+    "across layers": (lambda: made("relu"), "circuit_tracer_clt",
+                      "its architecture is 'relu', only cross_layer can be written so"),
+    "what is added to a component": (lambda: reading_more(made("molt")), "llamascopium_molt",
+                                     "there is no place for b_enc, which is not 0"),
+    "a layer that is not written": (lambda: silent(made("crosscoder")), "llamascopium_crosscoder",
+                                    "a feature writes nothing to a layer, and its library"),
     "below 0": (lambda: below(made("jumprelu")), "circuit_tracer", "a threshold is below 0"),
     "logarithm": (lambda: below(made("jumprelu")), "llamascopium", "one is not above 0"),
     "thresholds": (lambda: made("jumprelu"), "llama_scope", "it has one threshold for all"),

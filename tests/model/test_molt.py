@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from faithnb import Experiment, ParameterError, Transcoder, measures
+from faithnb import Experiment, ParameterError, Store, Transcoder, measures, sweep
 from faithnb.measures.jacobian import contributing_jacobian
 from faithnb.model.architectures import Molt
 from faithnb.training.loop import Loop
@@ -96,6 +96,16 @@ def test_transforms_begin_at_random_and_biases_at_0():
     assert not torch.equal(t.W_gate, t.W_enc[..., :4])
     assert not t.b_gate.any()
     assert not t.b_enc.any()
+
+
+def test_a_sweep_over_ranks_is_kept_and_goes_on(tmp_path):
+    given = {"store": Store(tmp_path), "device": "cpu", "progress": False}
+    first = sweep(BASE, **given, rank=[1, 2], seed=range(2))
+    more = sweep(BASE, **given, rank=[1, 2, 8], seed=range(2))
+    assert more.sel(rank=[1, 2]).fvu.equals(first.fvu)
+    assert more.fvu.notnull().all()
+    assert more.masking_index.isnull().all()
+    assert (more.n_on <= 8).all()
 
 
 def test_other_architectures_begin_where_they_did():
