@@ -118,7 +118,7 @@ def test_every_file_of_the_package_has_its_tests():
                 "benchmark/recipe": "recipes",
                 "benchmark/columns": "score", "benchmark/controls": "score",
                 "benchmark/again": "entry", "benchmark/results": "entry",
-                "benchmark/audited": "command_line",
+                "benchmark/audited": "command_line", "benchmark/page": "results_page",
                 "figures/style": "comparisons", "figures/one_transcoder": "comparisons",
                 "figures/per_condition": "comparisons", "figures/problem": "comparisons",
                 "claims/note_features": "grid", "claims/note_matching": "grid",

@@ -62,10 +62,16 @@ def difference(first: pd.DataFrame, second: pd.DataFrame, column: str, axis: Axi
     """
     if axis not in ("l0", "fvu"):
         raise InputError(f"axis = {axis!r} is not allowed: it must be 'l0' or 'fvu'.")
-    of = [dict(_curves(rows, column, axis)) for rows in (first, second)]
+    return _between(*(dict(_curves(rows, column, axis)) for rows in (first, second)))
+
+
+Curves = dict[int, tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]]
+
+
+def _between(first: Curves, second: Curves) -> Difference:
     found = []
-    for seed in sorted(set(of[0]) & set(of[1])):
-        (x, y), (u, v) = of[0][seed], of[1][seed]
+    for seed in sorted(set(first) & set(second)):
+        (x, y), (u, v) = first[seed], second[seed]
         low, high = max(x[0], u[0]), min(x[-1], u[-1])
         if low <= high:
             at = np.linspace(low, high, AT)
@@ -107,9 +113,10 @@ def comparisons(
     found = []
     for task, on in rows.groupby("task"):
         of = dict(list(on.groupby(by)))
-        for a, b in combinations(sorted(of), 2):
-            for column in columns:
-                d = difference(of[a], of[b], column, axis)
+        for column in columns:
+            curves = {name: dict(_curves(one, column, axis)) for name, one in of.items()}
+            for a, b in combinations(sorted(of), 2):
+                d = _between(curves[a], curves[b])
                 lower, higher = (a, b) if d.mean < 0 else (b, a)
                 best = {"low": lower, "high": higher, "": ""}[COLUMNS[column].best]
                 found.append(

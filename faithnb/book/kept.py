@@ -25,7 +25,8 @@ from faithnb.notebook import default_records
 
 def code_key(notebook: NotebookNode, parameters: Mapping[str, Any]) -> str:
     """What an executed notebook depends on: its code and parameters, the package without docstrings
-    and comments, the pins, and the benchmark if it runs that."""
+    and comments, the pins, the measurements of speed if it runs those, and the benchmark's entries
+    if it shows them."""
     values = {name: plain(value) for name, value in parameters.items()}
     digest = hashlib.sha256(json.dumps(values, sort_keys=True, default=repr).encode())
     for cell in notebook.cells:
@@ -38,6 +39,8 @@ def code_key(notebook: NotebookNode, parameters: Mapping[str, Any]) -> str:
         files += (ROOT / "book" / "static").glob("gpu.json")
     if any(reads_records(cell.source) for cell in notebook.cells):
         files += sorted(default_records().glob("*.json"))
+    if any("benchmark.page" in cell.source for cell in notebook.cells):
+        files += sorted((ROOT / "results").rglob("*.json"))
     for path in files:
         content = path.read_bytes()
         digest.update(meaning(content).encode() if path.suffix == ".py" else content + b"\0")

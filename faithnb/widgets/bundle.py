@@ -36,6 +36,7 @@ def constants() -> dict[str, Any]:
         "COLOURS": {
             "ink": style.INK, "grey": style.GREY,
             "states": style.STATE_COLOURS, "terms": style.TERM_COLOURS,
+            "series": [colour for colour, _ in style.LOOKS],
             "signed": _stops(style.SIGNED), "loading": _stops(style.LOADING),
             "share": _stops(style.SHARE),
         },
