@@ -19,6 +19,7 @@ from faithnb.measures.circuits import (
     mechanism_error,
 )
 from faithnb.measures.codes import dictionary_error, inferred_codes
+from faithnb.measures.conjunctions import conjunction_share, linear_share
 from faithnb.measures.error import (
     error_without_one,
     explained_variance,
@@ -87,6 +88,7 @@ __all__ = [
     "alignment",
     "change_error",
     "circuit_match",
+    "conjunction_share",
     "contributing_jacobian",
     "contribution_sizes",
     "coordinate_features",
@@ -106,6 +108,7 @@ __all__ = [
     "jacobian_error",
     "jacobian_products",
     "l0",
+    "linear_share",
     "lost",
     "masking_index",
     "mechanism_error",

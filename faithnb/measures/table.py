@@ -20,6 +20,7 @@ from faithnb.experiment import Experiment
 from faithnb.measures import (  # noqa: F401 (they register their columns)
     activity,
     circuits,
+    conjunctions,
     error,
     interventions,
     jacobian,

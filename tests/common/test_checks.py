@@ -41,8 +41,8 @@ def of_inputs(module):
 
 
 MEASURES = {}
-for of in ("activity", "circuits", "error", "interventions", "jacobian", "memorization",
-           "off_data"):  # fmt: skip
+for of in ("activity", "circuits", "conjunctions", "error", "interventions", "jacobian",
+           "memorization", "off_data"):  # fmt: skip
     MEASURES |= of_inputs(import_module(f"faithnb.measures.{of}"))
 MEASURES |= of_inputs(watch)
 INPUTS = {

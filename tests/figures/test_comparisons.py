@@ -80,6 +80,8 @@ DRAWN = {
     "ratios": lambda: figures.ratios(
         {k: {"v": (2.0, (1.0, 3.0)), "w": (np.nan, (np.nan, np.nan))} for k in "ab"}, "a / b"
     ),
+    "margins": lambda: figures.margins({"a": M, "b": Transcoder.from_circuits(MADE["pair"])}, P),
+    "along_coordinate": lambda: figures.along_coordinate({"a": M, "b": M}, 2),
     "contributions": lambda: figures.contributions({"a": np.eye(6, 3), "b": -np.eye(6, 3)}),
     "states of a comparison": lambda: figures.states_by_condition(OF_CONDITIONS.state),
     "strips of a comparison": lambda: figures.strips(OF_CONDITIONS.v, "v", OF_CONDITIONS.state),
