@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 mask_where_off = torch.ops.aten.threshold_backward.grad_input
@@ -163,3 +164,16 @@ class Thresholds(Gating):
     def _above(work: Workspace, h: Tensor) -> Tensor:
         """z − θ of that hidden layer."""
         return work.buffer("above" if h is work.h else "above, moved", h)
+
+
+def slope_by_autograd(
+    self: Any, z: Float[Tensor, "n_inst B d_sae"]
+) -> Float[Tensor, "n_inst B d_sae"]:
+    """∂h_i/∂z_i, whatever the activation; exact where which features are on does not change."""
+    with torch.inference_mode(False), torch.enable_grad():
+        z = z.detach().clone().requires_grad_()
+        h = self.activate(z)
+        if not h.requires_grad:  # steps alone
+            return torch.zeros_like(z)
+        (found,) = torch.autograd.grad(h.sum(), z)
+    return found

@@ -17,7 +17,7 @@ from faithnb.common.extensions import Registry, is_own
 from faithnb.formats.detection import read, write
 from faithnb.formats.layout import Held
 from faithnb.model.fitting import Fitting, refusals_of_fields
-from faithnb.model.gating import Gating
+from faithnb.model.gating import Gating, slope_by_autograd
 from faithnb.model.layer import Circuit
 from faithnb.model.weights import Weights
 
@@ -333,19 +333,6 @@ class Transcoder(Weights):
             raise found.folder.refuse(str(error).rstrip(".")) from error
         found.require_sizes(loaded.sizes)
         return loaded.with_weights(found.folded(loaded.weights()))
-
-
-def slope_by_autograd(
-    self: Transcoder, z: Float[Tensor, "n_inst B d_sae"]
-) -> Float[Tensor, "n_inst B d_sae"]:
-    """∂h_i/∂z_i, whatever the activation; exact where which features are on does not change."""
-    with torch.inference_mode(False), torch.enable_grad():
-        z = z.detach().clone().requires_grad_()
-        h = self.activate(z)
-        if not h.requires_grad:  # steps alone
-            return torch.zeros_like(z)
-        (found,) = torch.autograd.grad(h.sum(), z)
-    return found
 
 
 ARCHITECTURES.add("relu", Transcoder)

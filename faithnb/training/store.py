@@ -41,6 +41,7 @@ SOURCES = {
         "measures/activity",
         "measures/circuits",
         "measures/codes",
+        "measures/conjunctions",
         "measures/error",
         "measures/interventions",
         "measures/jacobian",

@@ -76,8 +76,10 @@ def test_no_architecture_waits_for_a_value(kind, matching):
 @pytest.mark.parametrize("estimator", ["sampled", "exact"])
 @pytest.mark.parametrize("skip", [False, True])
 def test_no_layer_waits_for_a_value(target, estimator, skip):
-    form = replace(MATCHED, d_in=16, target=target, jacobian_matching="plain", jacobian_estimator=estimator,
-                   skip=skip)  # fmt: skip
+    form = replace(
+        MATCHED, d_in=16, target=target, jacobian_matching="plain", jacobian_estimator=estimator,
+        skip=skip,
+    )  # fmt: skip
     steps_without_values([replace(form, seed=s) for s in (0, 1)])
 
 
