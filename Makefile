@@ -37,7 +37,7 @@ sweep: $(VENV)/book.installed
 bench: $(VENV)/book.installed
 	@PYTHONPATH=tests $(RUN) -m benchmarks --size $(if $(FULL),full,normal) --out _build/bench.json
 
-# Two entries of results/ that are cheap (faithnb/benchmark/again.py), or those that ENTRIES names.
+# Two entries of results/ in part (faithnb/benchmark/again.py says which), or those that ENTRIES names.
 score: $(VENV)/book.installed
 	@$(RUN) -m faithnb.benchmark check $(ENTRIES) $(if $(TASK),--task $(TASK))
 

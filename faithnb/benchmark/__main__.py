@@ -72,9 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     many.add_argument("--hidden", type=int, help="seed of a variant of the tasks")
     many.add_argument("--save", action="store_true", help=f"write an entry to {RESULTS.name}/")
     again = command("check", _check, "Run entries again and compare their numbers.")
-    again.add_argument(
-        "entries", nargs="*", help="files; by default two that are cheap, on one task"
-    )
+    again.add_argument("entries", nargs="*", help="files; by default two that are cheap, in part")
     with_tasks(again, required=False)
     lens = command("audit", _audit, "Which measures have earned their column on a task.")
     with_tasks(lens)
@@ -163,12 +161,10 @@ def _from_results(recipe: str) -> str:
 
 
 def _check(options: argparse.Namespace) -> int:
-    asked = [(Path(path), options.task) for path in options.entries]
-    if not asked:
-        asked = [(path, [task]) for path, task in usual(RESULTS)]
+    asked = [(Path(path), options.task, None) for path in options.entries]
     bad = 0
-    for path, tasks in asked:
-        wrong = check(path, tasks)
+    for path, tasks, points in asked or usual(RESULTS):
+        wrong = check(path, tasks, points=points)
         bad += bool(wrong)
         print(f"{path.name}: {'refused' if wrong else 'comes out'}")
         print("".join(f"  {said}\n" for said in wrong), end="")

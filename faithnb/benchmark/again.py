@@ -29,19 +29,28 @@ LEAST_SEEDS = 8
 RELATIVE, ABSOLUTE = 1e-4, 1e-6
 """What the mean may differ by in any case."""
 
-USUAL = (("relu", "abs-v1"), ("relu-skip", "abs-v1"))
+USUAL = (("relu", "abs-v1"), ("relu-matched", "abs-v1"))
 """What is run again where nothing is named: a recipe that is cheap, and a task."""
+
+USUAL_POINTS = (2,)
+"""Which points of their sweeps: that of the headline setting."""
 
 COMPARED = [name for name in COLUMNS if name != "seconds"]
 
 
-def check(path: Path, tasks: Sequence[str] | None = None, progress: bool = True) -> list[str]:
+def check(
+    path: Path,
+    tasks: Sequence[str] | None = None,
+    progress: bool = True,
+    points: Sequence[int] | None = None,
+) -> list[str]:
     """Run an entry again, with its recipe, sweep and seeds.
 
     Args:
         path: of its file.
         tasks: names of those that are run; all that it has by default.
         progress: show a bar.
+        points: which of its sweep are run, from 0; all by default.
 
     Returns:
         a sentence for each number that does not come out.
@@ -55,16 +64,21 @@ def check(path: Path, tasks: Sequence[str] | None = None, progress: bool = True)
     if missing := [name for name in asked if name not in held]:
         raise InputError(f"{path.name} has no rows on {missing[0]}; it has {', '.join(held)}.")
     seeds = sorted(set(entry.rows.seed))
-    sparsities = [of.get("sparsity") for of in entry.configurations]
+    every = range(len(entry.configurations))
+    chosen = [k for k in every if points is None or k in points]
+    configurations = tuple(entry.configurations[k] for k in chosen)
+    sparsities = [of.get("sparsity") for of in configurations]
     swept = None if None in sparsities else [float(of) for of in sparsities if of is not None]
     again = run(entry.recipe, asked, seeds, swept, progress, path.parent)
-    if again.hash != entry.hash:
+    if (again.code, again.configurations) != (entry.code, configurations):
         what = "configuration" if again.code == entry.code else "code"
         raise InputError(
             f"{path.name} is not what is run today: the {what} of {entry.recipe} has changed "
             "since. Run it anew and add the new file."
         )
-    return list(unlike(entry.rows[entry.rows.task.isin(asked)], again.rows))
+    found = again.rows.assign(point=[chosen[k] for k in again.rows.point])
+    said = entry.rows[entry.rows.task.isin(asked) & entry.rows.point.isin(chosen)]
+    return list(unlike(said, found))
 
 
 def unlike(said: pd.DataFrame, found: pd.DataFrame) -> Iterator[str]:
@@ -97,18 +111,18 @@ def _agree(said: np.ndarray, found: np.ndarray) -> bool:
     return bool(abs(now.mean() - mean) <= bound)
 
 
-def usual(folder: Path) -> list[tuple[Path, str]]:
-    """The entries of :data:`USUAL` in a folder, each with its task.
+def usual(folder: Path) -> list[tuple[Path, list[str], Sequence[int]]]:
+    """The entries of :data:`USUAL` in a folder, each with its task, and :data:`USUAL_POINTS`.
 
     Raises:
         InputError: if one of them is not there.
     """
-    found = []
+    found: list[tuple[Path, list[str], Sequence[int]]] = []
     for name, task in USUAL:
         paths = sorted(folder.glob(f"{name}@*.json"))
         if not paths:
             raise InputError(f"{folder} holds no entry of {name}, which is to be run again.")
-        found.append((paths[0], task))
+        found.append((paths[0], [task], USUAL_POINTS))
     return found
 
 

@@ -57,6 +57,12 @@ def test_an_entry_comes_out_again(made):
     assert again.check(made, progress=False) == []
 
 
+def test_some_points_of_an_entry_come_out(made):
+    assert again.check(changed(made, better), progress=False, points=[1]) == []
+    (said,) = again.check(made, progress=False, points=[0])
+    assert said.startswith("abs-v1, point 0: fvu is ")
+
+
 def changed(path, change):
     found = json.loads(path.read_text(encoding="utf-8"))
     change(found)
@@ -169,7 +175,11 @@ def test_two_are_run_where_none_is_named(made):
     with pytest.raises(InputError, match="holds no entry of relu, which is to be run again"):
         again.usual(made.parent)
     paths = [
-        (entry.run(name, [task], [0], [0.1], progress=False).save(made.parent), task)
+        (
+            entry.run(name, [task], [0], [0.1], progress=False).save(made.parent),
+            [task],
+            again.USUAL_POINTS,
+        )
         for name, task in again.USUAL
     ]
     assert again.usual(made.parent) == paths
