@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -46,6 +46,9 @@ class Experiment(Fields):
     Raises:
         ParameterError: naming the field, its value and what is allowed.
     """
+
+    n_layers: ClassVar[int] = 2
+    """How many layers, side by side, ``"crosscoder"`` and ``"cross_layer"`` explain; no field."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Experiment:
         known = {f.name: f for f in dataclasses.fields(cls)}

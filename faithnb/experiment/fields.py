@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from faithnb.data.sources import DATA, FILES
 from faithnb.data.variations import VARIATIONS
@@ -95,9 +95,6 @@ class Fields:
 
     rank: int = parameter(1, Range(1, whole=True))
     """Rank of each transform of ``"molt"``; it divides d_sae."""
-
-    n_layers: ClassVar[int] = 2
-    """How many layers, side by side, are explained by ``"crosscoder"`` and ``"cross_layer"``."""
 
     aux_coefficient: float = parameter(0.0, Range(0, 1e6))
     """Weight of an auxiliary loss against dead features, which makes them fit what the others
