@@ -48,7 +48,7 @@ MEASURES |= of_inputs(watch)
 INPUTS = {
     "x": X, "p": P, "changed": inputs.without_one(X)[1], "target": AbsoluteValue(D), "y_p": P,
     "silent": 0.9, "kind": "near_point", "scale": 0.1, "n": 512, "threshold": 0.01, "small": 0.05,
-    "at": 0.5, "per_feature": False, "per_subset": False, "assign_on": X,
+    "at": 0.5, "repeat_frac": 0.1, "per_feature": False, "per_subset": False, "assign_on": X,
 }  # fmt: skip
 
 
