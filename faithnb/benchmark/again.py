@@ -56,7 +56,7 @@ def check(
         a sentence for each number that does not come out.
 
     Raises:
-        InputError: if it cannot be compared: its recipe has changed, or it lacks a task.
+        InputError: if it cannot be compared: its recipe has changed, or it lacks a task or point.
     """
     entry = Entry.load(path)
     held = list(dict.fromkeys(entry.rows.task))
@@ -65,7 +65,9 @@ def check(
         raise InputError(f"{path.name} has no rows on {missing[0]}; it has {', '.join(held)}.")
     seeds = sorted(set(entry.rows.seed))
     every = range(len(entry.configurations))
-    chosen = [k for k in every if points is None or k in points]
+    chosen = list(every if points is None else points)
+    if missing := [k for k in chosen if k not in every]:
+        raise InputError(f"{path.name} has no point {missing[0]}; it has {len(every)}, from 0.")
     configurations = tuple(entry.configurations[k] for k in chosen)
     sparsities = [of.get("sparsity") for of in configurations]
     swept = None if None in sparsities else [float(of) for of in sparsities if of is not None]

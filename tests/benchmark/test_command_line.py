@@ -42,6 +42,9 @@ def test_a_run_becomes_an_entry_that_comes_out(here, capsys, monkeypatch):
     (path,) = (here / "results").glob("relu@*.json")
     assert set(entry.Entry.load(path).rows.seed) == {2, 3}
     monkeypatch.setattr(again, "USUAL", (("relu", "abs-v1"),))
+    assert commands.main(["check"]) == 2
+    assert "has no point 2; it has 2, from 0" in capsys.readouterr().err
+    monkeypatch.setattr(again, "USUAL_POINTS", (1,))
     assert commands.main(["check"]) == 0
     assert "comes out" in capsys.readouterr().out
     text = path.read_text(encoding="utf-8").replace('"parameters": 2', '"parameters": 1')
