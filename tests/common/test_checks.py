@@ -48,7 +48,7 @@ MEASURES |= of_inputs(watch)
 INPUTS = {
     "x": X, "p": P, "changed": inputs.without_one(X)[1], "target": AbsoluteValue(D), "y_p": P,
     "silent": 0.9, "kind": "near_point", "scale": 0.1, "n": 512, "threshold": 0.01, "small": 0.05,
-    "at": 0.5, "per_feature": False, "per_subset": False, "assign_on": X,
+    "at": 0.5, "repeat_frac": 0.1, "per_feature": False, "per_subset": False, "assign_on": X,
 }  # fmt: skip
 
 
@@ -320,7 +320,7 @@ def test_measures_on_a_gpu_are_those_on_the_cpu(name):
     on_gpu = function(t[:].cuda(), **given)
     moved = on_gpu.cpu() if torch.is_tensor(on_gpu) else on_gpu
     if isinstance(moved, tuple):
-        moved = tuple(part.cpu() for part in moved)
+        moved = tuple(part.cpu() if torch.is_tensor(part) else part for part in moved)
     wanted = numbers(function(t, **given))
     if wanted.dtype.kind == "f":
         np.testing.assert_allclose(numbers(moved), wanted, rtol=1e-9, atol=1e-12)
