@@ -91,8 +91,8 @@ def test_other_layers_are_the_sum_of_their_circuits(target):
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_layer_moves_with_all_that_it_holds_and_stays_where_it_was(name):
-    layer = LAYERS[name].of_experiment(6, pad_points([[1, 1, 1]], 6), "zero")
-    x = evaluation_sample(6, 0.3, 50)
+    layer = LAYERS[name].of_experiment(16, pad_points([[1, 1, 1]], 16), "zero")
+    x = evaluation_sample(16, 0.3, 50)
     before, moved = layer(x), layer.to(torch.device("meta"))
     given = x.to("meta")
     assert moved(given).is_meta
