@@ -71,7 +71,7 @@ class Rotated(Structured):
         """One number decides whether a direction acts, and how strongly."""
         density = self._on(u)
         strength = torch.where(u < density, 1.5 - u / density, 0.0)
-        return strength @ directions(self.d_in).to(u)
+        return strength @ directions(self.d_in, device=u.device).to(u)
 
 
 class TwoLayers(Structured):
@@ -103,9 +103,11 @@ def n_directions(d: int) -> int:
 
 @lru_cache(maxsize=8)
 @settled()
-def directions(d: int, seed: int = 0) -> Float[Tensor, "n d"]:
+def directions(d: int, seed: int = 0, device: torch.device | None = None) -> Float[Tensor, "n d"]:
     """Unit vectors in float64, more than dimensions and none along an axis: random ones that have
-    pushed each other apart. To be read, not changed."""
+    pushed each other apart; kept on the device. To be read, not changed."""
+    if device is not None:
+        return directions(d, seed).to(device)
     found = torch.nn.functional.normalize(
         Stream([seed], "rotation").normal(1, (n_directions(d), d), torch.float64)[0], dim=-1
     )

@@ -18,13 +18,16 @@ from faithnb.data.sources import Data
 
 @lru_cache(maxsize=8)
 @settled()
-def rotation(seed: int, d: int) -> Float[Tensor, "d d"]:
+def rotation(seed: int, d: int, device: torch.device | None = None) -> Float[Tensor, "d d"]:
     """A random orthogonal matrix, in float64; x becomes x R. To be read, not changed.
 
     Args:
         seed: at least 1; 0 is no rotation.
         d: its width.
+        device: where it is kept; it does not change it.
     """
+    if device is not None:
+        return rotation(seed, d).to(device)
     if seed == 0:
         return torch.eye(d, dtype=torch.float64)
     normal = Stream([seed], "rotation").normal(0, (d, d), torch.float64)[0]
@@ -41,7 +44,7 @@ class TurnedData(Data):
     """
 
     def __init__(self, upright: Data, turn: int):
-        self.upright, self.d_in = upright, upright.d_in
+        self.upright, self.d_in, self.turn = upright, upright.d_in, turn
         self.matrix = rotation(turn, self.d_in)
 
     @property
@@ -70,7 +73,7 @@ class TurnedData(Data):
         return self._turned(self.upright.directions(normal, share))
 
     def _turned(self, x: Tensor) -> Tensor:
-        return x @ self.matrix.to(x)
+        return x @ rotation(self.turn, self.d_in, x.device).to(x)
 
 
 def turned(data: Data, turn: int) -> Data:

@@ -148,7 +148,8 @@ def leading(
     if target.has_units() and target.units is None:  # 1 on these coordinates, 0 on the others
         return v * (x != 0)
     J = target.jacobian(x)
-    directions = torch.linalg.eigh(J.mT @ J).eigenvectors.flip(-1)
+    # on the host: cuSOLVER fails at some 32,000 matrices, fewer than are drawn together on a GPU
+    directions = torch.linalg.eigh((J.mT @ J).cpu()).eigenvectors.flip(-1).to(x)
     kept = torch.arange(target.d_in, device=x.device) < (x != 0).sum(-1, keepdim=True)
     along = (v[..., None, :] @ directions)[..., 0, :] * kept
     return (directions @ along[..., None])[..., 0]

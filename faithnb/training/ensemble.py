@@ -17,7 +17,7 @@ from faithnb.common.errors import ParameterError
 from faithnb.common.progress import progress_bar
 from faithnb.experiment import Experiment
 from faithnb.model.transcoder import Transcoder
-from faithnb.training.batches import COPIES
+from faithnb.training.batches import COPIES, DRAWN_AT_ONCE
 from faithnb.training.loop import CHUNK_BYTES, SCALARS, Loop
 from faithnb.training.objectives import TERMS
 from faithnb.training.store import Store
@@ -156,10 +156,11 @@ def max_instances(template: Experiment, device: torch.device) -> int:
     n_weights = (2 * template.d_in + 1) * template.d_sae
     weights = 8 * n_weights  # themselves, gradients, Adam's two moments, the same scaled
     seen = 6 * (template.batch_size + COPIES) * (template.d_in + 1)  # x, v, noise, and to draw them
-    of_one = (weights + seen) * template.torch_dtype.itemsize
+    size = template.torch_dtype.itemsize
     kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     free = 0.8 * (torch.cuda.mem_get_info(device)[0] + kept)
-    return max(MAX_INSTANCES, int((free - COPIES_IN_FLIGHT * CHUNK_BYTES["cuda"]) / of_one))
+    free -= COPIES_IN_FLIGHT * CHUNK_BYTES["cuda"] + DRAWN_AT_ONCE["cuda"] * seen * size
+    return max(MAX_INSTANCES, int(free / ((weights + seen) * size)))
 
 
 def _train_ensemble(

@@ -124,6 +124,15 @@ def test_active_probes_stay_on_the_coordinates_that_act():
     assert (v[0, -1, :3].abs() == 1).all()
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_draws_probes_along_singular_vectors_of_many_jacobians():
+    form = Experiment(target="superposed", jacobian_matching="plain", jacobian_coefficient=1.0,
+                      probe="top_k")  # fmt: skip
+    batches = Batches([replace(form, seed=s) for s in range(4)], torch.device("cuda"))
+    batches.draw()
+    assert batches.now["v"].isfinite().all()
+
+
 def test_blur_moves_the_base_data_and_nothing_else():
     sharp, blurred = drawn(MATCHED), drawn(replace(MATCHED, blur=0.1))
     moved = blurred.now["x"] - sharp.now["x"]

@@ -251,15 +251,13 @@ def apart(a, b):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize("matching", ["none", *EVERY_FORM])
 def test_gpu_and_cpu_agree(matching):
-    """In double precision every instance; in single precision most of them, because a feature on
-    its kink falls to either side there, and single and double precision on a CPU are as far apart
-    then."""
+    """In double precision every instance for 200 steps. In single precision most of them for 20: a
+    feature on its kink falls to either side of it, and then they part as single and double
+    precision on a CPU do."""
     mu = 0.03 if matching != "none" else 0.0
-    form = Experiment(
-        steps=200, repeat_frac=0.05, jacobian_matching=matching, jacobian_coefficient=mu
-    )
-    for dtype, share, bound in (("float64", 1.0, 1e-9), ("float32", 0.5, 1e-5)):
-        experiments = [replace(form, seed=s, dtype=dtype) for s in range(8)]
+    form = Experiment(repeat_frac=0.05, jacobian_matching=matching, jacobian_coefficient=mu)
+    for dtype, steps, share, bound in (("float64", 200, 1.0, 1e-9), ("float32", 20, 0.5, 1e-5)):
+        experiments = [replace(form, seed=s, steps=steps, dtype=dtype) for s in range(8)]
         on_cpu, on_gpu = (
             train(experiments, device=d, progress=False).transcoder for d in ("cpu", "cuda")
         )

@@ -10,6 +10,7 @@ from conftest import TRAINED_KINDS
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from faithnb.data.sources import DATA
 from faithnb.data.variations import VARIATIONS
 from faithnb.experiment import Experiment, ParameterError
 from faithnb.matching import MATCHING as EVERY_FORM
@@ -74,24 +75,36 @@ def test_no_architecture_waits_for_a_value(kind, matching):
 
 @pytest.mark.parametrize("target", LAYERS)
 @pytest.mark.parametrize("estimator", ["sampled", "exact"])
-@pytest.mark.parametrize("skip", [False, True])
-def test_no_layer_waits_for_a_value(target, estimator, skip):
-    form = replace(
-        MATCHED, d_in=16, target=target, jacobian_matching="plain", jacobian_estimator=estimator,
-        skip=skip,
-    )  # fmt: skip
+@pytest.mark.parametrize("changes", [{}, {"skip": True}, {"turn": 3}], ids=str)
+def test_no_layer_waits_for_a_value(target, estimator, changes):
+    try:
+        form = replace(MATCHED, d_in=16, target=target, jacobian_matching="plain",
+                       jacobian_estimator=estimator, **changes)  # fmt: skip
+    except ParameterError:
+        return
     steps_without_values([replace(form, seed=s) for s in (0, 1)])
 
 
 @pytest.mark.parametrize("probe", PROBES)
 @pytest.mark.parametrize("variation", ["none", *VARIATIONS])
-@pytest.mark.parametrize("sampling", ["exact", "bernoulli"])
-def test_no_draw_waits_for_a_value(probe, variation, sampling):
+@pytest.mark.parametrize("changes", [{}, {"sampling": "bernoulli"}, {"turn": 3}], ids=str)
+def test_no_draw_waits_for_a_value(probe, variation, changes):
     try:
-        form = replace(MATCHED, probe=probe, point_variation=variation, sampling=sampling)
+        form = replace(MATCHED, probe=probe, point_variation=variation, **changes)
     except ParameterError:
         return
     steps_without_values([replace(form, seed=s, density=0.1 + 0.2 * s) for s in (0, 0, 1, 2)])
+
+
+@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("probe", PROBES)
+@pytest.mark.parametrize("turn", [0, 3])
+def test_no_source_waits_for_a_value(data, probe, turn):
+    try:
+        form = replace(MATCHED, d_in=16, data=data, probe=probe, turn=turn)
+    except ParameterError:
+        return
+    steps_without_values([replace(form, seed=s) for s in (0, 1)])
 
 
 def test_chunks_fill_the_cache_and_hold_at_least_one():
