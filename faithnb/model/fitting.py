@@ -18,7 +18,7 @@ class Fitting:
     """What an ensemble in training knows of it."""
 
     experiment: Any
-    """The template: which gradients its gates have, and so on."""
+    """The template, which says what gradients its gates have."""
 
     weight: Float[Tensor, "n_inst rows"]
     """ω, the weights of the rows of a batch; each instance's sum to 1."""

@@ -185,7 +185,7 @@ class Foreign:
 
     @property
     def W_enc(self) -> Tensor:
-        """Not known: a feature may read something else at every input, see :meth:`reads`.
+        """This is not known, as a feature may read something else everywhere, see :meth:`reads`.
 
         Raises:
             Unread: always.
