@@ -251,9 +251,8 @@ def apart(a, b):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize("matching", ["none", *EVERY_FORM])
 def test_gpu_and_cpu_agree(matching):
-    """In double precision every instance for 200 steps. In single precision most of them for 20: a
-    feature on its kink falls to either side of it, and then they part as single and double
-    precision on a CPU do."""
+    """In double precision every instance for 200 steps. In single precision most of them for 20:
+    later they part, as single and double precision on a CPU do."""
     mu = 0.03 if matching != "none" else 0.0
     form = Experiment(repeat_frac=0.05, jacobian_matching=matching, jacobian_coefficient=mu)
     for dtype, steps, share, bound in (("float64", 200, 1.0, 1e-9), ("float32", 20, 0.5, 1e-5)):
