@@ -6,7 +6,7 @@ import ast
 import difflib
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -238,22 +238,3 @@ def unknown_name(name: str, value: Any, known: Mapping[str, Any]) -> ParameterEr
         f"{name} = {value!r} is not allowed: there is no parameter {name}.{hint} "
         f"Known are {', '.join(known)}."
     )
-
-
-SMALLEST_STEP = {"float32": 1e-4, "float64": 1e-8}
-"""Perturbations below drown in rounding."""
-
-
-def refusals_of_steps(experiment: Any) -> Iterator[str]:
-    """A sentence for each choice of an experiment that makes no sense with its other numbers."""
-    e = experiment
-    if e.perturbation_scale < SMALLEST_STEP[e.dtype]:
-        yield (
-            f"perturbation_scale = {e.perturbation_scale:g} is not allowed with dtype = "
-            f"{e.dtype!r}: steps below {SMALLEST_STEP[e.dtype]:g} drown in rounding."
-        )
-    if e.warmup_frac + e.decay_frac > 1:
-        yield (
-            f"warmup_frac = {e.warmup_frac:g} is not allowed with decay_frac = "
-            f"{e.decay_frac:g}: together they must be at most 1."
-        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +9,12 @@ import pandas as pd
 
 from faithnb.benchmark.columns import COLUMNS
 from faithnb.benchmark.controls import controls
-from faithnb.benchmark.entry import RESULTS, plain, versions
+from faithnb.benchmark.entry import RESULTS, versions, write_rows
 from faithnb.benchmark.lenses import audit
 from faithnb.benchmark.score import score
 from faithnb.benchmark.task import Task
 from faithnb.common.errors import InputError
-from faithnb.common.files import read_file, read_json, write_whole
+from faithnb.common.files import read_file, read_json
 
 FORMAT = "faithnb columns 1"
 
@@ -54,17 +53,10 @@ class Audited:
 
     def save(self, folder: Path = RESULTS) -> Path:
         """Write it, a row a line, so that a change shows in a diff."""
-        head = json.dumps(
-            {"format": FORMAT, "task": self.task, "versions": self.versions}, indent=1
-        )
-        parts = [head[:-2]]
-        for name in PARTS:
-            rows = getattr(self, name).rename_axis("name").reset_index().to_dict("records")
-            lines = ",\n".join(json.dumps(plain(row)) for row in rows)
-            parts.append(f'"{name}": [\n{lines}\n]')
+        about = {"format": FORMAT, "task": self.task, "versions": self.versions}
+        tables = {name: getattr(self, name).rename_axis("name").reset_index() for name in PARTS}
         path = folder / FOLDER / f"{self.task}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, ",\n ".join(parts) + "}\n")
+        write_rows(path, about, tables)
         return path
 
     @classmethod

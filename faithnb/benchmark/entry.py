@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,11 +65,8 @@ class Entry:
     def save(self, folder: Path) -> Path:
         """Write it, a row a line, so that a change shows in a diff."""
         about = {name: getattr(self, name) for name in KEYS[1:-1]}
-        rows = ",\n".join(json.dumps(plain(row)) for row in self.rows.to_dict("records"))
-        head = json.dumps({"format": FORMAT, **about}, indent=1)
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / self.file_name
-        write_whole(path, f'{head[:-2]},\n "rows": [\n{rows}\n]}}\n')
+        write_rows(path, {"format": FORMAT, **about}, {"rows": self.rows})
         return path
 
     @classmethod
@@ -149,6 +146,22 @@ def run(
     made = recipes_named(spec, sparsities)
     done = evaluate(made, [TASKS[name] for name in tasks], seeds, progress)
     return entry_of(done, recipe, made)
+
+
+def write_rows(path: Path, about: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> None:
+    """Write a file of tables, a row a line, so that a change shows in a diff.
+
+    Args:
+        path: its folder is made if need be.
+        about: what stands before them.
+        tables: by name.
+    """
+    parts = [json.dumps(about, indent=1)[:-2]]
+    for name, table in tables.items():
+        rows = ",\n".join(json.dumps(plain(row)) for row in table.to_dict("records"))
+        parts.append(f'"{name}": [\n{rows}\n]')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, ",\n ".join(parts) + "}\n")
 
 
 def plain(row: dict[str, Any]) -> dict[str, Any]:

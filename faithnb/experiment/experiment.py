@@ -30,10 +30,12 @@ from faithnb.model.turning import turned_layer
 from faithnb.parameters import (
     Named,
     clean,
-    refusals_of_steps,
     unknown_name,
 )
 from faithnb.penalties import PENALTIES, Penalty, refusals_without_penalty
+
+SMALLEST_STEP = {"float32": 1e-4, "float64": 1e-8}
+"""Perturbations below drown in rounding."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,16 @@ class Experiment(Fields):
         concerns none of them."""
         yield from refusals_of_points(self)
         yield from refusals_of_turn(self)
-        yield from refusals_of_steps(self)
+        if self.perturbation_scale < SMALLEST_STEP[self.dtype]:
+            yield (
+                f"perturbation_scale = {self.perturbation_scale:g} is not allowed with dtype = "
+                f"{self.dtype!r}: steps below {SMALLEST_STEP[self.dtype]:g} drown in rounding."
+            )
+        if self.warmup_frac + self.decay_frac > 1:
+            yield (
+                f"warmup_frac = {self.warmup_frac:g} is not allowed with decay_frac = "
+                f"{self.decay_frac:g}: together they must be at most 1."
+            )
         if self.kink == "masked" and self.matching and self.d_out != self.d_in:
             yield (
                 f"kink = 'masked' is not allowed with target = {self.target!r}: it leaves out "

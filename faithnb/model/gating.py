@@ -18,10 +18,11 @@ mask_where_off = torch.ops.aten.threshold_backward.grad_input
 """mask_where_off(u, h, 0, grad_input=out): u where h > 0, else 0, in one pass."""
 
 JUST_BELOW_0 = -1e-30
+"""A bound that 0 exceeds and no difference of two activations below 0 does."""
 
-MANY = 4
-"""From so many features on, sorting a row is faster than taking its maximum as often."""
-
+MANY = 8
+"""For more features than these, finding them all at once is faster than one maximum after the
+other."""
 
 Workspace = Any
 """A :class:`faithnb.matching.workspace.Workspace`."""
@@ -47,25 +48,46 @@ class Gating:
         raise NotImplementedError
 
 
-class OfRows(Gating):
+class Ranked(Gating):
+    """Some of the largest z.
+
+    Args:
+        norms: n, by which z was multiplied, ``[n_inst, d_sae]``, if it was.
+    """
+
+    def __init__(self, norms: Tensor | None):
+        self.norms = norms
+
+    def forward(self, work: Workspace, h: Tensor) -> None:
+        """ReLU(z), of which the largest stay."""
+        work.do(h.relu_)
+        u = h
+        if self.norms is not None:
+            u = work.buffer("unscaled", h)
+            work.do(torch.div, h, self.norms[:, None], out=u)
+        self.keep(work, h, u)
+
+    def keep(self, work: Workspace, h: Tensor, u: Tensor) -> None:
+        """Write the calls that turn off in h what is not kept, by its rank in u."""
+        raise NotImplementedError
+
+
+class OfRows(Ranked):
     """The k largest z of each input.
 
     Args:
         k: how many.
-        norms: n, by which z was multiplied, ``[n_inst, d_sae]``, if it was.
+        norms: as above.
     """
 
     def __init__(self, k: int, norms: Tensor | None):
-        self.k, self.norms = k, norms
+        super().__init__(norms)
+        self.k = k
 
-    def forward(self, work: Workspace, h: Tensor) -> None:
-        """h where z is at least the k-th largest of its row; equal ones may all stay."""
-        do, u = work.do, h
-        do(h.relu_)
+    def keep(self, work: Workspace, h: Tensor, u: Tensor) -> None:
+        """h where u is at least the k-th largest of its row; equal ones may all stay."""
+        do = work.do
         spare, below = work.buffer("ranked", h), work.buffer("below", h)
-        if self.norms is not None:
-            u = work.buffer("unscaled", h)
-            do(torch.div, h, self.norms[:, None], out=u)
         bound = work.buffer("bound", h, *h.shape[:-1], 1)
         if self.k > MANY:
             do(lambda: bound.copy_(u.topk(self.k, dim=-1).values[..., -1:]))
@@ -81,7 +103,7 @@ class OfRows(Gating):
         do(mask_where_off, h, below, JUST_BELOW_0, grad_input=h)
 
 
-class OfBatch(Gating):
+class OfBatch(Ranked):
     """The largest z of a batch, up to a weight of k.
 
     Args:
@@ -90,18 +112,14 @@ class OfBatch(Gating):
     """
 
     def __init__(self, bound: Callable[[Tensor], Tensor], norms: Tensor | None):
-        self.bound, self.norms = bound, norms
+        super().__init__(norms)
+        self.bound = bound
 
-    def forward(self, work: Workspace, h: Tensor) -> None:
-        """h where z exceeds the bound."""
-        do, u = work.do, h
-        do(h.relu_)
-        if self.norms is not None:
-            u = work.buffer("unscaled", h)
-            do(torch.div, h, self.norms[:, None], out=u)
+    def keep(self, work: Workspace, h: Tensor, u: Tensor) -> None:
+        """h where u exceeds the bound."""
         above = work.buffer("above", h)
-        do(lambda: torch.sub(u, self.bound(u)[:, None, None], out=above))
-        do(mask_where_off, h, above, 0, grad_input=h)
+        work.do(lambda: torch.sub(u, self.bound(u)[:, None, None], out=above))
+        work.do(mask_where_off, h, above, 0, grad_input=h)
 
 
 class Thresholds(Gating):

@@ -26,7 +26,8 @@ class BatchTopK(JumpReLU):
     kept. So it is a JumpReLU with one threshold for all features, which no gradient moves.
 
     After Bussmann et al., "BatchTopK sparse autoencoders" (2024). The rows of a batch count by
-    their weights, so that a repeated point takes as large a part of the k as of the data.
+    their weights, so that a repeated point takes as large a part of the k as of the data. What
+    equals the first that is left out is left out, too.
 
     Args:
         threshold: ``[n_inst, d_sae]``, the same for all features of an instance.

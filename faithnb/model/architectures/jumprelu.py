@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
 from faithnb.model.gating import Gating, Thresholds
 from faithnb.model.transcoder import Transcoder
@@ -92,16 +91,22 @@ def summed_to(gradient: Tensor, like: Tensor) -> Tensor:
     return gradient.sum_to_size(like.shape)
 
 
-class Jump(torch.autograd.Function):
+class Surrogate(torch.autograd.Function):
+    """A function of z and θ with an invented gradient, which depends on ε and ``gate_gradient``."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float, str], output: Tensor) -> None:
+        """What the way back needs."""
+        z, threshold, ctx.bandwidth, ctx.mode = inputs
+        ctx.save_for_backward(z, threshold)
+
+
+class Jump(Surrogate):
     """z · 1[z > θ], with the surrogate gradients of :class:`JumpReLU`."""
 
     @staticmethod
-    def forward(
-        ctx: FunctionCtx, z: Tensor, threshold: Tensor, bandwidth: float, mode: str
-    ) -> Tensor:
+    def forward(z: Tensor, threshold: Tensor, bandwidth: float, mode: str) -> Tensor:
         """For θ at or above 0."""
-        ctx.save_for_backward(z, threshold)
-        ctx.bandwidth, ctx.mode = bandwidth, mode  # type: ignore[attr-defined]
         return z * (z > threshold)
 
     @staticmethod
@@ -115,16 +120,12 @@ class Jump(torch.autograd.Function):
         return grad * along, summed_to(-grad * through, threshold), None, None
 
 
-class Step(torch.autograd.Function):
+class Step(Surrogate):
     """1[z > θ], with the surrogate gradients of :class:`JumpReLU`."""
 
     @staticmethod
-    def forward(
-        ctx: FunctionCtx, z: Tensor, threshold: Tensor, bandwidth: float, mode: str
-    ) -> Tensor:
+    def forward(z: Tensor, threshold: Tensor, bandwidth: float, mode: str) -> Tensor:
         """The gate."""
-        ctx.save_for_backward(z, threshold)
-        ctx.bandwidth, ctx.mode = bandwidth, mode  # type: ignore[attr-defined]
         return (z > threshold).to(z)
 
     @staticmethod
