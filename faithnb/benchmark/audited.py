@@ -8,10 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from faithnb.benchmark.columns import COLUMNS
-from faithnb.benchmark.controls import controls
 from faithnb.benchmark.entry import RESULTS, versions, write_rows
 from faithnb.benchmark.lenses import audit
-from faithnb.benchmark.score import score
 from faithnb.benchmark.task import Task
 from faithnb.common.errors import InputError
 from faithnb.common.files import read_file, read_json
@@ -43,8 +41,8 @@ class Audited:
     @classmethod
     def of(cls, task: Task) -> Audited:
         """Look at a task now, which trains."""
-        rows = {name: score(module, task) for name, module in controls(task).items()}
-        return cls(task.name, versions(), audit(task)[[*SAID]], pd.DataFrame(rows).T)
+        verdicts, rows = audit(task)
+        return cls(task.name, versions(), verdicts[[*SAID]], rows)
 
     @property
     def earned(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -52,7 +52,7 @@ def difference(first: pd.DataFrame, second: pd.DataFrame, column: str, axis: Axi
 
     For each seed a recipe is a curve through the points of its sweep, straight in the logarithm of
     the axis. Where both curves of a seed reach, their difference is taken and averaged; seeds whose
-    curves have no such place are left out.
+    curves have no such place are left out, and those for which the column is not defined there.
 
     Args:
         first: rows of :attr:`faithnb.benchmark.Evaluation.rows`.
@@ -62,37 +62,49 @@ def difference(first: pd.DataFrame, second: pd.DataFrame, column: str, axis: Axi
     """
     if axis not in ("l0", "fvu"):
         raise InputError(f"axis = {axis!r} is not allowed: it must be 'l0' or 'fvu'.")
-    return _between(*(dict(_curves(rows, column, axis)) for rows in (first, second)))
+    between = _between(*(_curves(rows, [column], axis) for rows in (first, second)))
+    return _summary(between[:, 0])
 
 
-Curves = dict[int, tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]]
+Curves = dict[int, tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n n_columns"]]]
+"""For each seed the logarithm of the axis, increasing, and the columns."""
 
 
-def _between(first: Curves, second: Curves) -> Difference:
+def _curves(rows: pd.DataFrame, columns: Sequence[str], axis: Axis) -> Curves:
+    good = rows[(rows.failed == "") & np.isfinite(rows[axis].astype(float))]
+    found = {}
+    for seed, of in good.sort_values(axis, kind="stable").groupby("seed"):
+        at = np.log(np.maximum(of[axis].to_numpy(float), FLOOR))
+        found[int(seed)] = at, of[[*columns]].to_numpy(float)  # type: ignore[call-overload]
+    return found
+
+
+def _between(first: Curves, second: Curves) -> Float[np.ndarray, "n_seeds n_columns"]:
+    """The difference of each seed; NaN where a column is not defined."""
     found = []
     for seed in sorted(set(first) & set(second)):
         (x, y), (u, v) = first[seed], second[seed]
         low, high = max(x[0], u[0]), min(x[-1], u[-1])
         if low <= high:
             at = np.linspace(low, high, AT)
-            found.append(float(np.mean(np.interp(at, x, y) - np.interp(at, u, v))))
+            found.append(_mean_over(at, x, y) - _mean_over(at, u, v))
+    columns = next((y.shape[1] for _, y in first.values()), 1)
+    return np.array(found).reshape(-1, columns)
+
+
+def _mean_over(
+    at: Float[np.ndarray, "m"], x: Float[np.ndarray, "n"], y: Float[np.ndarray, "n n_columns"]
+) -> Float[np.ndarray, "n_columns"]:
+    weight = np.array([np.interp(at, x, one).mean() for one in np.eye(len(x))])
+    return weight[weight > 0] @ y[weight > 0]
+
+
+def _summary(between: Float[np.ndarray, "n_seeds"]) -> Difference:
+    found = between[np.isfinite(between)]
     n = len(found)
     error = np.std(found, ddof=1) / n**0.5 if n > 1 else np.nan
-    mean = float(np.mean(found)) if n else np.nan
+    mean = float(found.mean()) if n else np.nan
     return Difference(mean, *mean_interval(found), float(DECIDES * error), n)
-
-
-def _curves(
-    rows: pd.DataFrame, column: str, axis: Axis
-) -> Iterator[tuple[int, tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]]]:
-    """For each seed the logarithm of the axis, increasing, and the column."""
-    good = rows[rows.failed == ""]
-    for seed, of in good.groupby("seed"):
-        at, values = of[axis].to_numpy(float), of[column].to_numpy(float)
-        known = np.isfinite(at) & np.isfinite(values)
-        if known.any():
-            order = np.argsort(at[known], kind="stable")
-            yield int(seed), (np.log(np.maximum(at[known][order], FLOOR)), values[known][order])
 
 
 def comparisons(
@@ -112,11 +124,11 @@ def comparisons(
     """
     found = []
     for task, on in rows.groupby("task"):
-        of = dict(list(on.groupby(by)))
-        for column in columns:
-            curves = {name: dict(_curves(one, column, axis)) for name, one in of.items()}
-            for a, b in combinations(sorted(of), 2):
-                d = _between(curves[a], curves[b])
+        curves = {str(name): _curves(one, columns, axis) for name, one in on.groupby(by)}
+        for a, b in combinations(sorted(curves), 2):
+            between = _between(curves[a], curves[b])
+            for column, of_column in zip(columns, between.T, strict=True):
+                d = _summary(of_column)
                 lower, higher = (a, b) if d.mean < 0 else (b, a)
                 best = {"low": lower, "high": higher, "": ""}[COLUMNS[column].best]
                 found.append(

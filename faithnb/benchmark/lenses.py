@@ -74,11 +74,12 @@ class Verdict:
 
 
 @settled()
-def audit(task: Task, seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
+def audit(task: Task, seeds: Sequence[int] = SEEDS) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The lenses on every column that something could be ranked by.
 
     Returns:
-        a row a column: the fields of :class:`Verdict`, ``earned``, and the controls' values.
+        a row a column, the fields of :class:`Verdict` and ``earned``; and a row a control, every
+        column and its ``state``.
 
     Raises:
         Unknown: if the layer's circuits are not known.
@@ -96,8 +97,8 @@ def audit(task: Task, seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
     found = {}
     for name, trend in zip(JUDGED, at_end, strict=True):
         verdict = judged(COLUMNS[name], of_controls[name], noisy[name], every, trend, exact)
-        found[name] = vars(verdict) | {"earned": verdict.earned} | of_controls[name].to_dict()
-    return pd.DataFrame(found).T
+        found[name] = vars(verdict) | {"earned": verdict.earned}
+    return pd.DataFrame(found).T, of_controls
 
 
 def judged(

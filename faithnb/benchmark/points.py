@@ -45,7 +45,7 @@ def of_coordinates(seed: int, d_in: int) -> Float[Tensor, "d_in"]:
 
 @settled()
 def of_layers(seed: int, d_in: int) -> Float[Tensor, "d_in"]:
-    """Three coordinates of x_1, and what follows from them for x_2."""
+    """Three coordinates of x_1, and what follows from them alone for x_2."""
     return in_sequence(of_coordinates(seed, d_in // 2))
 
 

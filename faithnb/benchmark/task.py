@@ -83,7 +83,7 @@ class Task:
             vary, stream = VARIATIONS[e.point_variation], Stream([seed], "variation")
             varied = vary(x, e.variation_scale, stream, step)[0]
             x = torch.where(u[:, -1:] < e.repeat_frac, varied, x)
-        return x @ rotation(self.setting.turn, e.d_in).to(x) if self.setting.turn else x
+        return x @ self._rotation(e.d_in).to(x) if self.setting.turn else x
 
     def batches(self, batch_size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Pairs of inputs and the layer's outputs, ``[batch_size, d_in]`` and
@@ -129,9 +129,11 @@ class Task:
         if self.setting.turn == 0:
             return module
         if isinstance(module, Transcoder):
-            return upright(module, self.setting.turn)
-        return Canonical(module, rotation(self.setting.turn, self.d_in),
-                         rotation(self.setting.turn, self.d_out))  # fmt: skip
+            return upright(module, self.setting.turn, self.setting.target_layers)
+        return Canonical(module, self._rotation(self.d_in), self._rotation(self.d_out))
+
+    def _rotation(self, d: int) -> Float[Tensor, "d d"]:
+        return rotation(self.setting.turn, d, self.setting.target_layers)
 
 
 class Canonical(torch.nn.Module):

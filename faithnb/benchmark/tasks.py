@@ -76,8 +76,8 @@ TASKS: dict[str, Task] = {
         ),
         _with_twin(
             "layers", "two_layers_with_point",
-            "|x| in two layers in sequence, the second of what the first has added to the stream; "
-            "an input of both with three coordinates that act repeats.",
+            "|x| in two layers in sequence, the second of what the first and something else have "
+            "added to the stream; an input of both with three coordinates that act repeats.",
             of_layers, target="two_layers", data="two_layers", d_in=24,
             points=as_points(in_sequence(torch.tensor([1.0] * 3 + [0.0] * 9))),
         ),

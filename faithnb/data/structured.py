@@ -75,25 +75,29 @@ class Rotated(Structured):
 
 
 class TwoLayers(Structured):
-    """What two layers in sequence read, (x_1, x_2): x_1 is sparse uniform, and the first layer adds
-    ``½|x_1|`` to the stream, so that ``x_2 = x_1 + ½|x_1|``."""
+    """What two layers in sequence read, (x_1, x_2): ``x_2 = x_1 + ½|x_1| + z``, where ``½|x_1|`` is
+    what the first layer adds to the stream and z what else is added between them. x_1 and z are
+    sparse uniform and independent. Without z the first layer would be linear on these data, as
+    ``½|x_1| = x_2 − x_1``."""
 
     name = "two_layers"
     multiple = 2
 
     @property
     def uniforms(self) -> int:
-        """One a coordinate of x_1."""
-        return self.d_in // 2
+        """One a coordinate of x_1, and of z."""
+        return self.d_in
 
     def draw(self, u: Float[Tensor, "*batch uniforms"]) -> Float[Tensor, "*batch d_in"]:
-        """x_1, and x_2 from it."""
-        return in_sequence(sample_base(u, self._on(u)))
+        """x_1 and z, then x_2."""
+        return in_sequence(*sample_base(u, self._on(u)).chunk(2, dim=-1))
 
 
-def in_sequence(x: Float[Tensor, "*batch half"]) -> Float[Tensor, "*batch d_in"]:
-    """(x_1, x_2) from x_1."""
-    return torch.cat([x, x + x.abs() / 2], dim=-1)
+def in_sequence(
+    x: Float[Tensor, "*batch half"], z: Float[Tensor, "*batch half"] | float = 0.0
+) -> Float[Tensor, "*batch d_in"]:
+    """(x_1, x_2) from x_1 and what is added between the layers."""
+    return torch.cat([x, x + x.abs() / 2 + z], dim=-1)
 
 
 def n_directions(d: int) -> int:

@@ -18,16 +18,22 @@ from faithnb.data.sources import Data
 
 @lru_cache(maxsize=8)
 @settled()
-def rotation(seed: int, d: int, device: torch.device | None = None) -> Float[Tensor, "d d"]:
+def rotation(
+    seed: int, d: int, n_layers: int = 1, device: torch.device | None = None
+) -> Float[Tensor, "d d"]:
     """A random orthogonal matrix, in float64; x becomes x R. To be read, not changed.
 
     Args:
         seed: at least 1; 0 is no rotation.
         d: its width.
+        n_layers: in how many equal parts the coordinates stand, one a layer; all are rotated alike,
+            as the stream is that the layers read and write.
         device: where it is kept; it does not change it.
     """
     if device is not None:
-        return rotation(seed, d).to(device)
+        return rotation(seed, d, n_layers).to(device)
+    if n_layers > 1:
+        return torch.block_diag(*[rotation(seed, d // n_layers)] * n_layers)
     if seed == 0:
         return torch.eye(d, dtype=torch.float64)
     normal = Stream([seed], "rotation").normal(0, (d, d), torch.float64)[0]
@@ -41,11 +47,13 @@ class TurnedData(Data):
     Args:
         upright: that source.
         turn: the seed of the rotation, at least 1.
+        n_layers: see :func:`rotation`.
     """
 
-    def __init__(self, upright: Data, turn: int):
-        self.upright, self.d_in, self.turn = upright, upright.d_in, turn
-        self.matrix = rotation(turn, self.d_in)
+    def __init__(self, upright: Data, turn: int, n_layers: int):
+        self.upright, self.d_in = upright, upright.d_in
+        self._rotation = turn, self.d_in, n_layers
+        self.matrix = rotation(*self._rotation)
 
     @property
     def uniforms(self) -> int:
@@ -73,12 +81,12 @@ class TurnedData(Data):
         return self._turned(self.upright.directions(normal, share))
 
     def _turned(self, x: Tensor) -> Tensor:
-        return x @ rotation(self.turn, self.d_in, x.device).to(x)
+        return x @ rotation(*self._rotation, x.device).to(x)
 
 
-def turned(data: Data, turn: int) -> Data:
+def turned(data: Data, turn: int, n_layers: int) -> Data:
     """The source itself if ``turn`` is 0."""
-    return TurnedData(data, turn) if turn else data
+    return TurnedData(data, turn, n_layers) if turn else data
 
 
 def refusals_of_turn(experiment: Any) -> Iterator[str]:

@@ -160,12 +160,14 @@ class Experiment(Fields):
 
     def make_data(self) -> Data:
         """Where its base samples come from, rotated."""
-        return turned(source(self.data).of_experiment(self), self.turn)
+        return turned(source(self.data).of_experiment(self), self.turn, self.target_layers)
 
     def make_points(self) -> Float[Tensor, "n_points d_in"]:
         """The repeated points, filled up with zeros and rotated."""
         points = pad_points(self.points, self.d_in, self.torch_dtype)
-        return points @ rotation(self.turn, self.d_in).to(points) if self.turn else points
+        if self.turn == 0:
+            return points
+        return points @ rotation(self.turn, self.d_in, self.target_layers).to(points)
 
     def evaluation_inputs(self, n: int = EVALUATED) -> Float[Tensor, "n d_in"]:
         """The fixed base samples, without any repeated point, that every base metric is taken
@@ -174,6 +176,11 @@ class Experiment(Fields):
         if self.blur > 0:
             x = x + self.blur * Stream([0], "blur").normal(0, x.shape)[0]
         return x.to(self.torch_dtype)
+
+    @property
+    def target_layers(self) -> int:
+        """How many layers its target stands for, see :attr:`faithnb.model.layer.Layer.n_layers`."""
+        return LAYERS[self.target].n_layers
 
     @property
     def matching(self) -> Matching | None:

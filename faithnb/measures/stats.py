@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -68,12 +69,23 @@ def bootstrap(
         n_resamples: how often seeds are drawn; resamples where the statistic is not finite are
             left out.
     """
-    drawn = np.random.default_rng(0).integers(n, size=(n_resamples, n))
-    found = np.asarray(statistic(drawn), dtype=float)
+    found = np.asarray(statistic(_places(n, n_resamples)), dtype=float)
     found = found[np.isfinite(found)]
     tail = 100 * (1 - confidence) / 2
     low, high = np.percentile(found if len(found) else [np.nan], [tail, 100 - tail])
     return float(low), float(high)
+
+
+def _places(n: int, n_resamples: int) -> Int[np.ndarray, "n_resamples n"]:
+    return np.random.default_rng(0).integers(n, size=(n_resamples, n))
+
+
+@lru_cache(maxsize=2)
+def _drawn(n: int, n_resamples: int) -> Float[np.ndarray, "n_resamples n"]:
+    """What share of a resample each seed is."""
+    found = np.zeros((n_resamples, n))
+    np.add.at(found, (np.arange(n_resamples)[:, None], _places(n, n_resamples)), 1 / n)
+    return found
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
@@ -84,7 +96,10 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
         return float("nan"), float("nan")
     if np.ptp(sample) == 0:
         return float(sample[0]), float(sample[0])
-    return bootstrap(lambda drawn: sample[drawn].mean(1), len(sample), confidence, 9999)
+    means = _drawn(len(sample), 9999) @ sample
+    tail = 100 * (1 - confidence) / 2
+    low, high = np.percentile(means, [tail, 100 - tail])
+    return float(low), float(high)
 
 
 def cliffs_delta(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> float:

@@ -105,7 +105,8 @@ def table(
         local = {i: k for k, i in enumerate(indices) if i not in diverged}
         for group in measured_alike(experiments, list(local), chunk):
             e = experiments[group[0]]
-            some = remembering(upright(ensemble[[local[i] for i in group]], e.turn))
+            turned = ensemble[[local[i] for i in group]]
+            some = remembering(upright(turned, e.turn, e.target_layers))
             e = replace(e, turn=0)
             target = e.make_target(kink="masked")
             x = e.evaluation_inputs().to(some.W_enc)

@@ -97,6 +97,9 @@ class Layer(Registered):
         """The layer of an experiment's width, points and convention."""
         return cls(d_in, kink)  # type: ignore[call-arg]
 
+    n_layers: ClassVar[int] = 1
+    """How many layers in sequence it stands for; inputs and outputs have an equal part for each."""
+
     @staticmethod
     def of(module: Callable[[Tensor], Tensor], d_in: int) -> Layer:
         """Any torch module, or another function of tensors, as a layer of which no more is known.

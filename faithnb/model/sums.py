@@ -154,12 +154,12 @@ class Combinations(Sum):
 
 class TwoLayers(Sum):
     """Two layers in sequence as one: from (x_1, x_2), what each layer reads, to
-    ``(½|x_1|, |x_2|)``, what each adds to the stream. That ``x_2 = x_1 + ½|x_1|`` is for the data
-    to say (:class:`faithnb.data.structured.TwoLayers`), so the layer is defined for any x_2. No
-    circuit of one layer reads or writes in the other."""
+    ``(½|x_1|, |x_2|)``, what each adds to the stream. That x_2 has ``x_1 + ½|x_1|`` in it is for
+    the data to say (:class:`faithnb.data.structured.TwoLayers`), so the layer is defined for any
+    x_2. No circuit of one layer reads or writes in the other."""
 
     name = "two_layers"
-    multiple = 2
+    n_layers = multiple = 2
 
     @staticmethod
     def parts(d_in: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

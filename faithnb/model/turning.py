@@ -26,7 +26,8 @@ class TurnedLayer(Layer):
         self.upright, self.kink = upright, upright.kink
         self.d_in, self.d_out = upright.d_in, upright.d_out
         self.name = getattr(upright, "name", type(upright).__name__)  # type: ignore[misc]
-        self.of_inputs, self.of_outputs = rotation(turn, self.d_in), rotation(turn, self.d_out)
+        self.of_inputs = rotation(turn, self.d_in, upright.n_layers)
+        self.of_outputs = rotation(turn, self.d_out, upright.n_layers)
         read, write = self.of_inputs, self.of_outputs
         if upright.units is not None:
             read, write = (w.double().cpu() for w in upright.units)
@@ -65,7 +66,7 @@ def turned_layer(layer: Layer, turn: int) -> Layer:
 
 
 @torch.no_grad()
-def upright(transcoder: Transcoder, turn: int) -> Transcoder:
+def upright(transcoder: Transcoder, turn: int, n_layers: int) -> Transcoder:
     """What a transcoder of rotated inputs and outputs is of those before the rotation: the map
     ``x ↦ transcoder(x R) Rᵀ``, with the same features; itself if ``turn`` is 0."""
     if turn == 0:
@@ -76,7 +77,7 @@ def upright(transcoder: Transcoder, turn: int) -> Transcoder:
             if axis in axes:
                 at = axes.index(axis) + 1
                 along = weights[name].movedim(at, -1).double()
-                back = along @ rotation(turn, size).T.to(along)
+                back = along @ rotation(turn, size, n_layers).T.to(along)
                 weights[name] = back.to(weights[name]).movedim(-1, at).contiguous()
     return transcoder.with_weights(weights)
 

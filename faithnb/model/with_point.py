@@ -154,3 +154,4 @@ class TwoLayersWithPoint(Strong):
 
     name = "two_layers_with_point"
     other = TwoLayers
+    n_layers = TwoLayers.n_layers

@@ -61,7 +61,8 @@ class Batches:
         self.literal = template.sampling == "bernoulli"
         self.points = template.make_points().to(device)
         self.upright = pad_points(template.points, template.d_in, template.torch_dtype).to(device)
-        self.turn = rotation(template.turn, template.d_in).to(self.points)
+        turn = rotation(template.turn, template.d_in, template.target_layers)
+        self.turn = turn.to(self.points)
 
         self.probe = PROBES[template.probe]()
         own_frac = self.literal or self.probe.of_mixture
@@ -81,7 +82,8 @@ class Batches:
             seeds = [e.seed for e in of_stream[block]]
             streams = {name: Stream(seeds, name, device) for name in purposes}
             data = source(template.data).of_streams(of_stream[block])
-            self.blocks.append((block, turned(data, template.turn), streams))
+            data = turned(data, template.turn, template.target_layers)
+            self.blocks.append((block, data, streams))
 
         needs = template.matching.needs if template.matching else ()
         base = torch.zeros(template.batch_size, template.d_in, **as_form)

@@ -27,5 +27,8 @@ class Board(anywidget.AnyWidget):
     packed: Any = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, page: Mapping[str, Any]):
-        text = json.dumps(page, separators=(",", ":"), allow_nan=False)
+        rows = page["differences"]
+        by_column = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+        packed = dict(page) | {"differences": by_column}  # much smaller, as there are thousands
+        text = json.dumps(packed, separators=(",", ":"), allow_nan=False)
         super().__init__(packed=base64.b64encode(zlib.compress(text.encode(), 9)).decode())

@@ -62,9 +62,11 @@ def test_a_control_for_which_it_is_not_defined_is_left_out():
 def test_what_the_lenses_say_of_every_column():
     """Known without training: a broken decoder memorizes nothing, so that the note's measure ranks
     it beside the layer itself; what asks for the mechanism does not."""
-    found = audit(small(steps=100), seeds=[1, 2])
+    found, controls = audit(small(steps=100), seeds=[1, 2])
     assert [*found.index] == JUDGED
-    assert {IDEAL, PLANTED, LINEAR, "noise", "decidable", "trend", "earned"} <= set(found)
+    assert {"noise", "decidable", "trend", "earned"} <= set(found)
+    assert {IDEAL, PLANTED, LINEAR} <= set(controls.index)
+    assert controls.state[PLANTED] == "datapoint"
     for name in ("memorized", "memorization_share", "masking_index"):
         assert not found.earned[name]
         assert any(why.startswith("order") for why in found.reasons[name])

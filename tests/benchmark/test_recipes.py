@@ -88,9 +88,13 @@ def test_two_layers_are_explained_by_those_made_for_them(name):
     assert (rows.failed == "").all()
 
 
-def test_a_rotation_that_mixes_layers_is_said():
+@pytest.mark.parametrize("name", ["crosscoder", "cross_layer"])
+def test_layers_are_rotated_alike_and_never_mixed(name):
     task = small("layers-v1", steps=20).hidden(7)
-    rows = evaluate(recipes_named("cross_layer", [0.02]), task, [1], False).rows
+    rows = evaluate(recipes_named(name, [0.02]), task, [1], False).rows
+    assert (rows.failed == "").all()
+    task = small("abs-v1", steps=20).hidden(7)
+    rows = evaluate(recipes_named(name, [0.02]), task, [1], False).rows
     assert "a rotation mixes the layers" in rows.failed[0]
 
 

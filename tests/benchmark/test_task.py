@@ -180,8 +180,8 @@ FINGERPRINTS = {
     "superposed-point-v1": ("39cf9590c0470358", 122.559),
     "combinations-v1": ("75045c592a1f0ab5", 240.685),
     "combinations-point-v1": ("b53b3dde6a913ed8", 255.893),
-    "layers-v1": ("34c2388f2d7ac79b", 265.956),
-    "layers-point-v1": ("cd3a9999f36db963", 276.6),
+    "layers-v1": ("34c2388f2d7ac79b", 290.273),
+    "layers-point-v1": ("cd3a9999f36db963", 300.917),
 }
 
 

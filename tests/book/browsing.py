@@ -38,6 +38,14 @@ def opened(browser, address, width=1200, mode="light"):
     return tab, errors
 
 
+def wait_for_widgets(tab, html):
+    """Until every widget of a page has come, where the build has what they need."""
+    if (html / "_static" / "vendor").exists():
+        wanted = tab.locator("article script[type*='widget-view']").count()
+        came = "n => document.querySelectorAll('article .faithnb').length >= n"
+        tab.wait_for_function(came, arg=wanted)
+
+
 def real(errors, html):
     """Errors that are ours: not the theme's nor, without npm, what a public CDN did not give."""
     if not (html / "_static" / "vendor").exists():  # the build said so

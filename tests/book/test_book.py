@@ -251,6 +251,7 @@ def test_no_page_scrolls_sideways_at_400_percent(html, browser):
 def test_on_paper_all_is_dark_on_white_whole_and_unfolded(html, browser, page):
     """Printed from dark mode, which comes back with what was folded."""
     tab, _ = opened(browser, (html / f"{page}.html").as_uri(), browsing.PAPER, "dark")
+    browsing.wait_for_widgets(tab, html)
     before = tab.evaluate(browsing.THEME_AND_FOLDS)
     assert before[0] == "dark"
     tab.emulate_media(media="print", color_scheme="dark")
@@ -270,8 +271,7 @@ def test_a_printed_ledger_has_its_evidence_and_no_knobs_are_printed(html, browse
     words = {}
     for page in ("claims", "explorer"):
         tab, _ = opened(browser, (html / "notebooks" / f"{page}.html").as_uri(), mode="dark")
-        if (html / "_static" / "vendor").exists() and page == "explorer":
-            tab.wait_for_selector(".faithnb")
+        browsing.wait_for_widgets(tab, html)
         sheets = PdfReader(BytesIO(tab.pdf())).pages
         words[page] = " ".join("".join(sheet.extract_text() for sheet in sheets).split())
         tab.context.close()

@@ -191,9 +191,23 @@ def test_sums_of_directions():
 
 
 def test_what_two_layers_read():
-    one, two = drawn(TwoLayers(6, 0.2)).chunk(2, dim=-1)
-    assert torch.equal(two, one + one.abs() / 2)
-    assert abs((one != 0).double().mean() - 0.2) < 0.01
+    x = drawn(TwoLayers(6, 0.2))
+    one, two = x.chunk(2, dim=-1)
+    z = two - one - one.abs() / 2
+    for part in (one, z):
+        assert abs((part.abs() > 1e-6).double().mean() - 0.2) < 0.01
+        assert -1 <= part.min() < -0.95
+        assert 0.95 < part.max() <= 1
+    assert abs((one * z).mean() / one.square().mean()) < 0.05
+
+
+def test_no_linear_map_is_the_first_of_two_layers_on_their_data():
+    x = drawn(TwoLayers(6, 0.2)).double()
+    one = x[:, :3]
+    wanted = one.abs() / 2
+    with_one = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
+    left = wanted - with_one @ torch.linalg.lstsq(with_one, wanted).solution
+    assert left.square().sum() > 0.5 * (wanted - wanted.mean(0)).square().sum()
 
 
 @pytest.mark.parametrize("name", ["pairs", "rotated", "two_layers"])

@@ -30,13 +30,35 @@ def test_rotations_are_orthogonal_fixed_and_different():
 
 def test_turned_data_are_the_data_turned():
     data, R = SparseUniform(D, 0.3), rotation(3, D)
-    turned = TurnedData(data, 3)
+    turned = TurnedData(data, 3, 1)
     u = Stream([0], "data").uniform(0, (50, D), torch.float64)[0]
     assert torch.allclose(turned.draw(u), data.draw(u) @ R)
     assert torch.allclose(turned.evaluation(9), data.evaluation(9) @ R.float(), atol=1e-6)
     normal = Stream([1], "probe").normal(0, (200_000, D), torch.float64)[0]
     v = turned.directions(normal, 0.5)
     assert (v.T @ v / len(v) - 0.5 * turned.covariance()).abs().max() < 1e-3
+
+
+def test_the_streams_of_several_layers_are_rotated_alike():
+    R, own = rotation(3, D, 2), rotation(3, D // 2)
+    assert torch.equal(R[: D // 2, : D // 2], own)
+    assert torch.equal(R[D // 2 :, D // 2 :], own)
+    assert not R[: D // 2, D // 2 :].any()
+    e = Experiment(target="two_layers", data="two_layers", d_in=D, points=((1.0,),), turn=3)
+    x = replace(e, turn=0).evaluation_inputs(50)
+    assert torch.allclose(e.evaluation_inputs(50), x @ R.float(), atol=1e-6)
+    assert torch.allclose(e.make_points(), replace(e, turn=0).make_points() @ R.float())
+    layer, straight = e.make_target(), replace(e, turn=0).make_target()
+    assert torch.allclose(layer(x @ R.float()), straight(x) @ R.float(), atol=1e-6)
+    t = Transcoder.from_circuits(layer.circuits())
+    back = upright(t, 3, 2)
+    assert torch.allclose(back(x[None].to(back.W_enc)), straight(x).to(back.W_enc), atol=1e-5)
+    batch = Batches([e], torch.device("cpu"))
+    batch.draw()
+    turned = batch.now["x"][0, :, :-1]
+    plain = Batches([replace(e, turn=0)], torch.device("cpu"))
+    plain.draw()
+    assert torch.allclose(turned, plain.now["x"][0, :, :-1] @ R.float(), atol=1e-5)
 
 
 @pytest.mark.parametrize("variation", ["none", "independent"])
@@ -83,11 +105,11 @@ def test_the_ideal_of_a_turned_layer_is_ideal_once_it_is_upright():
     straight = replace(TURNED, turn=0)
     t = Transcoder.from_circuits(TURNED.make_target().circuits())
     x, layer = straight.evaluation_inputs(500), straight.make_target()
-    back = upright(t, 3)
+    back = upright(t, 3, 1)
     assert measures.mechanism_error(back, layer, x).item() < 1e-10
     assert measures.state(back, layer, straight.p) == ["generalising"]
     assert torch.allclose(back.W_enc, Transcoder.from_circuits(layer.circuits()).W_enc, atol=1e-6)
-    assert upright(t, 0) is t
+    assert upright(t, 0, 1) is t
 
 
 @pytest.mark.parametrize("fields", [

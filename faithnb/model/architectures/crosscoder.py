@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from faithnb.common.errors import ParameterError
+from faithnb.model.layer import LAYERS
 from faithnb.model.transcoder import Transcoder
 
 
@@ -57,7 +58,7 @@ class Crosscoder(Transcoder):
                     f"{axis} = {size} {of}: it must be a multiple of {experiment.n_layers}, the "
                     "number of layers."
                 )
-        if experiment.turn:
+        if experiment.turn and LAYERS[experiment.target].n_layers != experiment.n_layers:
             yield f"turn = {experiment.turn} {of}: a rotation mixes the layers, leave it at 0."
 
     def write_norms(self) -> Float[Tensor, "n_inst d_sae"]:

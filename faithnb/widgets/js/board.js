@@ -2,7 +2,7 @@
 
 import { html } from "./elements.js";
 import { curves } from "./curves.js";
-import { AXES, csv, differenceInWords, lensesInWords, shown } from "./words.js";
+import { AXES, csv, differenceInWords, lensesInWords, rowsOf, shown } from "./words.js";
 
 export default {
   async render({ model, el }) {
@@ -19,7 +19,8 @@ export default {
 async function unpack(packed) {
   const bytes = Uint8Array.from(atob(packed), (c) => c.charCodeAt(0));
   const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return JSON.parse(await new Response(plain).text());
+  const page = JSON.parse(await new Response(plain).text());
+  return { ...page, differences: rowsOf(page.differences) };
 }
 
 const ALL = "all tasks";

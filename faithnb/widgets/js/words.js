@@ -2,6 +2,13 @@
 
 export const AXES = { l0: "L0", fvu: "FVU" };
 
+/** Objects from the columns of a table. */
+export function rowsOf(columns) {
+  const names = Object.keys(columns);
+  const rows = columns[names[0]] ?? [];
+  return rows.map((_, k) => Object.fromEntries(names.map((name) => [name, columns[name][k]])));
+}
+
 /** A number to three digits. */
 export function shown(value) {
   if (value === null || value === undefined) return "–";
