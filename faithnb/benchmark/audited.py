@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from faithnb.benchmark.columns import COLUMNS
-from faithnb.benchmark.entry import RESULTS, versions, write_rows
+from faithnb.benchmark.entry import RESULTS, table_in, versions, write_rows
 from faithnb.benchmark.lenses import audit
 from faithnb.benchmark.task import Task
 from faithnb.common.errors import InputError
@@ -70,7 +70,7 @@ class Audited:
             raise InputError(f"{path} cannot be read: {error}.") from None
         if not isinstance(found, dict) or found.get("format") != FORMAT:
             raise InputError(f"{path} does not say of columns: its format is not {FORMAT!r}.")
-        verdicts, rows = (pd.DataFrame(found[k]).set_index("name") for k in PARTS)
+        verdicts, rows = (table_in(found[k], path).set_index("name") for k in PARTS)
         if missing := [name for name in COLUMNS if name not in rows]:
             raise InputError(f"{path} is of other columns: it lacks {missing[0]}.")
         numbers = ["noise", "decidable", "correlation", "trend"]

@@ -30,7 +30,7 @@ FORMAT = "faithnb entry 1"
 RESULTS = CHECKOUT / "results"
 """Where entries lie. To add a file is to submit."""
 
-DIGITS = 8
+DIGITS = 7
 """Digits of a number in a file."""
 
 KEYS = ("format", "name", "recipe", "configurations", "code", "versions", "rows")
@@ -84,7 +84,7 @@ class Entry:
             raise InputError(f"{path} is no entry: its format is not {FORMAT!r}.")
         if missing := [name for name in KEYS if name not in found]:
             raise InputError(f"{path} is no entry: it lacks {missing[0]}.")
-        rows = pd.DataFrame(found["rows"])
+        rows = table_in(found["rows"], path)
         needed = ("task", "point", "sparsity", "seed", "failed", "state", *COLUMNS)
         if missing := [name for name in needed if name not in rows]:
             raise InputError(f"{path} is no entry: its rows lack {missing[0]}.")
@@ -158,20 +158,33 @@ def write_rows(path: Path, about: Mapping[str, Any], tables: Mapping[str, pd.Dat
     """
     parts = [json.dumps(about, indent=1)[:-2]]
     for name, table in tables.items():
-        rows = ",\n".join(json.dumps(plain(row)) for row in table.to_dict("records"))
-        parts.append(f'"{name}": [\n{rows}\n]')
+        rows = ",\n".join(json.dumps(list(plain(row).values())) for row in table.to_dict("records"))
+        head = json.dumps([*table.columns])
+        parts.append(f'"{name}": {{"columns": {head}, "data": [\n{rows}\n]}}')
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, ",\n ".join(parts) + "}\n")
 
 
-def plain(row: dict[str, Any]) -> dict[str, Any]:
+def table_in(said: Any, path: Path) -> pd.DataFrame:
+    """A table of such a file.
+
+    Raises:
+        InputError: if it is none.
+    """
+    try:
+        return pd.DataFrame(said["data"], columns=said["columns"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is not allowed: its table cannot be read: {error}.") from None
+
+
+def plain(row: dict[str, Any], digits: int = DIGITS) -> dict[str, Any]:
     """A row as JSON can say it: what is not defined is null."""
-    return {name: _rounded(value) for name, value in row.items()}
+    return {name: _rounded(value, digits) for name, value in row.items()}
 
 
-def _rounded(value: Any) -> Any:
+def _rounded(value: Any, digits: int) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+        return float(f"{value:.{digits}g}") if math.isfinite(value) else None
     return value

@@ -20,6 +20,9 @@ from faithnb.measures.stats import mean_interval
 AXES: tuple[Axis, ...] = ("l0", "fvu")
 """What is held equal where recipes are compared."""
 
+SHOWN = 4
+"""Digits of a number on the page."""
+
 
 def page_of(folder: Path = RESULTS) -> dict[str, Any]:
     """All of a folder.
@@ -56,7 +59,7 @@ def differences(every: pd.DataFrame, kept: Mapping[str, Audited]) -> list[dict[s
         rows = every[every.task == task] if len(every) else every
         for axis in AXES if len(rows) else ():
             pairs = comparisons(rows, axis, [name for name in each.earned if name != axis])
-            found += [plain(row | {"axis": axis}) for row in pairs.to_dict("records")]
+            found += [plain(row | {"axis": axis}, SHOWN) for row in pairs.to_dict("records")]
     return found
 
 
@@ -118,7 +121,7 @@ def _mean(values: np.ndarray) -> list[float] | None:
 
 def _short(values: Sequence[float]) -> list[float] | None:
     """To the digits that a page needs; ``None`` for what is not a number."""
-    return [float(f"{v:.4g}") for v in values] if np.isfinite(values).all() else None
+    return [float(f"{v:.{SHOWN}g}") for v in values] if np.isfinite(values).all() else None
 
 
 def _about(entry: Entry) -> dict[str, Any]:

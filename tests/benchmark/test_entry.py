@@ -71,9 +71,11 @@ def changed(path, change):
 
 
 def better(found):
-    for row in found["rows"]:
-        if row["fvu"] is not None and row["point"] == 0:
-            row["fvu"] *= 0.5
+    rows = found["rows"]
+    fvu, point = (rows["columns"].index(name) for name in ("fvu", "point"))
+    for row in rows["data"]:
+        if row[fvu] is not None and row[point] == 0:
+            row[fvu] *= 0.5
 
 
 def test_numbers_that_do_not_come_out_are_refused(made):
@@ -84,8 +86,9 @@ def test_numbers_that_do_not_come_out_are_refused(made):
 
 def test_failures_that_were_hidden_are_said(made):
     def hide(found):
-        for row in found["rows"]:
-            row["failed"] = ""
+        rows = found["rows"]
+        for row in rows["data"]:
+            row[rows["columns"].index("failed")] = ""
 
     said = again.check(changed(made, hide), progress=False)
     assert "abs-v1, point 0: 1 seeds failed, the entry says 0." in said
@@ -103,10 +106,16 @@ def test_a_task_that_it_does_not_have(made):
         again.check(made, ["abs-point-v1"], progress=False)
 
 
+def renamed(columns):
+    columns[columns.index("fvu")] = "other"
+
+
 @pytest.mark.parametrize(("change", "sentence"), [
     (lambda found: found.update(format="x"), "its format is not 'faithnb entry 1'"),
     (lambda found: found.pop("code"), "it lacks code"),
-    (lambda found: [row.pop("fvu") for row in found["rows"]], "its rows lack fvu"),
+    (lambda found: renamed(found["rows"]["columns"]), "its rows lack fvu"),
+    (lambda found: found["rows"]["columns"].pop(), "its table cannot be read"),
+    (lambda found: found.update(rows=[{}]), "its table cannot be read"),
     (lambda found: found.update(code="0"), "what it holds belongs into Mine@"),
     (lambda found: found.update(name="Yours"), "what it holds belongs into Yours@"),
 ])  # fmt: skip
