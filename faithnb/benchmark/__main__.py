@@ -19,7 +19,7 @@ import pandas as pd
 
 from faithnb.benchmark.again import check, usual
 from faithnb.benchmark.audited import Audited
-from faithnb.benchmark.entry import RESULTS, entry_of
+from faithnb.benchmark.entry import RESULTS, run_into
 from faithnb.benchmark.evaluate import evaluate
 from faithnb.benchmark.recipes import RECIPES, recipes_named
 from faithnb.benchmark.score import score
@@ -39,7 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("Interrupted; nothing was kept.", file=sys.stderr)
+        print(
+            "Interrupted. What was written is kept, and a run with --save goes on after it.",
+            file=sys.stderr,
+        )
         return 130
 
 
@@ -138,11 +141,13 @@ def _run(options: argparse.Namespace) -> int:
     seeds, made = seeds_named(options.seeds), recipes_named(options.recipe, options.sparsity)
     if options.save and options.hidden is not None:
         raise ParameterError("an entry holds tasks as they are; leave --hidden or --save away.")
-    done = evaluate(made, tasks_named(options.task, options.hidden), seeds)
-    print(done)
+    tasks = tasks_named(options.task, options.hidden)
     if options.save:
-        entry = entry_of(done, _from_results(options.recipe), made)
-        print(f"Written: {entry.save(RESULTS)}")
+        recipe = _from_results(options.recipe)
+        for said in run_into(RESULTS, recipe, made, tasks, seeds):
+            print(said, flush=True)
+    else:
+        print(evaluate(made, tasks, seeds))
     return 0
 
 

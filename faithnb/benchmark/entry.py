@@ -6,8 +6,8 @@ import hashlib
 import json
 import math
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ import torch
 import faithnb
 from faithnb.benchmark.columns import COLUMNS
 from faithnb.benchmark.evaluate import Evaluation, evaluate
-from faithnb.benchmark.recipe import code_of, configuration_of
+from faithnb.benchmark.recipe import code_of, configuration_of, name_of
 from faithnb.benchmark.recipes import recipes_named
+from faithnb.benchmark.task import Task
 from faithnb.benchmark.tasks import TASKS
 from faithnb.common.errors import InputError
 from faithnb.common.files import CHECKOUT, read_file, read_json, write_whole
@@ -146,6 +147,47 @@ def run(
     made = recipes_named(spec, sparsities)
     done = evaluate(made, [TASKS[name] for name in tasks], seeds, progress)
     return entry_of(done, recipe, made)
+
+
+def run_into(
+    folder: Path, recipe: str, made: Sequence[Any], tasks: Sequence[Task], seeds: Sequence[int]
+) -> Iterator[str]:
+    """Evaluate a recipe and save its entry after each task, so that an interrupted run goes on
+    where it was, and an entry can take in one task after the other.
+
+    Args:
+        folder: where entries lie.
+        recipe: how it is found from there.
+        made: the recipes, one for each point.
+        tasks: what is run. A task that the entry has with these seeds is not run again.
+        seeds: of the recipe.
+
+    Yields:
+        for each task what was found, and that it has been written.
+
+    Raises:
+        InputError: if there is such an entry and it was run with other versions.
+    """
+    kept = entry_of(Evaluation(name_of(made[0]), pd.DataFrame({"task": []})), recipe, made)
+    path = folder / kept.file_name
+    if path.exists():
+        now, kept = kept.versions, Entry.load(path)
+        if other := [name for name in now if kept.versions.get(name) != now[name]]:
+            raise InputError(
+                f"{path} was run with another version of {other[0]}, and rows of two versions do "
+                "not belong into one entry: move it away, and run its tasks anew."
+            )
+    order = [*TASKS]
+    for task in tasks:
+        own = kept.rows.task == task.name
+        if own.any() and set(kept.rows.seed[own]) == set(seeds):
+            yield f"{task.name}: {path.name} has it already."
+            continue
+        done = evaluate(made, task, seeds)
+        rows = pd.concat([kept.rows[~own], done.rows], ignore_index=True)
+        rows = rows.sort_values("task", key=lambda of: of.map(order.index), kind="stable")
+        kept = replace(kept, rows=rows)
+        yield f"{task.name}: {done}\nWritten: {kept.save(folder)}"
 
 
 def write_rows(path: Path, about: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> None:

@@ -9,6 +9,7 @@ from faithnb import AbsoluteValue, Transcoder
 from faithnb.benchmark import __main__ as commands
 from faithnb.benchmark import again, audited, entry
 from faithnb.benchmark.controls import IDEAL
+from faithnb.benchmark.evaluate import evaluate
 from faithnb.benchmark.tasks import TASKS
 
 
@@ -35,6 +36,33 @@ def test_a_folder_is_scored(here, capsys):
     assert "mechanism_error_at_p" in shown.out
     assert "generalising" in shown.out
     assert "4/4" in shown.err
+
+
+def test_an_entry_takes_in_one_task_after_the_other(here, capsys, monkeypatch):
+    """Also after an interruption, and what it has is not run again."""
+    asked = ["run", "relu", "--seeds", "2-3", "--sparsity", "0.1", "--save", "--task"]
+    assert commands.main([*asked, "smooth-v1"]) == 0
+    ran = []
+
+    def interrupted(made, task, seeds):
+        ran.append(task.name)
+        if task.name == "abs-point-v1" and ran.count("abs-point-v1") == 1:
+            raise KeyboardInterrupt
+        return evaluate(made, task, seeds, progress=False)
+
+    monkeypatch.setattr(entry, "evaluate", interrupted)
+    assert commands.main([*asked, "abs-v1", "abs-point-v1"]) == 130
+    (path,) = (here / "results").glob("relu@*.json")
+    assert [*entry.Entry.load(path).rows.task] == ["abs-v1"] * 2 + ["smooth-v1"] * 2
+    assert commands.main([*asked, "abs-v1", "abs-point-v1", "smooth-v1"]) == 0
+    assert ran == ["abs-v1", "abs-point-v1", "abs-point-v1"]
+    assert f"abs-v1: {path.name} has it already." in capsys.readouterr().out
+    tasks = [*entry.Entry.load(path).rows.task.unique()]
+    assert tasks == ["abs-v1", "abs-point-v1", "smooth-v1"]
+    monkeypatch.setattr(entry, "versions", lambda: {"torch": "0"})
+    assert commands.main([*asked, "rotated-v1"]) == 2
+    assert "was run with another version of torch" in capsys.readouterr().err
+    assert [*entry.Entry.load(path).rows.task.unique()] == tasks
 
 
 def test_a_run_becomes_an_entry_that_comes_out(here, capsys, monkeypatch):
