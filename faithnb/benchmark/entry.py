@@ -48,8 +48,8 @@ class Entry:
     """One for each point of its sweep."""
     code: str
     """Hash of what the recipe's source does, if it is not the package's."""
-    versions: dict[str, str]
-    """What it was run with."""
+    versions: dict[str, dict[str, str]]
+    """What it was run with on each task."""
     rows: pd.DataFrame
 
     @property
@@ -109,9 +109,10 @@ def entry_of(evaluation: Evaluation, recipe: str, made: Sequence[Any]) -> Entry:
         recipe: how they are found, see :func:`faithnb.benchmark.recipes.recipes_named`.
         made: the recipes, one for each point.
     """
+    now = versions() | dict(getattr(made[0], "versions", {}))
     return Entry(
         evaluation.name, recipe, tuple(map(configuration_of, made)), code_of(made[0]),
-        versions() | dict(getattr(made[0], "versions", {})), evaluation.rows,
+        {str(task): now for task in evaluation.rows.task.unique()}, evaluation.rows,
     )  # fmt: skip
 
 
@@ -164,19 +165,11 @@ def run_into(
 
     Yields:
         for each task what was found, and that it has been written.
-
-    Raises:
-        InputError: if there is such an entry and it was run with other versions.
     """
     kept = entry_of(Evaluation(name_of(made[0]), pd.DataFrame({"task": []})), recipe, made)
     path = folder / kept.file_name
     if path.exists():
-        now, kept = kept.versions, Entry.load(path)
-        if other := [name for name in now if kept.versions.get(name) != now[name]]:
-            raise InputError(
-                f"{path} was run with another version of {other[0]}, and rows of two versions do "
-                "not belong into one entry: move it away, and run its tasks anew."
-            )
+        kept = Entry.load(path)
     order = [*TASKS]
     for task in tasks:
         own = kept.rows.task == task.name
@@ -186,7 +179,8 @@ def run_into(
         done = evaluate(made, task, seeds)
         rows = pd.concat([kept.rows[~own], done.rows], ignore_index=True)
         rows = rows.sort_values("task", key=lambda of: of.map(order.index), kind="stable")
-        kept = replace(kept, rows=rows)
+        now = entry_of(done, recipe, made).versions
+        kept = replace(kept, rows=rows, versions=kept.versions | now)
         yield f"{task.name}: {done}\nWritten: {kept.save(folder)}"
 
 

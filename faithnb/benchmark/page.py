@@ -124,11 +124,21 @@ def _short(values: Sequence[float]) -> list[float] | None:
     return [float(f"{v:.{SHOWN}g}") for v in values] if np.isfinite(values).all() else None
 
 
+def _versions(entry: Entry) -> list[str]:
+    """A sentence for each set of versions that it was run with."""
+    of: dict[str, list[str]] = {}
+    for task, found in entry.versions.items():
+        of.setdefault(", ".join(map(" ".join, found.items())), []).append(task)
+    if len(of) == 1:
+        return list(of)
+    return [f"{said} (on {', '.join(tasks)})" for said, tasks in of.items()]
+
+
 def _about(entry: Entry) -> dict[str, Any]:
     failures = entry.rows[entry.rows.failed != ""]
     return {
         "name": entry.name, "file": entry.file_name, "recipe": entry.recipe, "code": entry.code,
-        "configurations": list(entry.configurations), "versions": entry.versions,
+        "configurations": list(entry.configurations), "versions": _versions(entry),
         "seeds": sorted(set(entry.rows.seed.tolist())), "tasks": sorted(set(entry.rows.task)),
         "failures": [f"{row.task}, seed {row.seed}: {row.failed}" for row in failures.itertuples()],
     }  # fmt: skip

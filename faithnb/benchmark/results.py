@@ -22,7 +22,7 @@ def entries(folder: Path = RESULTS) -> list[Entry]:
 
 
 def table(found: list[Entry]) -> pd.DataFrame:
-    """The rows of all entries, with ``recipe``, ``entry`` (its file's name) and its versions.
+    """The rows of all entries, with ``recipe``, ``entry``, its file's name.
 
     Raises:
         InputError: if two entries have one name: one is the older.
@@ -30,10 +30,7 @@ def table(found: list[Entry]) -> pd.DataFrame:
     names = [entry.name for entry in found]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"{twice[0]} has several entries; keep the one that is to count.")
-    parts = [
-        entry.rows.assign(recipe=entry.name, entry=entry.file_name, torch=entry.versions["torch"])
-        for entry in found
-    ]
+    parts = [entry.rows.assign(recipe=entry.name, entry=entry.file_name) for entry in found]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 

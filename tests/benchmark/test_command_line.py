@@ -10,6 +10,7 @@ from faithnb.benchmark import __main__ as commands
 from faithnb.benchmark import again, audited, entry
 from faithnb.benchmark.controls import IDEAL
 from faithnb.benchmark.evaluate import evaluate
+from faithnb.benchmark.page import _versions
 from faithnb.benchmark.tasks import TASKS
 
 
@@ -60,9 +61,13 @@ def test_an_entry_takes_in_one_task_after_the_other(here, capsys, monkeypatch):
     tasks = [*entry.Entry.load(path).rows.task.unique()]
     assert tasks == ["abs-v1", "abs-point-v1", "smooth-v1"]
     monkeypatch.setattr(entry, "versions", lambda: {"torch": "0"})
-    assert commands.main([*asked, "rotated-v1"]) == 2
-    assert "was run with another version of torch" in capsys.readouterr().err
-    assert [*entry.Entry.load(path).rows.task.unique()] == tasks
+    assert commands.main([*asked, "rotated-v1"]) == 0
+    kept = entry.Entry.load(path)
+    assert [*kept.rows.task.unique()] == ["abs-v1", "abs-point-v1", "rotated-v1", "smooth-v1"]
+    assert kept.versions["rotated-v1"] == {"torch": "0"}
+    assert kept.versions["abs-v1"]["torch"] != "0"
+    said = _versions(kept)
+    assert said[1] == "torch 0 (on rotated-v1)"
 
 
 def test_a_run_becomes_an_entry_that_comes_out(here, capsys, monkeypatch):

@@ -44,7 +44,7 @@ def test_what_is_read_is_what_was_written(made):
     assert made.name == f"Mine@{read.hash}.json"
     assert read.recipe == "mine.py:Mine"
     assert read.configurations == ({"sparsity": 0.1}, {"sparsity": 0.2})
-    assert {"torch", "faithnb", "measures", "python"} <= set(read.versions)
+    assert {"torch", "faithnb", "measures", "python"} <= set(read.versions["abs-v1"])
     assert read.rows.failed.tolist() == (["", "", "fit raised ValueError: no luck.", ""]) * 2
     assert np.isfinite(read.rows.fvu).tolist() == [True, True, False, True] * 2
     assert made.read_text(encoding="utf-8").count("\n") > 8  # a row a line
@@ -201,4 +201,4 @@ def test_what_the_package_does_elsewhere_is_not_in_an_entrys_hash(made, monkeypa
     before = run()
     monkeypatch.setattr(entry, "source_hash", lambda what: "another")
     assert run().hash == before.hash
-    assert run().versions["training"] == "another"
+    assert run().versions["abs-v1"]["training"] == "another"

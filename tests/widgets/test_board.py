@@ -41,7 +41,7 @@ PAGE = {
     ],
     "entries": [{
         "name": "a", "file": "a@1.json", "recipe": "a", "code": "faithnb", "seeds": [300, 315],
-        "configurations": [{"sparsity": 0.1}], "versions": {"torch": "2"}, "tasks": ["abs-v1"],
+        "configurations": [{"sparsity": 0.1}], "versions": ["torch 2"], "tasks": ["abs-v1"],
         "failures": ["abs-v1, seed 3: no luck."],
     }],
 }  # fmt: skip

@@ -256,9 +256,7 @@ class Board {
       `File: results/${file}`,
       `Run: python -m faithnb.benchmark run ${recipe} --task ${tasks.join(" ")} --seeds ${seeds[0]}-${seeds.at(-1)}`,
       `Code: ${code}`,
-      `Versions: ${Object.entries(versions)
-        .map((pair) => pair.join(" "))
-        .join(", ")}`,
+      ...versions.map((said) => `Versions: ${said}`),
       ...configurations.map((of, k) => `Point ${k}: ${JSON.stringify(of)}`),
       ...(failures.length ? failures : ["No seed failed."]),
     ];
