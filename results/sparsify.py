@@ -20,11 +20,10 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 import faithnb as fb
-from faithnb.common.ambient import settled
 
 # Chosen on abs-v1, seed 0, by FVU. At k = 1 and 3: Adam at rates of 0.001 to 0.01, Muon at 0.002
 # and 0.01, and sparsify's default, descent by signs, at 0.0003 to 0.01, which does worst. At k = 1
-# to 4: Adam at 0.003, 0.006 and 0.01, with Skip too. Batches of 512 take longer and do no better.
+# to 4: Adam at 0.003, 0.006 and 0.01, with Skip too. Batches of 512 take longer and gain little.
 BATCH, OPTIMIZER, RATE = 1024, "adam", 6e-3
 
 
@@ -72,25 +71,25 @@ class Transcoder:
             "optimizer": OPTIMIZER, "learning_rate": RATE,
         }  # fmt: skip
 
-    @settled()  # its trainer sets how the whole process multiplies
     def fit(self, task, seed):
         if task.d_in != task.d_out:
             raise ValueError(
                 "sparsify's transcoders give as many outputs as they take inputs, and so must the "
                 "layer"
             )
-        said = io.StringIO()  # its progress, one bar a seed
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            contextlib.redirect_stdout(said),
-            contextlib.redirect_stderr(said),
-        ):
-            model = Model(task, seed)
-            sequences = model.sequences()
-            steps = len(sequences)
-            coder = SparseCoderConfig(
-                num_latents=task.setting.d_sae, k=self.k, transcode=True, skip_connection=self.skips
-            )
+        model = Model(task, seed)
+        sequences = model.sequences()
+        steps = len(sequences)
+        coder = SparseCoderConfig(
+            num_latents=task.setting.d_sae, k=self.k, transcode=True, skip_connection=self.skips
+        )
+        with contextlib.ExitStack() as stack:
+            said = io.StringIO()  # its progress, one bar a seed
+            stack.enter_context(contextlib.redirect_stdout(said))
+            stack.enter_context(contextlib.redirect_stderr(said))
+            # it lowers the precision of the whole process
+            stack.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
             config = TrainConfig(
                 coder, batch_size=1, optimizer=OPTIMIZER, lr=RATE, lr_warmup_steps=steps // 20,
                 hookpoints=["explained"], init_seeds=[seed], log_to_wandb=False,

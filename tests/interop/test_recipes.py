@@ -62,6 +62,7 @@ def test_what_sparsify_trained_is_measured(name, monkeypatch):
     few = replace(TASK, samples=20 * 1024)
     trained = made.fit(few, 1)
     (coder,) = kept  # at the end alone
+    assert torch.get_float32_matmul_precision() == "highest"  # as in a fresh process
     x = TASK.held_out(200)
     torch.testing.assert_close(trained(x)[0], coder(x).sae_out.detach())
     assert all(torch.equal(w, made.fit(few, 1).weights()[n]) for n, w in trained.weights().items())
