@@ -83,7 +83,7 @@ RECIPES: dict[str, Any] = {
     "batch_topk": partial(Trained, "batch_topk"),
     "matryoshka": partial(Trained, "matryoshka"),
     "jumprelu": partial(Trained, "jumprelu", fields={"sparsity_penalty": "l0"}),
-    "gated": partial(Trained, "gated"),
+    "gated": partial(Trained, "gated", fields={"sparsity_penalty": "l1"}),
     "molt": partial(Trained, "molt"),
     "crosscoder": partial(Trained, "crosscoder"),
     "cross_layer": partial(Trained, "cross_layer"),
