@@ -20,6 +20,10 @@ class Finite(Matching):
     kinks = ("zero",)
     in_page = True
 
+    def linear(self) -> bool:
+        """It does."""
+        return True
+
     def distance(self, batch: Batch) -> PerInstance:
         """The weighted mean of the squared difference of differences."""
         moved = batch.moved(batch.v)
@@ -32,7 +36,7 @@ class Finite(Matching):
         x, h, residual = self._end(work)
         work.do(torch.addcmul, work.see("x"), work.see("v"), work.sigma, out=x)
         work.hidden(x, h)
-        work.do(torch.bmm, h, work.D, out=residual)
+        work.decode(x, h, residual)
         work.do(minus, residual, work.target, x[..., :-1])
         work.do(residual.sub_, work.error)
         work.weigh(residual, 2 * work.mu / work.sigma.square(), matched=True)

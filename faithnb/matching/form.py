@@ -122,6 +122,10 @@ class Matching(Registered):
         """What is added to the loss, for each instance: a weighted mean over the rows."""
         raise NotImplementedError
 
+    def linear(self) -> bool:
+        """Whether its hand-written gradient holds for transcoders with a linear part too."""
+        return False
+
     def before(self, work: Workspace) -> Tensor | None:
         """Called where ``work.error`` is ŷ − y: what is to be taken off the gradient of the output,
         ``[n_inst, rows, d_out]``, where the distance depends on it."""

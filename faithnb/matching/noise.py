@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from faithnb.matching.form import Batch, Matching, PerInstance
 from faithnb.matching.workspace import Workspace, minus
 
@@ -16,6 +14,10 @@ class Noise(Matching):
     draws = ("noise",)
     kinks = ("zero",)
 
+    def linear(self) -> bool:
+        """It does."""
+        return True
+
     def distance(self, batch: Batch) -> PerInstance:
         """The weighted mean of the squared error at the moved inputs."""
         moved = batch.moved(batch.noise)
@@ -27,7 +29,7 @@ class Noise(Matching):
         h, residual = work.h, work.error
         x = work.move(work.see("x"), work.see("noise"))
         work.hidden(x, h)
-        work.do(torch.bmm, h, work.D, out=residual)
+        work.decode(x, h, residual)
         work.do(minus, residual, work.target, x[..., :-1])
         work.weigh(residual, 2 * work.mu / work.sigma.square(), matched=True)
         work.backward_from_output(x, h, residual)

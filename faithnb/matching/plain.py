@@ -74,6 +74,10 @@ class Plain(Matching):
         """``masked`` leaves out what the layer leaves undefined."""
         return {"plain": {}, "masked": {"kink": "masked"}}
 
+    def linear(self) -> bool:
+        """With one probe a row and all entries."""
+        return self.estimator == "sampled" and self.kink != "masked"
+
     def distance(self, batch: Batch) -> PerInstance:
         """By the estimator that was asked for."""
         return self.distance_at(batch, batch.x, batch.slopes)
@@ -104,7 +108,7 @@ class Plain(Matching):
         v = work.see("v")
         do(torch.bmm, work.each(v), work.E, out=on_v)
         do(mask_where_off, on_v, h, 0, grad_input=on_v)
-        do(torch.bmm, on_v, work.D, out=residual)
+        work.decode(v, on_v, residual)
         do(minus, residual, target.jvp, x, v[..., :-1])
         if self.kink == "masked":
             gate, through = work.buffer("gate", h), work.buffer("through ignored", residual)
@@ -124,6 +128,7 @@ class Plain(Matching):
         do(torch.bmm, residual, work.D.mT, out=on_v)
         do(mask_where_off, on_v, h, 0, grad_input=on_v)
         do(work.grad_E.baddbmm_, work.each(v).mT, on_v)
+        work.to_linear(v, residual)
 
     def _exact(self, work: Workspace, x: Tensor) -> None:
         """μ Σ_b ω_b ‖J_T − J_M‖_F² in Gram form, each row scaled by √(2 μ ω_b)."""

@@ -77,6 +77,7 @@ class Workspace:
         buffers: shared between chunks.
         do: where to write the calls.
         gating: which features are on.
+        linear: the linear part ``[n_inst, d_in, d_out]`` and its gradient, if there is one.
 
     Attributes:
         h: the hidden layer, ``[n_inst, rows, d_sae]``.
@@ -98,8 +99,9 @@ class Workspace:
         buffers: Buffers,
         do: Tape,
         gating: Gating,
+        linear: tuple[Tensor, Tensor] | None = None,
     ):
-        self.gating = gating
+        self.gating, self.linear = gating, linear
         self.target, self.do, self.now = target, do, seen.now
         self.streams, self.buffer = seen.seen_by(chunk), buffers.like
         self.E, self.D, self.grad_E, self.grad_D = E, D, _, _ = arrays
@@ -145,6 +147,17 @@ class Workspace:
         self.do(torch.bmm, x, self.E, out=h)
         self.gating.forward(self, h)
 
+    def decode(self, x: Tensor, h: Tensor, out: Tensor) -> None:
+        """out ← hD, and what the linear part makes of x."""
+        self.do(torch.bmm, h, self.D, out=out)
+        if self.linear is not None:
+            self.do(out.baddbmm_, self.each(x)[..., :-1], self.linear[0])
+
+    def to_linear(self, x: Tensor, grad_y: Tensor, beta: int = 1) -> None:
+        """Adds what an output gradient at x makes of the linear part, or writes it with beta 0."""
+        if self.linear is not None:
+            self.do(self.linear[1].baddbmm_, self.each(x)[..., :-1].mT, grad_y, beta=beta)
+
     def weights(self, factor: float | Tensor, matched: bool) -> list[tuple[slice, Tensor]]:
         """c ω_b for each part; of ``matched`` terms 0 where the Jacobian is not matched."""
         counted = self.matched if matched else (True, True)
@@ -174,6 +187,7 @@ class Workspace:
         self.gating.backward(self, self.grad_z, h)
         self.do(self.grad_D.baddbmm_, h.mT, grad_y)
         self.do(self.grad_E.baddbmm_, x.mT, self.grad_z)
+        self.to_linear(x, grad_y)
 
     def backward_from_overlaps(self, gate: Tensor, grad: Tensor) -> None:
         """Chain rule through the overlaps, Σ_i gate_i (e_i · read_k)(d_i · write_k)."""

@@ -24,7 +24,7 @@ from faithnb.training.objectives import loss_terms
 
 class ClosedForm:
     """The gradient of the loss of transcoders whose features are ReLUs, of which some may be turned
-    off, without a linear part, for the instances of an ensemble, chunk by chunk.
+    off, for the instances of an ensemble, chunk by chunk.
 
     Args:
         template: says which architecture, penalty, matching form, estimator and kink.
@@ -50,7 +50,8 @@ class ClosedForm:
         gradients: Sequence[Tensor],
     ):
         self.do, buffers = Tape(), Buffers()
-        weights, (gradients, own_gradients) = weights[:2], (gradients[:2], gradients[2:])
+        weights, gradients, own_gradients = weights[:2], gradients[:2], [*gradients[2:]]
+        of_linear = own_gradients.pop(0) if template.skip else None
         scaled, n = weights, None
         units = torch.ones_like(scalars["tanh_scale"])
         if template.penalty:
@@ -71,10 +72,13 @@ class ClosedForm:
             self.do(setattr, part.fitting, "least", None)
             norms = None if n is None else n[chunk]
             gating = part.gating(norms, [gradient[chunk] for gradient in own_gradients])
+            linear = None
+            if part.W_skip is not None and of_linear is not None:
+                linear = part.W_skip, of_linear[chunk]
             work = Workspace(
                 target, batches, chunk, [array[chunk] for array in (*scaled, *gradients)],
                 own["perturbation_scale"], own["jacobian_coefficient"], units[chunk, None, None],
-                template.batch_size, matched, buffers, self.do, gating,
+                template.batch_size, matched, buffers, self.do, gating, linear,
             )  # fmt: skip
             gating.begin(work)
             write(template, work, own)
@@ -83,12 +87,14 @@ class ClosedForm:
 
     @staticmethod
     def holds_for(template: Experiment) -> bool:
-        """Whether it is the gradient of the template's loss: without a linear part, where the
-        architecture and each term that was asked for have one written by hand."""
-        terms = [of for of in (template.matching, template.penalty) if of is not None]
-        of = ARCHITECTURES[template.architecture]
-        plain = not template.skip and template.aux_coefficient == 0
-        return plain and of.has_gating(template) and all(t.says("gradient") for t in terms)
+        """Whether it is the gradient of the template's loss: where the architecture and each term
+        that was asked for have one written by hand, which holds for a linear part if it has one."""
+        matching, of = template.matching, ARCHITECTURES[template.architecture]
+        terms = [term for term in (matching, template.penalty) if term is not None]
+        if template.skip and matching and not (matching.says("linear") and matching.linear()):
+            return False
+        by_hand = all(term.says("gradient") for term in terms)
+        return by_hand and template.aux_coefficient == 0 and of.has_gating(template)
 
     @torch.no_grad()
     def __call__(self) -> None:
@@ -201,7 +207,7 @@ def write(template: Experiment, work: Workspace, own: Mapping[str, Tensor]) -> N
     do, h, error, grad_z, matching = work.do, work.h, work.error, work.grad_z, template.matching
     x = work.see("x")
     work.hidden(work.each(x), h)
-    do(torch.bmm, h, work.D, out=error)
+    work.decode(x, h, error)
     do(error.sub_, work.see("y"))
     taken_off = matching.before(work) if matching else None
     work.weigh(error, 2.0)
@@ -214,6 +220,7 @@ def write(template: Experiment, work: Workspace, own: Mapping[str, Tensor]) -> N
     work.gating.backward(work, grad_z, h)
     do(torch.bmm, h.mT, error, out=work.grad_D)
     do(torch.bmm, work.each(x).mT, grad_z, out=work.grad_E)
+    work.to_linear(x, error, beta=0)
 
     if template.contribution_coefficient > 0:
         contribution(work, own["contribution_coefficient"])
