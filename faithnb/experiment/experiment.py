@@ -179,7 +179,7 @@ class Experiment(Fields):
 
     @property
     def target_layers(self) -> int:
-        """How many layers its target stands for, see :attr:`faithnb.model.layer.Layer.n_layers`."""
+        """How many layers in sequence its target stands for."""
         return LAYERS[self.target].n_layers
 
     @property

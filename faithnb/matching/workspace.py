@@ -147,9 +147,9 @@ class Workspace:
         self.do(torch.bmm, x, self.E, out=h)
         self.gating.forward(self, h)
 
-    def decode(self, x: Tensor, h: Tensor, out: Tensor) -> None:
-        """out ← hD, and what the linear part makes of x."""
-        self.do(torch.bmm, h, self.D, out=out)
+    def decode(self, x: Tensor, h: Tensor, out: Tensor, some: slice = slice(None)) -> None:
+        """out ← hD, of all features or some, and what the linear part makes of x."""
+        self.do(torch.bmm, h[..., some], self.D[:, some], out=out)
         if self.linear is not None:
             self.do(out.baddbmm_, self.each(x)[..., :-1], self.linear[0])
 

@@ -7,7 +7,7 @@ layer is above 0, and gradients pass there. Only the thresholds of a JumpReLU le
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -30,6 +30,9 @@ Workspace = Any
 
 class Gating:
     """A ReLU: on where z is above 0."""
+
+    prefixes: Sequence[int] = ()
+    """Sizes of prefixes of the features whose errors count too, rising, besides that of all."""
 
     def begin(self, work: Workspace) -> None:
         """Write the calls that come first in a step."""
@@ -109,11 +112,17 @@ class OfBatch(Ranked):
     Args:
         bound: gives the largest z that is not kept, ``[n_inst]``, from ReLU(z).
         norms: as above.
+        prefixes: sizes of prefixes whose errors count too.
     """
 
-    def __init__(self, bound: Callable[[Tensor], Tensor], norms: Tensor | None):
+    def __init__(
+        self,
+        bound: Callable[[Tensor], Tensor],
+        norms: Tensor | None,
+        prefixes: Sequence[int] = (),
+    ):
         super().__init__(norms)
-        self.bound = bound
+        self.bound, self.prefixes = bound, prefixes
 
     def keep(self, work: Workspace, h: Tensor, u: Tensor) -> None:
         """h where u exceeds the bound."""

@@ -9,6 +9,7 @@ of :mod:`faithnb.matching.workspace`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -204,28 +205,47 @@ def write(template: Experiment, work: Workspace, own: Mapping[str, Tensor]) -> N
         work: the chunk's arrays.
         own: its coefficients and scales, each ``[n_inst, 1, 1]``.
     """
-    do, h, error, grad_z, matching = work.do, work.h, work.error, work.grad_z, template.matching
+    do, h, D, grad_z, matching = work.do, work.h, work.D, work.grad_z, template.matching
     x = work.see("x")
     work.hidden(work.each(x), h)
-    work.decode(x, h, error)
-    do(error.sub_, work.see("y"))
+    groups = errors(work, x)
     taken_off = matching.before(work) if matching else None
-    work.weigh(error, 2.0)
+    for _, error in groups:
+        work.weigh(error, 2.0)
     if taken_off is not None:
-        do(error.sub_, taken_off)
+        do(work.error.sub_, taken_off)
+    for (_, error), (_, after) in reversed([*pairwise(groups)]):
+        do(error.add_, after)
 
     if template.penalty:
         template.penalty.gradient(work, own["sparsity_coefficient"])
-    do(grad_z.baddbmm_, error, work.D.mT, beta=int(template.penalty is not None))
+    for some, error in groups:
+        beta = int(template.penalty is not None)
+        do(grad_z[..., some].baddbmm_, error, D[:, some].mT, beta=beta)
     work.gating.backward(work, grad_z, h)
-    do(torch.bmm, h.mT, error, out=work.grad_D)
+    for some, error in groups:
+        do(torch.bmm, h[..., some].mT, error, out=work.grad_D[:, some])
     do(torch.bmm, work.each(x).mT, grad_z, out=work.grad_E)
-    work.to_linear(x, error, beta=0)
+    work.to_linear(x, groups[0][1], beta=0)
 
     if template.contribution_coefficient > 0:
         contribution(work, own["contribution_coefficient"])
     if matching:
         matching.gradient(work)
+
+
+def errors(work: Workspace, x: Tensor) -> list[tuple[slice, Tensor]]:
+    """Write down ŷ − y of each prefix of the features, the last of which are all (in
+    ``work.error``), beside the features that it has and the one before has not."""
+    bounds = [0, *work.gating.prefixes, work.D.shape[1]]
+    groups = [(slice(*of), work.buffer(f"error of {of}", work.error)) for of in pairwise(bounds)]
+    groups[-1] = groups[-1][0], work.error
+    (some, error), *_ = groups
+    work.decode(x, work.h, error, some)
+    work.do(error.sub_, work.see("y"))
+    for (_, before), (some, error) in pairwise(groups):
+        work.do(torch.baddbmm, before, work.h[..., some], work.D[:, some], out=error)
+    return groups
 
 
 def contribution(work: Workspace, coefficient: Tensor) -> None:

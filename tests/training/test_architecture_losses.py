@@ -100,7 +100,8 @@ def test_terms_and_gradients_are_the_literal_ones(kind, way, monkeypatch):
         for name, value in zip(
             ("reconstruction", "sparsity", "auxiliary"), found[[0, 1, 4], n], strict=True
         ):
-            assert value.item() == pytest.approx(float(terms.get(name, 0.0)), rel=1e-6, abs=1e-9)
+            wanted = torch.as_tensor(terms.get(name, 0.0)).item()
+            assert value.item() == pytest.approx(wanted, rel=1e-6, abs=1e-9)
         learned = loop.transcoder.learned
         masks = loop.transcoder.masks() if form.architecture == "cross_layer" else {}
         wanted = grad(sum(terms.values()), [weights[name] for name in learned],
@@ -215,6 +216,10 @@ BY_HAND_KINDS = {
     },
     "batch_topk alone": {"architecture": "batch_topk", "k": 1.7, "sparsity_penalty": "none"},
     "jumprelu": {"architecture": "jumprelu", "bandwidth": 0.6, "threshold_init": 0.3},
+    "matryoshka": {"architecture": "matryoshka", "k": 1.7},
+    "matryoshka, skip": {
+        "architecture": "matryoshka", "k": 1.7, "sparsity_penalty": "none", "skip": True,
+    },
     "jumprelu, l0": {
         "architecture": "jumprelu", "bandwidth": 0.6, "threshold_init": 0.3,
         "sparsity_penalty": "l0",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from faithnb.model.architectures.batch_topk import BatchTopK
+from faithnb.model.gating import Gating, OfBatch
 
 SHARES = (1 / 8, 1 / 4, 1 / 2)
 """How large the nested prefixes are, in shares of all features, besides all of them."""
@@ -25,6 +28,10 @@ class Matryoshka(BatchTopK):
     def prefixes(self) -> list[int]:
         """Sizes of the prefixes besides the whole."""
         return sorted({max(1, round(share * self.d_sae)) for share in SHARES} - {self.d_sae})
+
+    def gating(self, norms: Tensor | None, gradients: Sequence[Tensor]) -> Gating:
+        """The largest of the batch, with the errors of the prefixes."""
+        return OfBatch(self.least_not_kept, norms, self.prefixes)
 
     def auxiliary(
         self,
