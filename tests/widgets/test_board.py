@@ -99,6 +99,8 @@ def test_it_draws_lists_and_is_downloaded(page, errors):
     label = page.locator(".fn-card [role=img]").get_attribute("aria-label")
     assert label.startswith("mechanism_error_at_p on abs-v1. a: 2 at L0 2, 3 at L0 3; b: 1 at L0 1")
     assert page.locator(".fn-card polyline").count() == 2
+    axes = page.locator(".fn-card [role=img] text").all_text_contents()
+    assert axes == ["L0", "1", "1.5", "2", "2.5", "3", "0", "1", "2", "3"]
     page.click("summary:text-is('a')")
     assert "no luck" in page.inner_text("#entry-a")
     with page.expect_download() as waiting:

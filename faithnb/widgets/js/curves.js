@@ -91,15 +91,38 @@ function scales(points) {
 }
 
 function ticks(x, y) {
-  const places = [0, 1 / 3, 2 / 3, 1];
-  return places.flatMap((t) => {
-    const u = Math.exp(x.low + t * (x.high - x.low));
-    const v = y.low + t * (y.high - y.low);
-    return [
-      svg("text", { x: x.at(u), y: H - BOTTOM + 16, "text-anchor": "middle" }, shown(u)),
-      svg("text", { x: LEFT - 6, y: y.at(v) + 4, "text-anchor": "end" }, shown(v)),
-    ];
-  });
+  const below = ([label, v]) =>
+    svg("text", { x: x.at(v), y: H - BOTTOM + 16, "text-anchor": "middle" }, label);
+  const beside = ([label, v]) =>
+    svg("text", { x: LEFT - 6, y: y.at(v) + 4, "text-anchor": "end" }, label);
+  const labelled = (v) => [shown(v), v];
+  return [
+    ...ofLogarithm(Math.exp(x.low), Math.exp(x.high)).map(labelled).map(below),
+    ...evenly(y.low, y.high).map(labelled).map(beside),
+  ];
+}
+
+/** At most six round numbers, as far apart as each other. */
+export function evenly(low, high) {
+  const size = high - low || 1;
+  const power = 10 ** Math.floor(Math.log10(size / 5));
+  const step = [1, 2, 5, 10].map((m) => m * power).find((s) => size / s <= 5);
+  const first = Math.ceil(low / step - 1e-9);
+  const count = Math.floor(high / step + 1e-9) - first + 1;
+  return Array.from({ length: count }, (_, k) => (first + k) * step);
+}
+
+/** At most six round numbers on a logarithmic axis, but the ends where there are none between. */
+export function ofLogarithm(low, high) {
+  const [first, last] = [low, high].map((v) => Math.floor(Math.log10(v)));
+  const sets = [[1, 1.5, 2, 2.5, 3, 4, 5, 6, 8], [1, 1.5, 2, 3, 5, 7], [1, 2, 5], [1, 3], [1]];
+  const found = sets.map((digits) =>
+    Array.from({ length: last - first + 1 }, (_, k) => Number(`1e${first + k}`))
+      .flatMap((power) => digits.map((digit) => digit * power))
+      .filter((v) => v >= low * (1 - 1e-9) && v <= high * (1 + 1e-9)),
+  );
+  const some = found.find((values) => values.length <= 6) ?? found.at(-1).slice(0, 6);
+  return some.length > 1 ? some : [low, high];
 }
 
 function inWords(names, points, title, axis) {
