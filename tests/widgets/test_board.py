@@ -48,7 +48,8 @@ PAGE = {
 
 
 def shown(page):
-    return [text.split("\t")[0] for text in page.locator("tbody tr").all_inner_texts()]
+    rows = page.locator(".fn-board tbody tr").all_inner_texts()
+    return [text.split("\t")[0] for text in rows]
 
 
 @pytest.fixture
@@ -101,8 +102,10 @@ def test_it_draws_lists_and_is_downloaded(page, errors):
     assert page.locator(".fn-card polyline").count() == 2
     axes = page.locator(".fn-card [role=img] text").all_text_contents()
     assert axes == ["L0", "1", "1.5", "2", "2.5", "3", "0", "1", "2", "3"]
-    page.click("summary:text-is('a')")
+    page.locator("tbody a:text-is('a')").first.click()
     assert "no luck" in page.inner_text("#entry-a")
+    own = page.locator("#entry-a tbody tr").all_inner_texts()
+    assert [row.split("\t")[:3] for row in own] == [["abs-v1", "0.1", "2"], ["abs-v1", "0.2", "3"]]
     with page.expect_download() as waiting:
         page.click("text=Download this table as CSV")
     lines = waiting.value.path().read_text(encoding="utf-8").splitlines()

@@ -2,6 +2,7 @@
 
 import { html } from "./elements.js";
 import { curves } from "./curves.js";
+import { addressOf, entryOf, openAddressed } from "./entries.js";
 import { AXES, csv, differenceInWords, lensesInWords, rowsOf, shown } from "./words.js";
 
 export default {
@@ -84,10 +85,12 @@ class Board {
       this.plot,
       this.words,
       html("p", { class: "fn-title" }, "Entries"),
-      ...page.entries.map((entry) => this.entry(entry)),
+      ...page.entries.map((entry) => entryOf(page, entry)),
     );
     if (!page.rows.length) this.said.textContent = "There is no entry yet.";
     this.show();
+    addEventListener("hashchange", () => openAddressed(place));
+    openAddressed(place);
   }
 
   /** Whether something may be ranked by a column on the task that is shown; on all of them, if it
@@ -189,11 +192,14 @@ class Board {
       const interval = low === undefined ? null : `[${shown(low)}, ${shown(high)}]`;
       return html("td", { title: interval }, shown(mean));
     });
+    const address = `#${addressOf(row.recipe)}`;
+    const linked = (name) =>
+      name === "recipe" && !row.control ? html("a", { href: address }, row.recipe) : null;
     const words = { sparsity: row.sparsity ?? "", seeds: row.control ? "" : this.seeds(row) };
     return html(
       "tr",
       { class: row.control && "fn-control" },
-      ...this.fixed.map((name) => html("td", {}, `${words[name] ?? row[name]}`)),
+      ...this.fixed.map((name) => html("td", {}, linked(name) ?? `${words[name] ?? row[name]}`)),
       ...cells,
     );
   }
@@ -248,23 +254,6 @@ class Board {
     this.words.replaceChildren(
       html("p", { class: "fn-title" }, `Differences in ${column}`),
       ...(why ? [html("p", {}, why)] : lists),
-    );
-  }
-
-  entry({ name, file, recipe, code, configurations, versions, seeds, tasks, failures }) {
-    const lines = [
-      `File: results/${file}`,
-      `Run: python -m faithnb.benchmark run ${recipe} --task ${tasks.join(" ")} --seeds ${seeds[0]}-${seeds.at(-1)}`,
-      `Code: ${code}`,
-      ...versions.map((said) => `Versions: ${said}`),
-      ...configurations.map((of, k) => `Point ${k}: ${JSON.stringify(of)}`),
-      ...(failures.length ? failures : ["No seed failed."]),
-    ];
-    return html(
-      "details",
-      { id: `entry-${name}` },
-      html("summary", {}, name),
-      html("ul", {}, ...lines.map((line) => html("li", {}, line))),
     );
   }
 
