@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
 import math
 import re
@@ -14,6 +13,7 @@ import numpy as np
 
 from faithnb.common.errors import ParameterError, shown
 from faithnb.common.extensions import Registry
+from faithnb.common.syntax import literal
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ def clean(name: str, value: Any, allowed: Allowed) -> Any:
 def _meant(text: str, allowed: Allowed) -> str:
     """How papermill's YAML must be given what a text says; "" if it says nothing allowed."""
     try:
-        value = ast.literal_eval({"true": "True", "false": "False"}.get(text.strip(), text.strip()))
+        value = literal({"true": "True", "false": "False"}.get(text.strip(), text.strip()))
         allowed.clean(value)
     except (ValueError, SyntaxError, TypeError, OverflowError, RecursionError, MemoryError):
         return ""

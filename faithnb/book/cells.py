@@ -18,6 +18,7 @@ from papermill.translators import PythonTranslator
 
 from faithnb.book.expressions import evaluate, imported, parsed
 from faithnb.common.files import read_file
+from faithnb.common.syntax import parse
 from faithnb.notebook import assigned
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -164,7 +165,7 @@ def with_values(source: str, parameters: Mapping[str, Any]) -> str:
     """The source of a parameters cell with these values in place of its own, comments and
     annotations kept. A value that cannot stand in place is assigned in a line at the end."""
     try:
-        tree = ast.parse(source)
+        tree = parse(source)
     except (SyntaxError, ValueError):
         tree = ast.Module([], [])
     starts, text = [0], source.encode()

@@ -10,6 +10,8 @@ from typing import Any
 
 from IPython.core.inputtransformer2 import TransformerManager
 
+from faithnb.common.syntax import parse
+
 OPERATORS = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
     ast.Div: operator.truediv, ast.FloorDiv: operator.floordiv, ast.Pow: operator.pow,
@@ -20,7 +22,7 @@ BUILT_IN = {kind.__name__: kind for kind in (float, int, list, range, tuple)}
 def parsed(source: str) -> ast.Module | None:
     """A cell's syntax tree, with IPython's own lines as calls; ``None`` if it is not Python."""
     try:
-        return ast.parse(TransformerManager().transform_cell(source))
+        return parse(TransformerManager().transform_cell(source))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
+from faithnb.common.syntax import parse
+
 SAYS_NOTHING = {"ctx", "kind", "type_comment", "type_ignores"}
 """Fields of a syntax tree that follow from others, or are comments."""
 
@@ -17,7 +19,7 @@ def meaning(source: bytes) -> str:
     """Hash of a module's syntax tree without docstrings and comments, equal in every version of
     Python; of the bytes themselves, if they are not Python."""
     try:
-        tree = ast.parse(source)
+        tree = parse(source)
     except (SyntaxError, ValueError):
         return hashlib.sha256(b"\0" + source).hexdigest()
     return hashlib.sha256("".join(_written(tree)).encode(errors="surrogatepass")).hexdigest()
