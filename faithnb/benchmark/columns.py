@@ -58,7 +58,8 @@ COLUMNS = {
     )
 }
 """Every number of a score by its name. ``memorized`` is the share of the points at which the state
-is one of memorization; the state itself stands beside it as a word."""
+is one of memorization; the state itself stands beside it as a word. ``seconds`` are a CPU's, of one
+training, on all threads together; what a recipe computes on a GPU is not in them."""
 
 JUDGED = [c.name for c in COLUMNS.values() if c.kind in ("error", "faithfulness")]
 """The columns that something can be ranked by, once they have earned it."""
