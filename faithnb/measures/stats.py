@@ -70,7 +70,11 @@ def bootstrap(
             left out.
     """
     found = np.asarray(statistic(_places(n, n_resamples)), dtype=float)
-    found = found[np.isfinite(found)]
+    return _middle(found[np.isfinite(found)], confidence)
+
+
+def _middle(found: np.ndarray, confidence: float) -> tuple[float, float]:
+    """What the middle of some values lies between; NaN if there is none."""
     tail = 100 * (1 - confidence) / 2
     low, high = np.percentile(found if len(found) else [np.nan], [tail, 100 - tail])
     return float(low), float(high)
@@ -96,10 +100,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
         return float("nan"), float("nan")
     if np.ptp(sample) == 0:
         return float(sample[0]), float(sample[0])
-    means = _drawn(len(sample), 9999) @ sample
-    tail = 100 * (1 - confidence) / 2
-    low, high = np.percentile(means, [tail, 100 - tail])
-    return float(low), float(high)
+    return _middle(_drawn(len(sample), 9999) @ sample, confidence)
 
 
 def cliffs_delta(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> float:
