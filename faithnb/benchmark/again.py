@@ -63,7 +63,6 @@ def check(
     asked = held if tasks is None else list(tasks)
     if missing := [name for name in asked if name not in held]:
         raise InputError(f"{path.name} has no rows on {missing[0]}; it has {', '.join(held)}.")
-    seeds = sorted(set(entry.rows.seed))
     every = range(len(entry.configurations))
     chosen = list(every if points is None else points)
     if missing := [k for k in chosen if k not in every]:
@@ -71,16 +70,19 @@ def check(
     configurations = tuple(entry.configurations[k] for k in chosen)
     sparsities = [of.get("sparsity") for of in configurations]
     swept = None if None in sparsities else [float(of) for of in sparsities if of is not None]
-    again = run(entry.recipe, asked, seeds, swept, progress, path.parent)
-    if (again.code, again.configurations) != (entry.code, configurations):
-        what = "configuration" if again.code == entry.code else "code"
-        raise InputError(
-            f"{path.name} is not what is run today: the {what} of {entry.recipe} has changed "
-            "since. Run it anew and add the new file."
-        )
-    found = again.rows.assign(point=[chosen[k] for k in again.rows.point])
-    said = entry.rows[entry.rows.task.isin(asked) & entry.rows.point.isin(chosen)]
-    return list(unlike(said, found))
+    wrong: list[str] = []
+    for task in asked:
+        said = entry.rows[(entry.rows.task == task) & entry.rows.point.isin(chosen)]
+        seeds = sorted(set(said.seed))
+        again = run(entry.recipe, [task], seeds, swept, progress, path.parent)
+        if (again.code, again.configurations) != (entry.code, configurations):
+            what = "configuration" if again.code == entry.code else "code"
+            raise InputError(
+                f"{path.name} is not what is run today: the {what} of {entry.recipe} has changed "
+                "since. Run it anew and add the new file."
+            )
+        wrong += unlike(said, again.rows.assign(point=[chosen[k] for k in again.rows.point]))
+    return wrong
 
 
 def unlike(said: pd.DataFrame, found: pd.DataFrame) -> Iterator[str]:
@@ -95,7 +97,7 @@ def unlike(said: pd.DataFrame, found: pd.DataFrame) -> Iterator[str]:
         failed = [int((of.failed != "").sum()) for of in (rows, again[at])]
         if failed[0] != failed[1]:
             yield f"{where}: {failed[1]} seeds failed, the entry says {failed[0]}."
-        for column in COMPARED:
+        for column in [name for name in COMPARED if name in said]:
             if not _agree(*(of[column].to_numpy(float) for of in (rows, again[at]))):
                 means = [_mean(of[column].to_numpy(float)) for of in (again[at], rows)]
                 yield f"{where}: {column} is {means[0]:.5g}, the entry says {means[1]:.5g}."

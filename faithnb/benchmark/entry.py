@@ -51,6 +51,7 @@ class Entry:
     versions: dict[str, dict[str, str]]
     """What it was run with on each task."""
     rows: pd.DataFrame
+    """As those of an evaluation. A column that is younger than the file is not there."""
 
     @property
     def hash(self) -> str:
@@ -86,10 +87,10 @@ class Entry:
         if missing := [name for name in KEYS if name not in found]:
             raise InputError(f"{path} is no entry: it lacks {missing[0]}.")
         rows = table_in(found["rows"], path)
-        needed = ("task", "point", "sparsity", "seed", "failed", "state", *COLUMNS)
+        needed = ("task", "point", "sparsity", "seed", "failed", "state")
         if missing := [name for name in needed if name not in rows]:
             raise InputError(f"{path} is no entry: its rows lack {missing[0]}.")
-        numbers = ["sparsity", *COLUMNS]
+        numbers = ["sparsity", *(name for name in COLUMNS if name in rows)]
         rows[numbers] = rows[numbers].astype(float)
         of = {name: found[name] for name in KEYS[1:-1]}
         of["configurations"] = tuple(of["configurations"])
@@ -109,20 +110,21 @@ def entry_of(evaluation: Evaluation, recipe: str, made: Sequence[Any]) -> Entry:
         recipe: how they are found, see :func:`faithnb.benchmark.recipes.recipes_named`.
         made: the recipes, one for each point.
     """
-    now = versions() | dict(getattr(made[0], "versions", {}))
+    now = versions(made[0])
     return Entry(
         evaluation.name, recipe, tuple(map(configuration_of, made)), code_of(made[0]),
         {str(task): now for task in evaluation.rows.task.unique()}, evaluation.rows,
     )  # fmt: skip
 
 
-def versions() -> dict[str, str]:
+def versions(recipe: Any = None) -> dict[str, str]:
     """What numbers may depend on besides a recipe's own code."""
     return {
         "faithnb": faithnb.__version__,
         "training": source_hash("trained"), "measures": source_hash("measures"),
         "torch": torch.__version__, "numpy": np.__version__,
         "python": platform.python_version(), "machine": platform.machine(),
+        **getattr(recipe, "versions", {}),
     }  # fmt: skip
 
 
@@ -160,28 +162,34 @@ def run_into(
         folder: where entries lie.
         recipe: how it is found from there.
         made: the recipes, one for each point.
-        tasks: what is run. A task that the entry has with these seeds is not run again.
-        seeds: of the recipe.
+        tasks: what is run.
+        seeds: of the recipe. Those that the entry has on a task are kept and not run again; all
+            are run, the kept ones too, where the package has changed in between.
 
     Yields:
         for each task what was found, and that it has been written.
     """
-    kept = entry_of(Evaluation(name_of(made[0]), pd.DataFrame({"task": []})), recipe, made)
+    kept = entry_of(
+        Evaluation(name_of(made[0]), pd.DataFrame({"task": [], "seed": []})), recipe, made
+    )
     path = folder / kept.file_name
     if path.exists():
         kept = Entry.load(path)
     order = [*TASKS]
     for task in tasks:
-        own = kept.rows.task == task.name
-        if own.any() and set(kept.rows.seed[own]) == set(seeds):
+        has = set(kept.rows.seed[kept.rows.task == task.name])
+        if missing := sorted(set(seeds) - has):
+            same = kept.versions.get(task.name) == versions(made[0])
+            done = evaluate(made, task, missing if same else sorted(has | set(seeds)))
+            old = kept.rows if same else kept.rows[kept.rows.task != task.name]
+            rows = pd.concat([old, done.rows], ignore_index=True)
+            rows["order"] = rows.task.map(order.index)
+            rows = rows.sort_values(["order", "point", "seed"], ignore_index=True)
+            now = kept.versions | {task.name: versions(made[0])}
+            kept = replace(kept, rows=rows.drop(columns="order"), versions=now)
+            yield f"{task.name}: {done}\nWritten: {kept.save(folder)}"
+        else:
             yield f"{task.name}: {path.name} has it already."
-            continue
-        done = evaluate(made, task, seeds)
-        rows = pd.concat([kept.rows[~own], done.rows], ignore_index=True)
-        rows = rows.sort_values("task", key=lambda of: of.map(order.index), kind="stable")
-        now = entry_of(done, recipe, made).versions
-        kept = replace(kept, rows=rows, versions=kept.versions | now)
-        yield f"{task.name}: {done}\nWritten: {kept.save(folder)}"
 
 
 def write_rows(path: Path, about: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> None:

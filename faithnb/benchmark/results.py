@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -22,7 +23,8 @@ def entries(folder: Path = RESULTS) -> list[Entry]:
 
 
 def table(found: list[Entry]) -> pd.DataFrame:
-    """The rows of all entries, with ``recipe``, ``entry``, its file's name.
+    """The rows of all entries, with ``recipe``, ``entry``, its file's name. A column that is
+    younger than an entry is NaN there.
 
     Raises:
         InputError: if two entries have one name: one is the older.
@@ -31,7 +33,11 @@ def table(found: list[Entry]) -> pd.DataFrame:
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"{twice[0]} has several entries; keep the one that is to count.")
     parts = [entry.rows.assign(recipe=entry.name, entry=entry.file_name) for entry in found]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    if not parts:
+        return pd.DataFrame()
+    found_rows = pd.concat(parts, ignore_index=True)
+    younger = [name for name in COLUMNS if name not in found_rows]
+    return found_rows.assign(**dict.fromkeys(younger, np.nan))
 
 
 def grid(rows: pd.DataFrame) -> xr.Dataset:

@@ -60,7 +60,7 @@ def test_an_entry_takes_in_one_task_after_the_other(here, capsys, monkeypatch):
     assert f"abs-v1: {path.name} has it already." in capsys.readouterr().out
     tasks = [*entry.Entry.load(path).rows.task.unique()]
     assert tasks == ["abs-v1", "abs-point-v1", "smooth-v1"]
-    monkeypatch.setattr(entry, "versions", lambda: {"torch": "0"})
+    monkeypatch.setattr(entry, "versions", lambda recipe: {"torch": "0"})
     assert commands.main([*asked, "rotated-v1"]) == 0
     kept = entry.Entry.load(path)
     assert [*kept.rows.task.unique()] == ["abs-v1", "abs-point-v1", "rotated-v1", "smooth-v1"]

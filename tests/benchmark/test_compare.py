@@ -67,6 +67,15 @@ def test_a_seed_that_failed_is_left_out():
     assert difference(broken, swept(), "mechanism_error", "l0").seeds == SEEDS - 1
 
 
+def test_a_seed_for_which_the_column_is_not_defined_is_left_out():
+    lacking = swept()
+    lacking.loc[(lacking.seed == 3) & (lacking.l0 == 2), "mechanism_error"] = np.nan
+    assert difference(lacking, swept(), "mechanism_error", "l0").seeds == SEEDS - 1
+    above = swept(at=(3.0, 4.0))  # is never compared where it is not defined
+    lacking.loc[lacking.l0 == 1, "circuit_match"] = np.nan
+    assert difference(lacking, above, "circuit_match", "l0").seeds == SEEDS
+
+
 def test_another_axis_is_refused():
     with pytest.raises(InputError, match="axis = 'mse' is not allowed"):
         difference(swept(), swept(), "mechanism_error", "mse")

@@ -11,6 +11,8 @@ from strangers import small
 from faithnb import InputError
 from faithnb.benchmark import again, entry, results
 from faithnb.benchmark.columns import COLUMNS
+from faithnb.benchmark.evaluate import evaluate as evaluated
+from faithnb.benchmark.recipes import recipes_named
 from faithnb.benchmark.tasks import TASKS
 
 SOURCE = """
@@ -106,14 +108,63 @@ def test_a_task_that_it_does_not_have(made):
         again.check(made, ["abs-point-v1"], progress=False)
 
 
+def seeds_of(path):
+    return entry.Entry.load(path).rows.seed.tolist()
+
+
+def test_only_the_seeds_that_are_missing_are_run(made, monkeypatch):
+    recipe, run = "mine.py:Mine", []
+    recipes = recipes_named(str(made.parent / recipe))
+
+    def evaluate(made, task, seeds):
+        run.append(list(seeds))
+        return evaluated(made, task, seeds, progress=False)
+
+    monkeypatch.setattr(entry, "evaluate", evaluate)
+
+    def add(*seeds):
+        return list(entry.run_into(made.parent, recipe, recipes, [TASKS["abs-v1"]], seeds))
+
+    assert add(1, 3) == [f"abs-v1: {made.name} has it already."]
+    first = entry.Entry.load(made).rows
+    add(3, 4)
+    assert run == [[4]]
+    assert seeds_of(made) == [0, 1, 2, 3, 4] * 2
+    kept = entry.Entry.load(made).rows.query("seed < 4").reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept, first)
+    monkeypatch.setattr(entry, "source_hash", lambda what: "another")
+    add(5)  # the package has changed: one table is of one package
+    assert run == [[4], [0, 1, 2, 3, 4, 5]]
+    assert seeds_of(made) == [0, 1, 2, 3, 4, 5] * 2
+
+
+def test_tasks_may_have_seeds_of_their_own(made):
+    recipe = "mine.py:Mine"
+    recipes = recipes_named(str(made.parent / recipe))
+    list(entry.run_into(made.parent, recipe, recipes, [TASKS["abs-point-v1"]], [7]))
+    assert again.check(made, progress=False) == []
+
+
+def test_a_column_that_is_younger_than_an_entry_is_not_held_against_it(made):
+    changed(made, lambda found: renamed(found["rows"]["columns"]))
+    assert again.check(made, progress=False) == []
+    found = results.table(results.entries(made.parent))
+    assert found.fvu.isna().all()
+    assert found.mse.notna().any()
+
+
 def renamed(columns):
     columns[columns.index("fvu")] = "other"
+
+
+def no_seed(found):
+    return ["sown" if name == "seed" else name for name in found["rows"]["columns"]]
 
 
 @pytest.mark.parametrize(("change", "sentence"), [
     (lambda found: found.update(format="x"), "its format is not 'faithnb entry 1'"),
     (lambda found: found.pop("code"), "it lacks code"),
-    (lambda found: renamed(found["rows"]["columns"]), "its rows lack fvu"),
+    (lambda found: found["rows"].update(columns=no_seed(found)), "its rows lack seed"),
     (lambda found: found["rows"]["columns"].pop(), "its table cannot be read"),
     (lambda found: found.update(rows=[{}]), "its table cannot be read"),
     (lambda found: found.update(code="0"), "what it holds belongs into Mine@"),
