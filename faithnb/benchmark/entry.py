@@ -91,7 +91,11 @@ class Entry:
         if missing := [name for name in needed if name not in rows]:
             raise InputError(f"{path} is no entry: its rows lack {missing[0]}.")
         numbers = ["sparsity", *(name for name in COLUMNS if name in rows)]
-        rows[numbers] = rows[numbers].astype(float)
+        types = dict.fromkeys(numbers, float) | {"point": int, "seed": int}
+        try:
+            rows = rows.astype(types)
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{path} is no entry: {error}.") from None
         of = {name: found[name] for name in KEYS[1:-1]}
         of["configurations"] = tuple(of["configurations"])
         entry = cls(**of, rows=rows)
@@ -182,7 +186,7 @@ def run_into(
             same = kept.versions.get(task.name) == versions(made[0])
             done = evaluate(made, task, missing if same else sorted(has | set(seeds)))
             old = kept.rows if same else kept.rows[kept.rows.task != task.name]
-            rows = pd.concat([old, done.rows], ignore_index=True)
+            rows = pd.concat([old, done.rows], ignore_index=True) if len(old) else done.rows.copy()
             rows["order"] = rows.task.map(order.index)
             rows = rows.sort_values(["order", "point", "seed"], ignore_index=True)
             now = kept.versions | {task.name: versions(made[0])}

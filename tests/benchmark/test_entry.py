@@ -129,6 +129,8 @@ def test_only_the_seeds_that_are_missing_are_run(made, monkeypatch):
     first = entry.Entry.load(made).rows
     add(3, 4)
     assert run == [[4]]
+    said = json.loads(made.read_text(encoding="utf-8"))["rows"]
+    assert isinstance(said["data"][0][said["columns"].index("seed")], int)
     assert seeds_of(made) == [0, 1, 2, 3, 4] * 2
     kept = entry.Entry.load(made).rows.query("seed < 4").reset_index(drop=True)
     pd.testing.assert_frame_equal(kept, first)
@@ -164,6 +166,7 @@ def no_seed(found):
 @pytest.mark.parametrize(("change", "sentence"), [
     (lambda found: found.update(format="x"), "its format is not 'faithnb entry 1'"),
     (lambda found: found.pop("code"), "it lacks code"),
+    (lambda found: found["rows"]["data"][0].__setitem__(3, "one"), "is no entry: "),
     (lambda found: found["rows"].update(columns=no_seed(found)), "its rows lack seed"),
     (lambda found: found["rows"]["columns"].pop(), "its table cannot be read"),
     (lambda found: found.update(rows=[{}]), "its table cannot be read"),
