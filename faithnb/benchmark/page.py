@@ -69,7 +69,8 @@ def counts(page: Mapping[str, Any]) -> pd.DataFrame:
         return pd.DataFrame()
     rows = pd.DataFrame(page["differences"]).groupby(["task", "axis"]).decided
     said = rows.sum().astype(str) + " of " + rows.size().astype(str)
-    return said.unstack().rename(columns={"l0": "at equal L0", "fvu": "at equal FVU"})
+    table = said.unstack().rename(columns={"l0": "at equal L0", "fvu": "at equal FVU"})
+    return table.rename_axis(index=None, columns="task")
 
 
 def table_of_tasks() -> pd.DataFrame:
@@ -78,7 +79,7 @@ def table_of_tasks() -> pd.DataFrame:
         task.name: {"what it is": task.about, "inputs": task.d_in, "twin": task.twin}
         for task in TASKS.values()
     }
-    return pd.DataFrame(rows).T.rename_axis("task")
+    return pd.DataFrame(rows).T.rename_axis(columns="task")
 
 
 def state_of(page: Mapping[str, Any]) -> str:
