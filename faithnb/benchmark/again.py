@@ -97,7 +97,7 @@ def unlike(said: pd.DataFrame, found: pd.DataFrame) -> Iterator[str]:
         failed = [int((of.failed != "").sum()) for of in (rows, again[at])]
         if failed[0] != failed[1]:
             yield f"{where}: {failed[1]} seeds failed, the entry says {failed[0]}."
-        for column in [name for name in COMPARED if name in said]:
+        for column in COMPARED:
             if not _agree(*(of[column].to_numpy(float) for of in (rows, again[at]))):
                 means = [_mean(of[column].to_numpy(float)) for of in (again[at], rows)]
                 yield f"{where}: {column} is {means[0]:.5g}, the entry says {means[1]:.5g}."

@@ -51,7 +51,6 @@ class Entry:
     versions: dict[str, dict[str, str]]
     """What it was run with on each task."""
     rows: pd.DataFrame
-    """As those of an evaluation. A column that is younger than the file is not there."""
 
     @property
     def hash(self) -> str:
@@ -87,11 +86,10 @@ class Entry:
         if missing := [name for name in KEYS if name not in found]:
             raise InputError(f"{path} is no entry: it lacks {missing[0]}.")
         rows = table_in(found["rows"], path)
-        needed = ("task", "point", "sparsity", "seed", "failed", "state")
+        needed = ("task", "point", "sparsity", "seed", "failed", "state", *COLUMNS)
         if missing := [name for name in needed if name not in rows]:
             raise InputError(f"{path} is no entry: its rows lack {missing[0]}.")
-        numbers = ["sparsity", *(name for name in COLUMNS if name in rows)]
-        types = dict.fromkeys(numbers, float) | {"point": int, "seed": int}
+        types = dict.fromkeys(["sparsity", *COLUMNS], float) | {"point": int, "seed": int}
         try:
             rows = rows.astype(types)
         except (ValueError, TypeError) as error:
@@ -167,8 +165,8 @@ def run_into(
         recipe: how it is found from there.
         made: the recipes, one for each point.
         tasks: what is run.
-        seeds: of the recipe. Those that the entry has on a task are kept and not run again; all
-            are run, the kept ones too, where the package has changed in between.
+        seeds: of the recipe. Those that the entry has on a task are kept and not run again. Where
+            some are missing and the package has changed in between, all are run, the kept ones too.
 
     Yields:
         for each task what was found, and that it has been written.
@@ -179,21 +177,23 @@ def run_into(
     path = folder / kept.file_name
     if path.exists():
         kept = Entry.load(path)
-    order = [*TASKS]
+    order, now = [*TASKS], versions(made[0])
     for task in tasks:
         has = set(kept.rows.seed[kept.rows.task == task.name])
-        if missing := sorted(set(seeds) - has):
-            same = kept.versions.get(task.name) == versions(made[0])
-            done = evaluate(made, task, missing if same else sorted(has | set(seeds)))
-            old = kept.rows if same else kept.rows[kept.rows.task != task.name]
-            rows = pd.concat([old, done.rows], ignore_index=True) if len(old) else done.rows.copy()
-            rows["order"] = rows.task.map(order.index)
-            rows = rows.sort_values(["order", "point", "seed"], ignore_index=True)
-            now = kept.versions | {task.name: versions(made[0])}
-            kept = replace(kept, rows=rows.drop(columns="order"), versions=now)
-            yield f"{task.name}: {done}\nWritten: {kept.save(folder)}"
-        else:
+        missing = set(seeds) - has
+        if not missing:
             yield f"{task.name}: {path.name} has it already."
+            continue
+        same = kept.versions.get(task.name) == now
+        done = evaluate(made, task, sorted(missing if same else has | missing))
+        old = kept.rows if same else kept.rows[kept.rows.task != task.name]
+        rows = pd.concat([of for of in (old, done.rows) if len(of)])
+        rows = rows.sort_values(
+            ["task", "point", "seed"], ignore_index=True,
+            key=lambda of: of.map(order.index) if of.name == "task" else of,
+        )  # fmt: skip
+        kept = replace(kept, rows=rows, versions=kept.versions | {task.name: now})
+        yield f"{task.name}: {done}\nWritten: {kept.save(folder)}"
 
 
 def write_rows(path: Path, about: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> None:

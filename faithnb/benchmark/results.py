@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -23,8 +22,7 @@ def entries(folder: Path = RESULTS) -> list[Entry]:
 
 
 def table(found: list[Entry]) -> pd.DataFrame:
-    """The rows of all entries, with ``recipe``, ``entry``, its file's name. A column that is
-    younger than an entry is NaN there.
+    """The rows of all entries, with ``recipe``, ``entry``, its file's name.
 
     Raises:
         InputError: if two entries have one name: one is the older.
@@ -33,11 +31,7 @@ def table(found: list[Entry]) -> pd.DataFrame:
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"{twice[0]} has several entries; keep the one that is to count.")
     parts = [entry.rows.assign(recipe=entry.name, entry=entry.file_name) for entry in found]
-    if not parts:
-        return pd.DataFrame()
-    found_rows = pd.concat(parts, ignore_index=True)
-    younger = [name for name in COLUMNS if name not in found_rows]
-    return found_rows.assign(**dict.fromkeys(younger, np.nan))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def grid(rows: pd.DataFrame) -> xr.Dataset:

@@ -147,14 +147,6 @@ def test_tasks_may_have_seeds_of_their_own(made):
     assert again.check(made, progress=False) == []
 
 
-def test_a_column_that_is_younger_than_an_entry_is_not_held_against_it(made):
-    changed(made, lambda found: renamed(found["rows"]["columns"]))
-    assert again.check(made, progress=False) == []
-    found = results.table(results.entries(made.parent))
-    assert found.fvu.isna().all()
-    assert found.mse.notna().any()
-
-
 def renamed(columns):
     columns[columns.index("fvu")] = "other"
 
@@ -166,6 +158,7 @@ def no_seed(found):
 @pytest.mark.parametrize(("change", "sentence"), [
     (lambda found: found.update(format="x"), "its format is not 'faithnb entry 1'"),
     (lambda found: found.pop("code"), "it lacks code"),
+    (lambda found: renamed(found["rows"]["columns"]), "its rows lack fvu"),
     (lambda found: found["rows"]["data"][0].__setitem__(3, "one"), "is no entry: "),
     (lambda found: found["rows"].update(columns=no_seed(found)), "its rows lack seed"),
     (lambda found: found["rows"]["columns"].pop(), "its table cannot be read"),
