@@ -21,6 +21,7 @@ from faithnb.benchmark.again import check, usual
 from faithnb.benchmark.audited import Audited
 from faithnb.benchmark.entry import RESULTS, run_into
 from faithnb.benchmark.evaluate import evaluate
+from faithnb.benchmark.pool import pool
 from faithnb.benchmark.recipes import RECIPES, recipes_named
 from faithnb.benchmark.score import score
 from faithnb.benchmark.task import Task
@@ -77,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     again = command("check", _check, "Run entries again and compare their numbers.")
     again.add_argument("entries", nargs="*", help="files; by default two that are cheap, in part")
     with_tasks(again, required=False)
+    for made in (many, again):
+        made.add_argument("--workers", type=int, help="processes that train (default: one a core)")
     lens = command("audit", _audit, "Which measures have earned their column on a task.")
     with_tasks(lens)
     lens.add_argument("--save", action="store_true", help=f"keep it in {RESULTS.name}/")
@@ -142,12 +145,13 @@ def _run(options: argparse.Namespace) -> int:
     if options.save and options.hidden is not None:
         raise ParameterError("an entry holds tasks as they are; leave --hidden or --save away.")
     tasks = tasks_named(options.task, options.hidden)
-    if options.save:
-        recipe = _from_results(options.recipe)
-        for said in run_into(RESULTS, recipe, made, tasks, seeds):
-            print(said, flush=True)
-    else:
-        print(evaluate(made, tasks, seeds))
+    recipe = _from_results(options.recipe) if options.save else ""
+    with pool(options.recipe, options.workers) as executor:
+        if options.save:
+            for said in run_into(RESULTS, recipe, made, tasks, seeds, executor):
+                print(said, flush=True)
+        else:
+            print(evaluate(made, tasks, seeds, executor=executor))
     return 0
 
 
@@ -169,7 +173,7 @@ def _check(options: argparse.Namespace) -> int:
     asked = [(Path(path), options.task, None) for path in options.entries]
     bad = 0
     for path, tasks, points in asked or usual(RESULTS):
-        wrong = check(path, tasks, points=points)
+        wrong = check(path, tasks, points=points, workers=options.workers)
         bad += bool(wrong)
         print(f"{path.name}: {'refused' if wrong else 'comes out'}")
         print("".join(f"  {said}\n" for said in wrong), end="")

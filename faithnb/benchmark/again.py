@@ -43,6 +43,7 @@ def check(
     tasks: Sequence[str] | None = None,
     progress: bool = True,
     points: Sequence[int] | None = None,
+    workers: int | None = 1,
 ) -> list[str]:
     """Run an entry again, with its recipe, sweep and seeds.
 
@@ -51,6 +52,7 @@ def check(
         tasks: names of those that are run; all that it has by default.
         progress: show a bar.
         points: which of its sweep are run, from 0; all by default.
+        workers: processes that train, see :func:`faithnb.benchmark.pool.pool`.
 
     Returns:
         a sentence for each number that does not come out.
@@ -74,7 +76,7 @@ def check(
     for task in asked:
         said = entry.rows[(entry.rows.task == task) & entry.rows.point.isin(chosen)]
         seeds = sorted(set(said.seed))
-        again = run(entry.recipe, [task], seeds, swept, progress, path.parent)
+        again = run(entry.recipe, [task], seeds, swept, progress, path.parent, workers)
         if (again.code, again.configurations) != (entry.code, configurations):
             what = "configuration" if again.code == entry.code else "code"
             raise InputError(

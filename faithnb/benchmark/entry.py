@@ -7,6 +7,7 @@ import json
 import math
 import platform
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 import faithnb
 from faithnb.benchmark.columns import COLUMNS
 from faithnb.benchmark.evaluate import Evaluation, evaluate
+from faithnb.benchmark.pool import pool
 from faithnb.benchmark.recipe import code_of, configuration_of, name_of
 from faithnb.benchmark.recipes import recipes_named
 from faithnb.benchmark.task import Task
@@ -137,6 +139,7 @@ def run(
     sparsities: Sequence[float] | None = None,
     progress: bool = True,
     folder: Path | None = None,
+    workers: int | None = 1,
 ) -> Entry:
     """Evaluate a recipe by its name.
 
@@ -147,16 +150,19 @@ def run(
         sparsities: the points of its sweep; the recipe's own by default.
         progress: show a bar.
         folder: where a file's path starts; here by default.
+        workers: processes that train, see :func:`faithnb.benchmark.pool.pool`.
     """
     spec = recipe if folder is None or ":" not in recipe else str(folder / recipe)
     made = recipes_named(spec, sparsities)
-    done = evaluate(made, [TASKS[name] for name in tasks], seeds, progress)
+    with pool(spec, workers) as executor:
+        done = evaluate(made, [TASKS[name] for name in tasks], seeds, progress, executor)
     return entry_of(done, recipe, made)
 
 
 def run_into(
-    folder: Path, recipe: str, made: Sequence[Any], tasks: Sequence[Task], seeds: Sequence[int]
-) -> Iterator[str]:
+    folder: Path, recipe: str, made: Sequence[Any], tasks: Sequence[Task], seeds: Sequence[int],
+    executor: Executor | None = None,
+) -> Iterator[str]:  # fmt: skip
     """Evaluate a recipe and save its entry after each task, so that an interrupted run goes on
     where it was, and an entry can take in one task after the other.
 
@@ -167,6 +173,7 @@ def run_into(
         tasks: what is run.
         seeds: of the recipe. Those that the entry has on a task are kept and not run again. Where
             some are missing and the package has changed in between, all are run, the kept ones too.
+        executor: whose workers train; this process by default.
 
     Yields:
         for each task what was found, and that it has been written.
@@ -185,7 +192,8 @@ def run_into(
             yield f"{task.name}: {path.name} has it already."
             continue
         same = kept.versions.get(task.name) == now
-        done = evaluate(made, task, sorted(missing if same else has | missing))
+        again = sorted(missing if same else has | missing)
+        done = evaluate(made, task, again, executor=executor)
         old = kept.rows if same else kept.rows[kept.rows.task != task.name]
         rows = pd.concat([of for of in (old, done.rows) if len(of)])
         rows = rows.sort_values(

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,6 +24,7 @@ from faithnb.common.ambient import settled
 from faithnb.common.errors import InputError
 from faithnb.common.progress import progress_bar
 from faithnb.measures.stats import mean_interval
+from faithnb.sweeps.workers import width
 from faithnb.training.ensemble import DivergenceWarning
 
 SHOWN = ("fvu", "l0", "mechanism_error", "mechanism_error_at_p", "memorized", "parts_error",
@@ -80,6 +84,7 @@ def evaluate(
     task: Task | Sequence[Task],
     seeds: Sequence[int] = tuple(range(16)),
     progress: bool = True,
+    executor: Executor | None = None,
 ) -> Evaluation:
     """Train a recipe on a task once for each seed, and score what it makes.
 
@@ -90,9 +95,11 @@ def evaluate(
         task: one or several of :data:`faithnb.benchmark.TASKS`.
         seeds: settings are chosen on seeds below 100.
         progress: show a bar over all of them.
+        executor: whose workers train and score, as of ``concurrent.futures``: they must be able to
+            import the recipe's class. This process by default.
 
     Raises:
-        InputError: if a recipe has no ``fit``, or there is no seed.
+        InputError: if a recipe has no ``fit``, or there is no seed, or a worker is lost.
     """
     recipes = list(recipe) if isinstance(recipe, (list, tuple)) else [recipe]
     tasks = [task] if isinstance(task, Task) else list(task)
@@ -103,22 +110,69 @@ def evaluate(
             )
     if not recipes or not tasks or not len(seeds):
         raise InputError("a recipe, a task and a seed are needed at least.")
-    rows = []
+    parts = 1 if executor is None else width(executor)
+    jobs: list[Job] = [
+        (point, one, on, some)
+        for on in tasks
+        for point, one in enumerate(recipes)
+        for some in _split(list(seeds), parts if hasattr(one, "fit_many") else len(seeds))
+    ]
     total = len(recipes) * len(tasks) * len(seeds)
     with progress_bar(total, "seed", progress, name_of(recipes[0])) as bar:
-        for on in tasks:
-            place = Place.of(on)
-            for point, one in enumerate(recipes):
-                for row in _rows(one, on, place, list(seeds)):
-                    rows.append({"task": on.name, "point": point} | row)
-                    bar.update()
+        found = dict(_done(jobs, executor, bar.update))
+    rows = [row for k in range(len(jobs)) for row in found[k]]
     return Evaluation(name_of(recipes[0]), pd.DataFrame(rows))
 
 
-def _rows(recipe: Any, task: Task, place: Place, seeds: list[int]) -> Iterator[dict[str, Any]]:
-    sparsity = configuration_of(recipe).get("sparsity", np.nan)
+Job = tuple[int, Any, Task, list[int]]
+"""A point of the sweep, its recipe, a task, and the seeds that are trained together."""
+
+
+def _split(seeds: list[int], parts: int) -> Iterator[list[int]]:
+    size = -(-len(seeds) // parts)
+    for first in range(0, len(seeds), size):
+        yield seeds[first : first + size]
+
+
+def _done(
+    jobs: Sequence[Job], executor: Executor | None, tell: Callable[[int], Any]
+) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """The rows of each job, as soon as it is done."""
+    if executor is None:
+        for k, job in enumerate(jobs):
+            rows = []
+            for row in _rows(*job):
+                rows.append(row)
+                tell(1)
+            yield k, rows
+        return
+    waiting = {executor.submit(_whole, job): k for k, job in enumerate(jobs)}
+    for future in as_completed(waiting):
+        try:
+            rows = future.result()
+        except BrokenProcessPool as error:
+            raise InputError(
+                "a process that trained was lost; the machine may be out of memory. Try with fewer "
+                "workers."
+            ) from error
+        except Exception as error:
+            raise InputError(f"no other process can run this recipe: {sentence(error)}") from error
+        tell(len(rows))
+        yield waiting[future], rows
+
+
+def _whole(job: Job) -> list[dict[str, Any]]:
+    return [*_rows(*job)]
+
+
+_place = lru_cache(maxsize=1)(Place.of)
+
+
+def _rows(point: int, recipe: Any, task: Task, seeds: list[int]) -> Iterator[dict[str, Any]]:
+    sparsity, place = configuration_of(recipe).get("sparsity", np.nan), _place(task)
     for seed, made in zip(seeds, _made(recipe, task, seeds), strict=True):
-        row: dict[str, Any] = {"sparsity": sparsity, "seed": seed, "failed": made.failed}
+        row: dict[str, Any] = {"task": task.name, "point": point, "sparsity": sparsity}
+        row |= {"seed": seed, "failed": made.failed}
         row |= dict.fromkeys(COLUMNS, np.nan) | {"state": ""}
         if not made.failed:
             try:

@@ -220,7 +220,7 @@ class OtherWorkers(Workers):
                 for :data:`faithnb.sweeps.tasks.SECONDS_WITHOUT_A_RESULT`.
         """
         most = MOST_ON_CUDA if self.device.type == "cuda" else MAX_INSTANCES
-        most = min(most, max(FEWEST, -(-len(missing) // (4 * _width(self.executor)))))
+        most = min(most, max(FEWEST, -(-len(missing) // (4 * width(self.executor)))))
         parts = list(groups(experiments, torch.device("cpu"), missing, most))
         done, failures = len(experiments) - len(missing), _Failures()
         tasks = Tasks(self.executor, SECONDS_OF_WORK)
@@ -282,15 +282,15 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def _width(executor: Executor) -> int:
+def width(executor: Executor) -> int:
     """How many tasks it can do at a time, as far as it tells; at least one."""
     client = dask_client(executor)
     try:
         if client is None:
-            width = executor._max_workers  # type: ignore[attr-defined]
+            count = executor._max_workers  # type: ignore[attr-defined]
         else:
-            width = within(SECONDS_TO_COUNT, lambda: sum(client.nthreads().values()))
-        return max(1, int(width))
+            count = within(SECONDS_TO_COUNT, lambda: sum(client.nthreads().values()))
+        return max(1, int(count))
     except Exception:
         return 1
 

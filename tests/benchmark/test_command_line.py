@@ -45,7 +45,7 @@ def test_an_entry_takes_in_one_task_after_the_other(here, capsys, monkeypatch):
     assert commands.main([*asked, "smooth-v1"]) == 0
     ran = []
 
-    def interrupted(made, task, seeds):
+    def interrupted(made, task, seeds, executor):
         ran.append(task.name)
         if task.name == "abs-point-v1" and ran.count("abs-point-v1") == 1:
             raise KeyboardInterrupt

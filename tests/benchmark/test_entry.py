@@ -116,7 +116,7 @@ def test_only_the_seeds_that_are_missing_are_run(made, monkeypatch):
     recipe, run = "mine.py:Mine", []
     recipes = recipes_named(str(made.parent / recipe))
 
-    def evaluate(made, task, seeds):
+    def evaluate(made, task, seeds, executor):
         run.append(list(seeds))
         return evaluated(made, task, seeds, progress=False)
 

@@ -168,11 +168,11 @@ def test_a_worker_that_introduces_itself_as_nobody(answer, monkeypatch):
 )
 def test_how_wide_an_executor_seems(width, expected):
     executor = Silent()
-    assert workers._width(executor) == 1
+    assert workers.width(executor) == 1
     executor._max_workers = width
-    assert workers._width(executor) == expected
+    assert workers.width(executor) == expected
     executor._client = object()  # of something that is not Dask
-    assert workers._width(executor) == 1
+    assert workers.width(executor) == 1
 
 
 @pytest.fixture
