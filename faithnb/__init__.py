@@ -39,7 +39,7 @@ _HOMES = {
     "training.store": ("Store",),
     "widgets.explorer": ("explore",),
 }
-_ROOMS = ("claims", "figures", "measures")
+_ROOMS = ("claims", "figures", "lm", "measures")
 
 __all__ = [
     "AbsoluteValue",

@@ -113,6 +113,8 @@ def test_every_file_of_the_package_has_its_tests():
                 "data/variations": "sampling", "data/structured": "sources",
                 "model/weights": "transcoder", "training/trained": "ensemble",
                 "common/store": "store", "claims/evidence": "rules", "common/errors": "files",
+                "lm/tiny": "model", "lm/errors": "model",
+                "lm/parts": "model", "lm/visit": "model",
                 "common/progress": "sweep", "sweeps/tasks": "workers", "benchmark/tasks": "task",
                 "benchmark/points": "task", "claims/setting": "grid",
                 "benchmark/recipe": "recipes",
@@ -213,7 +215,7 @@ def test_dependencies_of_the_package_are_pinned_for_the_paper():
     declared = {
         requirement.split(">")[0]
         for requirement in sum(
-            (project["optional-dependencies"][extra] for extra in ("book", "cluster")),
+            (project["optional-dependencies"][extra] for extra in ("book", "cluster", "lm")),
             project["dependencies"],
         )
     }
