@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,9 @@ DATA: Registry[type[Data]] = Registry("source")
 
 FILES = (".npy", ".safetensors")
 """How the name of a file of activations ends."""
+
+READERS: dict[str, type[Data]] = {}
+"""What reads a file that ``Experiment.data`` names, by how its name ends."""
 
 FLOATS = {"F16": "<f2", "F32": "<f4"}
 """What safetensors calls the types that are read, and numpy."""
@@ -59,6 +62,11 @@ class Data(Registered):
                 f"{experiment.data!r}: it has one of its own, leave it at {default:g}."
             )
 
+    @classmethod
+    def files(cls, name: str) -> tuple[str, ...]:
+        """The files that are read where an experiment names it so."""
+        return ()
+
     @property
     def uniforms(self) -> int:
         """Uniform random numbers that a sample is made of."""
@@ -73,6 +81,11 @@ class Data(Registered):
     ) -> Float[Tensor, "n d_in"]:
         """The fixed samples, n of them at most, that every base metric is taken on."""
         return self.draw(Stream([0], "evaluation").uniform(0, (n, self.uniforms), dtype)[0])
+
+    def answered_by(self, layer: Any) -> Callable[[Tensor, Tensor], Tensor]:
+        """How the outputs of a layer follow from the numbers that samples were made of, and from
+        these: by asking it, unless a source knows them."""
+        return lambda u, x: layer(x)
 
     def covariance(self) -> Float[Tensor, "d_in d_in"]:
         """E x xᵀ, in float64; by the samples that metrics are taken on, unless it is known."""
@@ -175,7 +188,7 @@ class Activations(Data):
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.rows = _mapped(self.path)
+        self.rows = mapped(self.path)
         n, self.d_in = self.rows.shape
         self.n_held_out = min(EVALUATED, max(1, n // 5))
         self.n_train = n - self.n_held_out
@@ -198,6 +211,11 @@ class Activations(Data):
                 f"rows have {d_in} coordinates."
             )
 
+    @classmethod
+    def files(cls, name: str) -> tuple[str, ...]:
+        """The one that is named."""
+        return (name,)
+
     def digest(self) -> str:
         """The hash of its content, which keys hold in place of its name.
 
@@ -205,7 +223,7 @@ class Activations(Data):
             ParameterError: if a number in it is not finite.
         """
         found = digest_of(self.path)
-        _refuse_holes(self.path, found)
+        refuse_holes(self.path, found)
         return found
 
     @property
@@ -236,13 +254,13 @@ class Activations(Data):
 
 
 @lru_cache(maxsize=64)
-def _refuse_holes(path: Path, digest: str) -> None:
-    for first in range(0, len(rows := _mapped(path)), 2**16):
+def refuse_holes(path: Path, digest: str) -> None:
+    for first in range(0, len(rows := mapped(path)), 2**16):
         if not np.isfinite(rows[first : first + 2**16]).all():
             raise ParameterError(f"data = {str(path)!r} is not allowed: it holds NaN or infinity.")
 
 
-def _mapped(path: Path) -> np.memmap:
+def mapped(path: Path) -> np.memmap:
     """The rows of a file, mapped."""
     refused = f"data = {str(path)!r} is not allowed"
     if path.suffix not in FILES:
@@ -291,6 +309,9 @@ def _mapped_safetensors(path: Path) -> np.memmap:
     return np.memmap(path, kind, "r", 8 + size + begin, shape)
 
 
+READERS |= dict.fromkeys(FILES, Activations)
+
+
 def source(name: str) -> type[Data]:
-    """The class of that name; :class:`Activations` for the path of a file."""
-    return DATA.get(name, Activations)
+    """The class of that name, or what reads the file of that name."""
+    return DATA.get(name) or READERS.get(Path(name).suffix, Activations)

@@ -132,14 +132,14 @@ class Experiment(Fields):
         Raises:
             OSError: if one is no longer there.
         """
-        given = [*LAYERS[self.target].files, *([self.data] if self.data not in DATA else [])]
+        given = [*LAYERS[self.target].files, *source(self.data).files(self.data)]
         return {str(path): digest_of(Path(path)) for path in given}
 
     def identity(self) -> str:
         """What the key of its results is made of: its fields, what was added, and its files, by
         their content and not by their names."""
         files = self.files()
-        fields = dataclasses.asdict(self) | ({"data": "file"} if self.data in files else {})
+        fields = dataclasses.asdict(self) | ({"data": "file"} if self.data not in DATA else {})
         return "".join([json.dumps(fields), *self.added(), *files.values()])
 
     def unusual(self) -> str:
@@ -219,8 +219,9 @@ class Experiment(Fields):
 
     @property
     def d_out(self) -> int:
-        """How many outputs the layer has; as many as inputs, if it is one of the package."""
-        return self.d_in if is_own(LAYERS[self.target]) else self.make_target().d_out
+        """How many outputs the layer has; as many as inputs, if the package says what it does."""
+        of = LAYERS[self.target]
+        return self.d_in if is_own(of) and not of.files else self.make_target().d_out
 
     @property
     def torch_dtype(self) -> torch.dtype:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from faithnb.data.sources import DATA, FILES
+from faithnb.data.selection import Selection  # noqa: F401 (it is read by its ending)
+from faithnb.data.sources import DATA, READERS
 from faithnb.data.variations import VARIATIONS
 from faithnb.matching import MATCHING, PROBES, Estimator
 from faithnb.model.inits import INITS
@@ -38,11 +39,12 @@ class Fields:
     d_sae: int = parameter(64, Range(1, whole=True))
     """Features of the transcoder; the exact solution of ``"abs"`` needs 2·d_in."""
 
-    data: str = parameter("sparse_uniform", NamedOrFile(DATA, endings=FILES))
+    data: str = parameter("sparse_uniform", NamedOrFile(DATA, endings=tuple(READERS)))
     """The source of base samples. ``"sparse_uniform"`` is the note's distribution, see
     :class:`faithnb.data.sources.SparseUniform`; those made for certain layers are in
     :mod:`faithnb.data.structured`; the path of a ``.npy`` or ``.safetensors`` file draws from its
-    rows, see :class:`faithnb.data.sources.Activations`."""
+    rows, see :class:`faithnb.data.sources.Activations`, and that of a ``.json`` file from those
+    that it selects, see :class:`faithnb.data.selection.Selection`."""
 
     density: float = parameter(0.1, Range(0, 1, open_low=True))
     """Probability that a coordinate is not 0 (then it is uniform on (−1, 1)), or that a source's

@@ -1,5 +1,5 @@
 """What is explained, and what explains it."""
 
-from faithnb.model import architectures, networks, with_point
+from faithnb.model import architectures, mlp, networks, with_point
 
-__all__ = ["architectures", "networks", "with_point"]
+__all__ = ["architectures", "mlp", "networks", "with_point"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -84,6 +84,7 @@ class Batches:
             data = source(template.data).of_streams(of_stream[block])
             data = turned(data, template.turn, template.target_layers)
             self.blocks.append((block, data, streams))
+        self.answers = [data.answered_by(self.target) for _, data, _ in self.blocks]
 
         needs = template.matching.needs if template.matching else ()
         base = torch.zeros(template.batch_size, template.d_in, **as_form)
@@ -110,27 +111,33 @@ class Batches:
         k = self.step % self.ahead
         if k == 0:
             steps = range(self.step, self.step + self.ahead)
-            for block, data, streams in self.blocks:
-                self._draw_block(steps, block, data, streams)
+            for (block, data, streams), answer in zip(self.blocks, self.answers, strict=True):
+                self._draw_block(steps, block, data, streams, answer)
         if self.ahead > 1:
             for name, part in self.drawn.items():
                 self.now[name].copy_(part[k])
         self.step += 1
 
     def _draw_block(
-        self, steps: range, block: slice, data: Data, streams: dict[Purpose, Stream]
+        self,
+        steps: range,
+        block: slice,
+        data: Data,
+        streams: dict[Purpose, Stream],
+        answer: Callable[[Tensor, Tensor], Tensor],
     ) -> None:
         template, dtype = self.template, self.template.torch_dtype
         B, d = template.batch_size, template.d_in
         u = streams["data"].uniform(steps, (B, data.uniforms + self.literal), dtype)
-        base = data.draw(u[..., : data.uniforms])
+        drawn = base = data.draw(u[..., : data.uniforms])
         if template.blur > 0:
-            base += template.blur * streams["blur"].normal(steps, (B, d), dtype)
+            base = base + template.blur * streams["blur"].normal(steps, (B, d), dtype)
         if self.literal:
             base = replace_at_random(base, self.points, self.drawn_frac[block], u[..., -1])
         x, y = self.drawn["x"][:, block, :, :-1], self.drawn["y"][:, block]
         x[..., :B, :] = base
-        y[..., :B, :] = self.target(base)
+        as_drawn = base is drawn
+        y[..., :B, :] = answer(u[..., : data.uniforms], base) if as_drawn else self.target(base)
         if self.varied:
             vary, repeated = VARIATIONS[template.point_variation], self.upright.repeat(COPIES, 1)
             varied = vary(repeated, template.variation_scale, streams["variation"], steps)

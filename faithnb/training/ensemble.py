@@ -168,7 +168,7 @@ def _train_ensemble(
 ) -> tuple[Transcoder, xr.Dataset]:
     loop = Loop(experiments, device)
     steps = experiments[0].steps
-    recorded = recorded_steps(steps)
+    recorded = recorded_steps(experiments[0])
     record_of = {int(step): record for record, step in enumerate(recorded)}
     history = torch.zeros(len(recorded), len(TERMS), len(experiments), device=device)
     alive = torch.zeros(len(recorded), len(experiments), device=device)

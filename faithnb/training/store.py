@@ -16,8 +16,8 @@ from faithnb.common.store import Rows
 from faithnb.experiment import Experiment
 
 TRAINED_BY = (
-    "common/ambient", "data/rng", "data/sampling", "data/sources", "data/structured",
-    "data/turning", "data/variations",
+    "common/ambient", "data/rng", "data/sampling", "data/selection", "data/sources",
+    "data/structured", "data/turning", "data/variations",
     "experiment/experiment", "experiment/fields", "matching/finite", "matching/form",
     "matching/noise", "matching/plain", "matching/probes", "matching/soft", "matching/workspace",
     "model/architectures/batch_topk", "model/architectures/cross_layer",
@@ -25,8 +25,8 @@ TRAINED_BY = (
     "model/architectures/jumprelu", "model/architectures/matryoshka", "model/architectures/molt",
     "model/architectures/topk",
     "model/fitting", "model/gating",
-    "model/inits", "model/jacobians", "model/layer", "model/layers", "model/networks", "model/sums",
-    "model/turning", "model/with_point",
+    "model/inits", "model/jacobians", "model/layer", "model/layers", "model/mlp", "model/networks",
+    "model/sums", "model/turning", "model/with_point",
     "model/transcoder", "model/weights", "parameters", "penalties", "training/batches",
     "training/ensemble", "training/gradients", "training/init", "training/loop",
     "training/objectives", "training/trained",

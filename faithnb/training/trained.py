@@ -22,6 +22,9 @@ from faithnb.training.objectives import TERMS
 N_RECORDS = 100
 """How many steps of a training are kept in its history, at most; the first and last are."""
 
+WIDE = 2**16
+"""Weights of an encoder from which a transcoder counts as wide."""
+
 DIVERGED_AT = 100.0
 """A last loss above this multiple of the first one (or of d_in, the most that |x|² can be on base
 data, if that is larger) counts as divergence."""
@@ -113,7 +116,7 @@ def refuse_other_weights(
     sizes = {"inst": len(at), "d_in": e.d_in, "d_sae": e.d_sae, "d_out": e.d_out}
     sizes |= ARCHITECTURES[e.architecture].own_sizes(e.d_sae, **settings(e))
     weight = "f4" if e.dtype == "float32" else "f8"
-    steps = {"step": len(recorded_steps(e.steps))}
+    steps = {"step": len(recorded_steps(e))}
     wanted = {
         name: ({axis: sizes[axis] for axis in ("inst", *axes)}, weight)
         for name, axes in _axes(e).items()
@@ -136,9 +139,12 @@ def _axes(template: Experiment) -> dict[str, tuple[str, ...]]:
     return {k: axes for k, axes in AXES.items() if template.skip or k != "W_skip"} | dict(own)
 
 
-def recorded_steps(steps: int) -> np.ndarray:
-    """The steps that a history keeps."""
-    return np.unique(np.linspace(0, steps - 1, N_RECORDS).astype(int))
+def recorded_steps(experiment: Experiment) -> np.ndarray:
+    """The steps that a history keeps: of wide transcoders, whose terms cost as much as a step, one
+    in ten at most."""
+    steps, wide = experiment.steps, experiment.d_in * experiment.d_sae > WIDE
+    n = min(N_RECORDS, max(2, steps // 10)) if wide else N_RECORDS
+    return np.unique(np.linspace(0, steps - 1, n).astype(int))
 
 
 def _diverged(
