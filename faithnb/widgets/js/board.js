@@ -1,8 +1,9 @@
 // The benchmark: a table to sort and filter, curves, differences in words, and the entries.
 
-import { html } from "./elements.js";
+import { choice, html } from "./elements.js";
 import { curves } from "./curves.js";
 import { addressOf, entryOf, openAddressed } from "./entries.js";
+import { unpack } from "./packed.js";
 import { AXES, csv, differenceInWords, lensesInWords, rowsOf, shown } from "./words.js";
 
 export default {
@@ -10,19 +11,13 @@ export default {
     const place = html("section", { class: "faithnb", "aria-label": "The benchmark" });
     el.replaceChildren(place);
     try {
-      new Board(place, await unpack(model.get("packed")));
+      const page = await unpack(model.get("packed"));
+      new Board(place, { ...page, differences: rowsOf(page.differences) });
     } catch (error) {
       place.textContent = `This browser cannot open the table: ${error.message}.`;
     }
   },
 };
-
-async function unpack(packed) {
-  const bytes = Uint8Array.from(atob(packed), (c) => c.charCodeAt(0));
-  const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  const page = JSON.parse(await new Response(plain).text());
-  return { ...page, differences: rowsOf(page.differences) };
-}
 
 const ALL = "all tasks";
 const SETS = {
@@ -32,12 +27,6 @@ const SETS = {
   faithfulness: (c) => c.kind === "faithfulness",
   "sparsity and cost": (c) => c.kind === "sparsity" || c.kind === "cost",
 };
-
-function choice(label, names, onchange) {
-  const options = names.map((name) => html("option", { value: name }, name));
-  const select = html("select", { name: label, onchange }, ...options);
-  return { element: html("label", {}, html("span", {}, label), select), select };
-}
 
 class Board {
   constructor(place, page) {

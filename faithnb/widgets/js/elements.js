@@ -19,6 +19,13 @@ function furnish(element, attributes, children) {
   return element;
 }
 
+/** A name and a list to choose from. */
+export function choice(label, names, onchange) {
+  const options = names.map((name) => html("option", { value: name }, name));
+  const select = html("select", { name: label, onchange }, ...options);
+  return { element: html("label", {}, html("span", {}, label), select), select };
+}
+
 /** The colour of t in [0, 1] on a scale of equally spaced hexadecimal colours. */
 export function colour(scale, t) {
   const at = Math.min(1, Math.max(0, t)) * (scale.length - 1);
