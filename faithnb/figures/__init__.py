@@ -13,6 +13,7 @@ from faithnb.figures.comparisons import (
     two_axes,
     widths,
 )
+from faithnb.figures.effects import effect_maps, estimates, residual_stream, series
 from faithnb.figures.gates import along_coordinate, margins
 from faithnb.figures.one_transcoder import (
     along_ray,
@@ -33,7 +34,8 @@ from faithnb.figures.style import BLUE, GREEN, RED
 __all__ = [
     "BLUE", "GREEN", "RED", "against_l0", "along_coordinate", "along_ray", "blind_spots",
     "circuit_code", "circuit_map", "collapse", "contributions", "curves", "data", "durations",
-    "feature_activity", "feature_weights", "frontier", "history", "jacobians", "lines", "margins",
-    "penalties", "phase_maps", "portrait", "ratios", "selected_features", "spectra",
-    "states_by_condition", "strips", "survival", "two_axes", "two_relus", "widths",
+    "effect_maps", "estimates", "feature_activity", "feature_weights", "frontier", "history",
+    "jacobians", "lines", "margins", "penalties", "phase_maps", "portrait", "ratios",
+    "residual_stream", "selected_features", "series", "spectra", "states_by_condition",
+    "strips", "survival", "two_axes", "two_relus", "widths",
 ]  # fmt: skip

@@ -87,6 +87,12 @@ DRAWN = {
     "strips of a comparison": lambda: figures.strips(OF_CONDITIONS.v, "v", OF_CONDITIONS.state),
     "two_axes": lambda: figures.two_axes([1, 2], [0.1, 1], ["pair", "datapoint"], [0.01, 0.5]),
     "nothing on two axes": lambda: figures.two_axes([], [], [], []),
+    "effect_maps": lambda: figures.effect_maps(
+        {"a": np.eye(4)[:, :2], "b": -np.eye(4)}, {"a": "xy", "b": "1234"}, [0, 3, 6, 9]
+    ),
+    "estimates": lambda: figures.estimates({"a": (np.eye(3), 2 * np.eye(3))}, "true", "estimated"),
+    "residual_stream": lambda: figures.residual_stream([0, 1, 3], [[0.5, 0.5], [1, 1]]),
+    "series": lambda: figures.series([0, 1], {"a": [1, 2], "b": [2, 1]}, "x", "y"),
     "lines": lambda: figures.lines([0.1, 1], {"a": [1, 2], "b": [2, 1]}, "x", "y"),
     "durations": lambda: figures.durations({"loops": {"a": 1500.0}, "ours": {"b": 90.0, "c": 9}}),
     "portrait": lambda: figures.portrait(M, P, "memorising"),

@@ -1,0 +1,70 @@
+"""Directions are found where they were put, and steer as far as they should."""
+
+import pytest
+import torch
+
+from faithnb.lm import tiny
+from faithnb.lm.prompts import Contrast
+from faithnb.lm.steering import (
+    accuracy,
+    along,
+    at_last,
+    best_feature,
+    mean_difference,
+    probe,
+    steer,
+)
+
+TRUE = torch.nn.functional.normalize(torch.tensor([3.0, -1.0, 0.0, 2.0]), dim=0)
+
+
+def sides(seed, n=200):
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(2, n, 4, generator=generator)
+    return noise[0] + 2 * TRUE, noise[1] - 2 * TRUE
+
+
+@pytest.mark.parametrize("find", [mean_difference, probe])
+def test_a_direction_is_found_and_tells_apart_what_is_held_out(find):
+    found = find(sides(0))
+    assert torch.cosine_similarity(found, TRUE, dim=0) > 0.95
+    assert accuracy(found, sides(0), sides(1)) > 0.95
+    assert accuracy(-found, sides(0), sides(1)) > 0.95  # a direction has no sign here
+    across = torch.tensor([1.0, 3.0, 0.0, 0.0])
+    assert accuracy(across, sides(0), sides(1)) < 0.65
+
+
+def test_the_best_feature_is_the_one_that_differs():
+    a, b = torch.rand(50, 6), torch.rand(50, 6)
+    a[:, 4] += 2
+    assert best_feature((a, b)) == 4
+    a[:, 4], a[0, 2] = b[:, 4], 5.0  # one outlier is no difference
+    a[:, 1] += 2
+    assert best_feature((a, b)) == 1
+
+
+def test_a_step_has_its_length_and_leaves_the_first_position():
+    x = torch.zeros(2, 3, 4)
+    moved = along(3 * TRUE, 5.0)(x)
+    assert (moved[:, 0] == 0).all()
+    torch.testing.assert_close(moved[:, 1:], (5 * TRUE).expand(2, 2, 4))
+    assert (x == 0).all()
+
+
+def test_steering_towards_good_words_makes_them_likelier():
+    m = tiny()
+    ids = torch.arange(10).reshape(2, 5)
+    words = torch.tensor([3, 4]), torch.tensor([7])
+    contrast = Contrast(ids, ids, (ids, ids), ids, *words)
+    last = f"resid.{m.n_layers}"
+    towards = (m.embedding[words[0]].mean(0) - m.embedding[7]) * m.final_norm.weight
+    found = steer(m, contrast, last, {"to": towards, "from": -towards}, [0.0, 5.0, 20.0])
+    assert found["to"][0] == 0
+    assert found["to"][0] < found["to"][1] < found["to"][2]
+    assert found["from"][2] < 0
+
+
+def test_activations_are_read_at_the_last_token():
+    m = tiny()
+    ids = torch.arange(10).reshape(2, 5)
+    torch.testing.assert_close(at_last(m, ids, "mid.1"), m.run(ids, keep=("mid.1",))["mid.1"][:, 4])
