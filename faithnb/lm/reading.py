@@ -12,7 +12,6 @@ from torch import Tensor
 from faithnb.common.errors import InputError
 from faithnb.lm.model import LanguageModel
 from faithnb.measures.activity import contribution_sizes
-from faithnb.measures.interventions import patched_change
 from faithnb.measures.registry import CONTRIBUTES, ROUNDING
 from faithnb.model.transcoder import Transcoder
 
@@ -109,7 +108,6 @@ def read_window(
     """
     replacements = other_tokens(ids) if replacements is None else replacements
     _require(model, transcoders, ids, replacements)
-    transcoders = {name: _exact(t) for name, t in transcoders.items()}
     sites = f"mlp_in.{layer}", f"mlp_out.{layer}"
 
     def layer_at(tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -135,10 +133,7 @@ def read_window(
         change[placed] = effect.norm(dim=-1) / output_scale
         known = effect.norm(dim=-1) > ROUNDING * y[where].norm(dim=-1)
         for name, t in transcoders.items():
-            before, after = x[where], x_new[which, where]
-            for k, predicted in enumerate(
-                ((t(after) - t(before))[0], patched_change(t, before, after)[0])
-            ):
+            for k, predicted in enumerate(_predicted(t, x, x_new[which, where], where)):
                 error = (predicted - effect).square().sum(-1) / effect.square().sum(-1)
                 squares[name][2 * k][placed] = predicted.norm(dim=-1) / output_scale
                 squares[name][2 * k + 1][placed] = error.where(known, torch.nan)
@@ -157,22 +152,30 @@ def read_window(
     )
 
 
-def _exact(t: Transcoder) -> Transcoder:
-    weights = {name: weight.to("cpu", torch.float64) for name, weight in t.weights().items()}
-    return t.with_weights(weights)
+def _predicted(t: Transcoder, x: Tensor, x_new: Tensor, where: Tensor) -> tuple[Tensor, Tensor]:
+    """The change of the whole output, and that of the features active before, as the measure
+    ``patched_change``; but a window's inputs are encoded once."""
+    h, moved = t.encode(x)[0], x_new - x[where]
+    acts = h.abs() * t.decoder_norms()[0] > CONTRIBUTES
+    change = t.encode(x_new)[0] - h[where]
+
+    def written(by: Tensor) -> Tensor:
+        return t.with_linear((by @ t.W_dec[0])[None], moved)[0].to(x)
+
+    return written(change), written(change * acts[where])
 
 
 def _reading(
     t: Transcoder, x: Tensor, y: Tensor, squares: Tensor, scale: float, n_features: int
 ) -> Reading:
-    sizes = contribution_sizes(t, x)[0]
+    sizes = contribution_sizes(t, x)[0].cpu()
     largest = sizes.topk(min(n_features, t.d_sae), dim=-1)
     acts = largest.values > CONTRIBUTES
     return Reading(
         features=largest.indices.where(acts, -1),
         contributions=largest.values / scale,
         n_active=(sizes > CONTRIBUTES).sum(-1),
-        output_error=(t(x)[0] - y).square().sum(-1) / y.square().sum(-1),
+        output_error=(t(x)[0].to(y) - y).square().sum(-1) / y.square().sum(-1),
         change=squares[0],
         change_error=squares[1],
         patched=squares[2],

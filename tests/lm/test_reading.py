@@ -9,6 +9,7 @@ import faithnb.lm as lm
 from faithnb import Transcoder, measures
 from faithnb.common.errors import InputError
 from faithnb.lm.reading import other_tokens, read_window
+from faithnb.measures.interventions import patched_change
 from faithnb.widgets.reader import read_along
 
 IDS = [5, 9, 5, 30, 61, 7, 7, 2]
@@ -55,6 +56,8 @@ def test_predictions_are_the_measures(model, transcoder, window):
         pair = x[j : j + 1], x_new[j : j + 1]
         patching = measures.patching_error(transcoder, f, *pair).item()
         assert found.patching_error[AT, j].item() == pytest.approx(patching, rel=1e-2)
+        norm = patched_change(transcoder, *pair)[0, 0].norm().item()
+        assert found.patched[AT, j].item() == pytest.approx(norm, rel=1e-3)
         change = measures.change_error(transcoder, f, *pair).item()
         assert found.change_error[AT, j].item() == pytest.approx(change, rel=1e-2)
     sizes = measures.contribution_sizes(transcoder, x)[0]

@@ -144,6 +144,22 @@ def test_it_can_be_read_and_used_by_everybody(page, scheme):
     assert grave == []
 
 
+@pytest.mark.parametrize(("finger", "least"), [(False, 24), (True, 44)])
+def test_what_one_presses_is_large_enough(browser, finger, least):
+    size = {"width": 320, "height": 740}
+    context = browser.new_context(has_touch=finger, is_mobile=finger, viewport=size)
+    page = context.new_page()
+    show(page, read_along([window()]), "<meta name='viewport' content='width=device-width'>")
+    page.click("text=Replace “ cat”")
+    sizes = page.evaluate("""() => [...document.querySelectorAll("button, select")]
+        .filter((e) => e.checkVisibility()).map((e) => e.getBoundingClientRect())
+        .map(({ width, height }) => Math.min(width, height))""")
+    assert len(sizes) >= N + 3
+    assert min(sizes) >= least
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    context.close()
+
+
 def test_numbers_have_three_digits_and_the_page_stays_small(monkeypatch):
     packed = read_along([window()]).packed
     [page] = json.loads(zlib.decompress(base64.b64decode(packed)))
