@@ -1,0 +1,114 @@
+"""Measures that need no mechanism, on layers whose answers are known; and the subject."""
+
+import numpy as np
+import pytest
+import torch
+
+from faithnb import Experiment, measures, train
+from faithnb.common.errors import InputError
+from faithnb.data.selection import Selection
+from faithnb.lm import responses as of
+from faithnb.lm.mlp import GeluMLP
+from faithnb.lm.subject import Subject
+from faithnb.lm.text import windows_of
+from faithnb.lm.tiny import tiny
+from faithnb.model.layer import LAYERS
+from faithnb.model.layers import AbsoluteValue
+from faithnb.model.transcoder import Transcoder
+
+F = AbsoluteValue(4)
+TRUE = Transcoder.from_circuits(F.circuits())
+RANDOM = Transcoder.random([0, 1], 4, 12, 4)
+X = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
+CHANGED = X * (torch.arange(4) != 1)
+
+
+def test_the_layers_own_circuits_have_no_error():
+    found = [
+        of.error(TRUE, F, X, X), of.response_error(TRUE, F, X, CHANGED),
+        of.patching_error(TRUE, F, X, CHANGED), of.jacobian_error(TRUE, F, X),
+    ]  # fmt: skip
+    assert torch.cat(found).abs().max() < 1e-6
+
+
+def test_they_agree_with_the_measures_in_float64():
+    pairs = [
+        (of.error(RANDOM, F, X, X), measures.fvu(RANDOM, F, X)),
+        (of.response_error(RANDOM, F, X, CHANGED), measures.change_error(RANDOM, F, X, CHANGED)),
+        (of.patching_error(RANDOM, F, X, CHANGED), measures.patching_error(RANDOM, F, X, CHANGED)),
+        (of.active(RANDOM, X), measures.l0(RANDOM, X)),
+    ]
+    for found, expected in pairs:
+        torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_probes_estimate_the_distance_of_the_jacobians():
+    wrong = (RANDOM.jacobian(X) - F.jacobian(X)).square().sum((1, 2, 3))
+    exact = wrong / F.jacobian(X).square().sum()
+    torch.testing.assert_close(of.jacobian_error(RANDOM, F, X, 400), exact, rtol=0.05, atol=0)
+
+
+def test_a_feature_for_one_input_is_its_own():
+    p = torch.tensor([5.0, 5, 0, 0])
+    read = torch.cat([TRUE.W_enc[0], p[:, None]], dim=1)
+    bias = torch.cat([TRUE.b_enc[0], torch.tensor([-45.0])])
+    write = torch.cat([TRUE.W_dec[0], p[None] / 5])
+    t = Transcoder.from_arrays(W_enc=read, b_enc=bias, W_dec=write)
+    assert of.own_features(t, p[None], X)[0].nonzero().flatten().tolist() == [8]
+    written = of.contributions(t, p[None])[0, 0]
+    assert of.own_share(t, p[None], X).item() == pytest.approx((written[8] / written.sum()).item())
+    assert of.own_share(TRUE, X[:5], X).item() == 0
+    neurons = of.contributions(t, p[None])[0], of.contributions(t, X)[0]
+    assert of.own_share_of_neurons(*neurons) == pytest.approx(of.own_share(t, p[None], X).item())
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory):
+    ids = torch.randint(1, 101, (24 * 15,), generator=torch.Generator().manual_seed(0)).tolist()
+    windows = windows_of(ids, 16, begin=0)
+    return Subject(tiny(), 1, windows, folder=tmp_path_factory.mktemp("lm"), progress=False)
+
+
+def test_inputs_and_outputs_have_size_1(subject):
+    x = subject.at([r for w in range(24) for r in subject.kept.at(w, 1)])
+    assert x.square().sum(-1).mean().item() == pytest.approx(1, rel=0.05)
+    assert subject.layer(x).square().sum(-1).mean().item() == pytest.approx(1, rel=0.05)
+    expected = subject.model.run(subject.windows[:1], keep=("mlp_out.1",))["mlp_out.1"][0, 1:]
+    found = subject.output_scale * subject.layer(subject.at(subject.kept.at(0, 1)))
+    torch.testing.assert_close(found, expected, rtol=0.01, atol=0.01)
+
+
+def test_position_0_is_one_row_and_left_out_unless_it_is_asked_for(subject):
+    first = np.unique(subject.kept.rows[::16], axis=0)
+    assert len(first) == 1
+    kept, whole = Selection(subject.data()), Selection(subject.data(first_kept=0, far=True))
+    assert {int(r) % 16 for r in torch.cat([kept.kept, kept.held_out])} == set(range(1, 16))
+    assert len(whole.kept) + len(whole.held_out) == 24 * 16
+
+
+def test_transcoders_of_it_are_trained_by_name(subject):
+    repeated = subject.kept.at(2, 1, 8)
+    e = Experiment(d_sae=16, steps=20, batch_size=32,
+                   **subject.described(repeated=repeated, frac=0.5))  # fmt: skip
+    trained = train(e, progress=False)
+    assert trained.diverged == ()
+    here, others = subject.at(repeated), subject.others
+    found = of.error(trained.transcoder, LAYERS[subject.target].read(), here, others)
+    assert 0 < found.item() < 2
+
+
+def test_pairs_with_a_replaced_token_differ_from_it_on(subject):
+    x, changed = subject.replaced(3, 2, 9, n=5)
+    assert x.shape == changed.shape
+    assert ((x - changed).abs().sum(-1) > 0).all()
+    own = subject.at(subject.kept.at(3, 2, 9))
+    assert torch.cdist(x, own).min(1).values.max() < 1e-2
+    again = subject.replaced(3, 2, 9, n=5)
+    assert torch.equal(again[1], changed)
+
+
+def test_a_model_of_other_mlps_is_refused(subject, monkeypatch):
+    mlp = GeluMLP(torch.zeros(3, 32), torch.zeros(3), torch.zeros(32, 3), torch.zeros(32))
+    monkeypatch.setattr(type(subject.model), "layer", lambda m, k: mlp)
+    with pytest.raises(InputError, match="its MLPs must be gated"):
+        Subject(subject.model, 1, subject.windows, progress=False)
