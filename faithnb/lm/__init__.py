@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from faithnb.lm.errors import Unavailable
     from faithnb.lm.model import LanguageModel
-    from faithnb.lm.tiny import tiny
+    from faithnb.lm.tiny_model import tiny
 
-_HOMES = {"Unavailable": "errors", "LanguageModel": "model", "tiny": "tiny"}
+_HOMES = {"Unavailable": "errors", "LanguageModel": "model", "tiny": "tiny_model"}
 
 __all__ = ["LanguageModel", "Unavailable", "tiny"]
 

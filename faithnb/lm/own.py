@@ -23,14 +23,14 @@ from faithnb.common.progress import progress_bar
 from faithnb.common.store import default_folder
 from faithnb.data.rng import Stream
 from faithnb.lm.model import LanguageModel
-from faithnb.lm.tiny import tiny
+from faithnb.lm.tiny_model import tiny
 
 SMALL = 0.05
 """Standard deviation of the embedding before training."""
 
 _SOURCE = "".join(
-    meaning((PACKAGE / f"lm/{name}.py").read_bytes())
-    for name in ("own", "model", "parts", "tiny", "mlp")
+    meaning((PACKAGE / f"{name}.py").read_bytes())
+    for name in ("lm/own", "lm/model", "lm/parts", "lm/tiny_model", "model/mlp")
 )
 
 

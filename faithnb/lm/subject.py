@@ -17,9 +17,8 @@ from torch import Tensor
 from faithnb.common.errors import InputError
 from faithnb.data.selection import Selection, select
 from faithnb.lm.activations import activations
-from faithnb.lm.mlp import SwiGLU
 from faithnb.lm.model import LanguageModel
-from faithnb.model.mlp import GatedMLP, as_target
+from faithnb.model.mlp import SwiGLU, as_target
 
 FAR = 10.0
 """A token is left out where its output is longer than so many times the median."""
@@ -68,7 +67,7 @@ class Subject:
             )
         self.model, self.k, self.windows, self.first_kept = m, layer, windows, first_kept
         self.kept = activations(m, windows, layer, folder, progress)
-        raw = GatedMLP(own.W_gate, own.W_up, own.W_down)
+        raw = own
         inputs, outputs = self._sizes(raw)
         self.norms = outputs.view(windows.shape)
         positions = torch.arange(windows.shape[1]).expand(windows.shape)
@@ -78,10 +77,10 @@ class Subject:
         self.output_scale = outputs[usual].square().mean().sqrt().item()
         self.layer = raw.scaled(self.scale, self.output_scale)
         called = re.sub(r"\W", "_", f"{m.name}_{layer}").lower()
-        digest = hashlib.sha256(self.layer.down.numpy().tobytes()).hexdigest()[:8]
+        digest = hashlib.sha256(self.layer.W_down.numpy().tobytes()).hexdigest()[:8]
         self.target = as_target(f"mlp_{called}_{digest}", self.layer, self.kept.path.parent)
 
-    def _sizes(self, raw: GatedMLP) -> tuple[Tensor, Tensor]:
+    def _sizes(self, raw: SwiGLU) -> tuple[Tensor, Tensor]:
         """How long inputs and outputs are, in the model's units."""
         found = []
         for first in range(0, len(self.kept.rows), AT_ONCE):

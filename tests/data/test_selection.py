@@ -8,7 +8,7 @@ import torch
 
 from faithnb import Experiment, ParameterError, train
 from faithnb.data.selection import Selection, select
-from faithnb.model.mlp import GatedMLP, as_target
+from faithnb.model.mlp import SwiGLU, as_target
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_without_a_share_repeated_rows_are_not_drawn(rows):
 def target(folder, name="mlp_for_selection"):
     g = torch.Generator().manual_seed(1)
     weights = [torch.randn(shape, generator=g) for shape in ((6, 4), (6, 4), (4, 6))]
-    return as_target(name, GatedMLP(*weights), folder)
+    return as_target(name, SwiGLU(*weights), folder)
 
 
 def test_outputs_from_the_table_are_the_layers(rows):

@@ -8,12 +8,12 @@ from faithnb import Experiment, measures, train
 from faithnb.common.errors import InputError
 from faithnb.data.selection import Selection
 from faithnb.lm import responses as of
-from faithnb.lm.mlp import GeluMLP
 from faithnb.lm.subject import Subject
 from faithnb.lm.text import windows_of
-from faithnb.lm.tiny import tiny
+from faithnb.lm.tiny_model import tiny
 from faithnb.model.layer import LAYERS
 from faithnb.model.layers import AbsoluteValue
+from faithnb.model.mlp import GeluMLP
 from faithnb.model.transcoder import Transcoder
 
 F = AbsoluteValue(4)

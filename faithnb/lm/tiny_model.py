@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from faithnb.data.rng import Stream
-from faithnb.lm.mlp import SwiGLU
 from faithnb.lm.model import LanguageModel
 from faithnb.lm.parts import Block, Linear, Norm, Rotary
+from faithnb.model.mlp import SwiGLU
 
 
 @dataclass(frozen=True)
