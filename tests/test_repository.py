@@ -114,7 +114,7 @@ def test_every_file_of_the_package_has_its_tests():
                 "model/weights": "transcoder", "training/trained": "ensemble",
                 "common/store": "store", "claims/evidence": "rules", "common/errors": "files",
                 "lm/text": "activations", "lm/subject": "responses",
-                "lm/tiny_model": "model", "lm/errors": "model",
+                "lm/tiny_model": "model", "lm/errors": "fetched", "common/npm": "fetched",
                 "lm/parts": "model", "lm/visit": "model",
                 "common/progress": "sweep", "sweeps/tasks": "workers", "benchmark/tasks": "task",
                 "benchmark/points": "task", "claims/setting": "grid",

