@@ -11,6 +11,7 @@ from torch import Tensor
 
 from faithnb.common.errors import InputError
 from faithnb.lm.model import LanguageModel
+from faithnb.lm.subject import Subject
 from faithnb.measures.activity import contribution_sizes
 from faithnb.measures.registry import CONTRIBUTES, ROUNDING
 from faithnb.model.transcoder import Transcoder
@@ -79,41 +80,35 @@ def other_tokens(ids: Sequence[int]) -> dict[int, int]:
 
 @torch.no_grad()
 def read_window(
-    model: LanguageModel,
-    layer: int,
+    subject: Subject,
     transcoders: Mapping[str, Transcoder],
     ids: Sequence[int],
     replacements: Mapping[int, int] | None = None,
-    *,
     title: str = "window",
-    input_scale: float = 1.0,
-    output_scale: float = 1.0,
     n_features: int = 5,
 ) -> Window:
     """What transcoders of an MLP do in a window, and when one of its tokens is replaced.
 
     Args:
-        model: the language model.
-        layer: number of the MLP.
+        subject: the MLP, and the units that the transcoders were trained in.
         transcoders: of one instance each, by the name of their condition.
         ids: the window's tokens.
         replacements: another token for a position; by default :func:`other_tokens`.
         title: what the window is.
-        input_scale: by which the transcoders' inputs are multiplied.
-        output_scale: by which the outputs that they were trained on are multiplied.
         n_features: kept at each position.
 
     Raises:
         InputError: if a transcoder or a replacement does not fit.
     """
+    model, output_scale = subject.model, subject.output_scale
     replacements = other_tokens(ids) if replacements is None else replacements
     _require(model, transcoders, ids, replacements)
-    sites = f"mlp_in.{layer}", f"mlp_out.{layer}"
+    sites = f"mlp_in.{subject.k}", f"mlp_out.{subject.k}"
 
     def layer_at(tokens: Tensor) -> tuple[Tensor, Tensor]:
         run = model.run(tokens, keep=sites, until=sites[1])
         x, y = (run[site].to("cpu", torch.float64) for site in sites)
-        return x * input_scale, y * output_scale
+        return x / subject.scale, y / output_scale
 
     window = torch.tensor([list(ids)], device=model.device)
     x, y = (of[0] for of in layer_at(window))
@@ -130,12 +125,12 @@ def read_window(
         which, where = rows
         effect = y_new[which, where] - y[where]
         placed = torch.tensor(some)[which], where
-        change[placed] = effect.norm(dim=-1) / output_scale
+        change[placed] = effect.norm(dim=-1) * output_scale
         known = effect.norm(dim=-1) > ROUNDING * y[where].norm(dim=-1)
         for name, t in transcoders.items():
             for k, predicted in enumerate(_predicted(t, x, x_new[which, where], where)):
                 error = (predicted - effect).square().sum(-1) / effect.square().sum(-1)
-                squares[name][2 * k][placed] = predicted.norm(dim=-1) / output_scale
+                squares[name][2 * k][placed] = predicted.norm(dim=-1) * output_scale
                 squares[name][2 * k + 1][placed] = error.where(known, torch.nan)
     return Window(
         title=title,
@@ -143,7 +138,7 @@ def read_window(
         replacements=tuple(
             model.decode([replacements[k]]) if k in replacements else None for k in range(n)
         ),
-        output=y.norm(dim=-1) / output_scale,
+        output=y.norm(dim=-1) * output_scale,
         change=change,
         transcoders={
             name: _reading(t, x, y, squares[name], output_scale, n_features)
@@ -173,7 +168,7 @@ def _reading(
     acts = largest.values > CONTRIBUTES
     return Reading(
         features=largest.indices.where(acts, -1),
-        contributions=largest.values / scale,
+        contributions=largest.values * scale,
         n_active=(sizes > CONTRIBUTES).sum(-1),
         output_error=(t(x)[0].to(y) - y).square().sum(-1) / y.square().sum(-1),
         change=squares[0],

@@ -1,6 +1,7 @@
 """Windows of a random model, read token by token."""
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -28,7 +29,12 @@ def transcoder(model):
 
 @pytest.fixture(scope="module")
 def window(model, transcoder):
-    return read_window(model, 1, {"random": transcoder}, IDS, {AT: NEW, 0: 8})
+    return read_window(of(model), {"random": transcoder}, IDS, {AT: NEW, 0: 8})
+
+
+def of(model, scale=1.0, output_scale=1.0):
+    """MLP 1 as a subject, as far as a window needs it."""
+    return SimpleNamespace(model=model, k=1, scale=scale, output_scale=output_scale)
 
 
 def inputs(model, ids):
@@ -71,7 +77,7 @@ def test_scales_are_taken_out_again(model, transcoder, window):
     scaled = transcoder.with_weights(
         weights | {"W_enc": weights["W_enc"] / 4, "W_dec": weights["W_dec"] * 3}
     )
-    found = read_window(model, 1, {"t": scaled}, IDS, {AT: NEW}, input_scale=4.0, output_scale=3.0)
+    found = read_window(of(model, 0.25, 1 / 3), {"t": scaled}, IDS, {AT: NEW})
     assert torch.allclose(found.change[AT, AT:], window.change[AT, AT:])
     ours, theirs = found.transcoders["t"], window.transcoders["random"]
     assert torch.allclose(ours.contributions, theirs.contributions, rtol=1e-4)
@@ -85,7 +91,7 @@ def test_every_position_has_another_token(model, transcoder):
     assert all(IDS[k] != token for k, token in other.items())
     assert sorted(other) == list(range(N))
     assert other_tokens([3, 3, 3]) == {}
-    whole = read_window(model, 1, {"t": transcoder}, IDS)
+    whole = read_window(of(model), {"t": transcoder}, IDS)
     assert whole.change.isfinite().sum() == N * (N + 1) / 2
     assert whole.replacements == tuple(model.decode([other[k]]) for k in range(N))
     assert read_along([whole]).packed
@@ -93,7 +99,7 @@ def test_every_position_has_another_token(model, transcoder):
 
 def test_what_does_not_fit_is_refused(model, transcoder):
     with pytest.raises(InputError, match=r"replacements\[8\] = 1 is not allowed: positions are 0"):
-        read_window(model, 1, {}, IDS, {8: 1})
+        read_window(of(model), {}, IDS, {8: 1})
     wide = Transcoder.random([3], 8, 16, 8)
     with pytest.raises(InputError, match=r"transcoders\['wide'\] is not allowed: it must be one"):
-        read_window(model, 1, {"t": transcoder, "wide": wide}, IDS)
+        read_window(of(model), {"t": transcoder, "wide": wide}, IDS)
