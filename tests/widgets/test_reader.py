@@ -14,7 +14,7 @@ from faithnb.lm.reading import Reading, Window
 from faithnb.widgets import reader
 from faithnb.widgets.reader import read_along
 
-TOKENS = ("The", " cat", "\n", " ", " sat", " on", " the", " mat", ".")
+TOKENS = ("The", " cat", "\n    ", " ", " sat", " on", " the", " mat", ".")
 N = len(TOKENS)
 
 
@@ -117,7 +117,7 @@ def test_a_token_is_replaced_and_put_back(page, errors):
     page.click(".fn-tokens button >> nth=0")  # before the replaced token nothing changes
     assert "the layer\t–" in page.inner_text(".fn-follows tbody")
     page.click(".fn-tokens button >> nth=2")
-    assert page.is_disabled("text=No replacement for “↵”")
+    assert page.is_disabled("text=No replacement for “↵␣×4”")
     page.click(".fn-tokens button >> nth=1")
     page.click("text=Put “ cat” back")
     assert page.is_hidden(".fn-follows")

@@ -26,6 +26,7 @@ const visible = (token) =>
   token
     .replaceAll("\n", "↵")
     .replaceAll("\t", "⇥")
+    .replace(/ {3,}/g, (white) => `␣×${white.length}`)
     .replace(/^ +$/, (white) => "␣".repeat(white.length)) || "∅";
 const quoted = (token) => `“${visible(token)}”`;
 
