@@ -1,0 +1,186 @@
+"""Certificates against answers that are known on paper."""
+
+import numpy as np
+import pytest
+import torch
+from certifiable import PLANTED, WRITE, D, P, random_transcoder
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from faithnb import certify
+from faithnb.certify.box import box_of
+from faithnb.certify.questions import error_on
+from faithnb.certify.solving import Effort
+from faithnb.certify.tasks import Task
+from faithnb.common.errors import InputError, ParameterError
+from faithnb.model.handmade import rescaled, with_linear_part
+from faithnb.model.layers import AbsoluteValue, SmoothAbsolute
+from faithnb.model.transcoder import Transcoder
+
+L = AbsoluteValue(D)
+G = Transcoder.from_circuits(L.circuits())
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path, monkeypatch):
+    monkeypatch.setenv("FAITHNB_STORE", str(tmp_path))
+
+
+@pytest.mark.parametrize("t", [G, with_linear_part(D)], ids=["circuits", "linear part"])
+def test_a_generalising_transcoder_has_no_error_and_is_diagonal_everywhere(t):
+    for support in (None, [0, 1, 2]):
+        for found in (
+            certify.worst_error(t, L, support),
+            certify.worst_off_diagonal(t, L, support),
+            certify.worst_jacobian_error(t, L, support),
+            certify.mechanism_certificate(t, support, epsilon=1e-6),
+        ):
+            assert found.bound == pytest.approx(0, abs=1e-10), found.what
+            assert found.closed
+    assert found.holds is True
+
+
+def test_a_planted_feature_by_hand():
+    error = certify.worst_error(PLANTED, L, each=True)
+    assert error.closed
+    assert error.bound == pytest.approx(0.5, abs=1e-7)
+    assert error.witness[:3] == pytest.approx([1, 1, 1])
+    assert error.entry == (0,)
+    assert error.by_output == pytest.approx(WRITE.abs().tolist(), abs=2e-7)
+    slope = certify.worst_off_diagonal(PLANTED, L)
+    assert slope.bound == pytest.approx(0.5, abs=1e-7)
+    assert slope.entry[0] == 0
+    mechanism = certify.mechanism_certificate(PLANTED, epsilon=0.4)
+    assert mechanism.bound == pytest.approx(0.5, abs=1e-6)  # from 0 to 1 where x_1 = 1 stays
+    assert mechanism.holds is False
+    assert mechanism.witness[0][0] == mechanism.witness[1][0]
+    assert certify.mechanism_certificate(PLANTED, [0, 1, 3, 4], epsilon=1e-6).holds is True
+    assert certify.mechanism_certificate(PLANTED, epsilon=0.51).holds is True
+
+
+def test_away_from_the_feature_there_is_no_error():
+    assert certify.worst_error(PLANTED, L, [0, 1, 3]).bound == pytest.approx(0, abs=1e-10)
+    low, high = torch.full((3,), -1.0), torch.tensor([1.0, 0.5, 0.5])
+    assert certify.worst_error(PLANTED, L, [0, 1, 2], low, high).bound < 1e-10
+
+
+def test_radius_by_hand():
+    """Around p/2 = (½, ½, ½) the error at distance r is (1.5 + 3r − 2)/2: 0.1 at r = 0.7/3."""
+    found = certify.faithful_radius(PLANTED, L, P / 2, 0.1)
+    assert found.closed
+    assert found.bound == pytest.approx(0.7 / 3, abs=1e-6)
+    assert found.bound <= found.value <= found.bound + 2e-6
+    slope = certify.faithful_radius(PLANTED, L, P / 2, 0.1, "jacobian")
+    assert slope.bound == pytest.approx(0.5 / 3, abs=1e-4)
+    everywhere = certify.faithful_radius(G, L, P, 0.1, limit=3.0)
+    assert (everywhere.bound, everywhere.value, everywhere.closed) == (3.0, float("inf"), True)
+    at_p = certify.faithful_radius(PLANTED, L, P, 0.1)
+    assert at_p.bound <= 1e-6
+
+
+def test_ranges_by_hand():
+    found = certify.activation_range(PLANTED, [0, 1, 2])
+    assert found.closed
+    np.testing.assert_allclose(found.high, [1, 1, 1, 0, 0] * 2 + [1], atol=1e-9)
+    np.testing.assert_allclose(found.low, np.zeros(11), atol=1e-9)
+    near = certify.activation_range(PLANTED, [0, 1, 2], -0.25, 0.125, P)
+    np.testing.assert_allclose(near.low[[0, -1]], [0.75, 0.25], atol=1e-9)
+    np.testing.assert_allclose(near.high[[0, -1]], [1.125, 1.375], atol=1e-9)
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 10_000))
+def test_order_and_scale_of_features_change_nothing(seed):
+    t = random_transcoder(4 * seed).in_float64()  # of ReLUs
+    t.b_dec.data.zero_()
+    layer = AbsoluteValue(t.d_in)
+    for ask in (certify.worst_error, certify.worst_jacobian_error):
+        one, other = ask(t, layer), ask(rescaled(t), layer)
+        assert one.bound == pytest.approx(other.bound, rel=1e-5)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 10_000))
+def test_a_box_of_one_point_gives_the_value_there(seed):
+    t = random_transcoder(seed)
+    x = torch.from_numpy(np.random.default_rng(seed).uniform(-1, 1, t.d_in))
+    found = certify.worst_error(t, AbsoluteValue(t.d_in), None, 0.0, 0.0, x)
+    error = (t.in_float64()(x[None])[0, 0] - x.abs()).abs().max().item()
+    assert found.bound == pytest.approx(error, abs=1e-12)
+    assert found.value == pytest.approx(error, abs=1e-12)
+    assert found.closed
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_sample_exceeds_a_certificate_and_its_witness_attains_it(seed):
+    t = random_transcoder(seed).in_float64()
+    layer = AbsoluteValue(t.d_in)
+    x = 2 * torch.rand(20_000, t.d_in, dtype=torch.float64) - 1
+    found = certify.worst_error(t, layer, workers=1)
+    assert found.closed
+    assert found.dual_bound - found.value <= 1e-6
+    assert (t(x)[0] - layer(x)).abs().max() <= found.bound
+    slope = certify.worst_jacobian_error(t, layer, workers=1)
+    assert (t.jacobian(x)[0] - layer.jacobian(x)).abs().max() <= slope.bound
+
+
+def test_a_time_limit_leaves_a_bound_that_is_valid_and_not_closed():
+    t = Transcoder.random([0], 6, 40, 6)
+    t.b_enc.data.uniform_(-0.3, 0.3)
+    layer = AbsoluteValue(6)
+    found, all_of_it = (certify.worst_error(t, layer, time_limit=s) for s in (1e-9, 60.0))
+    assert not found.closed
+    assert all_of_it.closed
+    assert all_of_it.value <= found.bound < float("inf")
+    assert found.gap == pytest.approx(found.dual_bound - found.value)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_programs_that_were_solved_are_kept(workers, monkeypatch):
+    monkeypatch.setattr("faithnb.certify.tasks.ALONE", 0.0)
+    t = random_transcoder(3, 4, 12)
+    layer, exact = AbsoluteValue(t.d_in), t.in_float64()
+    box = box_of(t.d_in, None, -1.0, 1.0, None)
+    first = error_on(exact, layer, box, Effort(60, workers, most_boxes=8, each=True))
+    assert first.programs > 1
+    assert first.closed
+    assert first.dual_bound == pytest.approx(certify.worst_error(t, layer).dual_bound, abs=1e-6)
+
+    def refuse(*args):
+        raise AssertionError
+
+    monkeypatch.setattr(Task, "solve", refuse)
+    again = error_on(exact, layer, box, Effort(60, 1, most_boxes=8, each=True))
+    assert (again.bound, again.witness) == (first.bound, first.witness)
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"low": 1.0, "high": -1.0}, "the box would be empty"),
+        ({"support": []}, "one or more different coordinates from 0 to 4"),
+        ({"support": [5]}, "one or more different coordinates from 0 to 4"),
+        ({"support": [1, 1]}, "one or more different coordinates from 0 to 4"),
+        ({"low": [0.0, 0.0]}, "or one for each of the 5 coordinates that vary"),
+        ({"low": float("nan")}, "not finite"),
+        ({"high": [float("inf")] * 5}, "finite"),
+        ({"time_limit": 0}, "above 0 seconds"),
+        ({"workers": 0}, "1 or more"),
+        ({"around": torch.zeros(4)}, "shape"),
+    ],
+)
+def test_bad_input_gets_one_sentence(asked, sentence):
+    with pytest.raises((InputError, ParameterError), match=sentence) as error:
+        certify.worst_error(G, L, **asked)
+    assert "\n" not in str(error.value)
+
+
+def test_questions_that_make_no_sense_are_refused():
+    with pytest.raises(InputError, match="smooth"):
+        certify.worst_error(G, SmoothAbsolute(D))
+    with pytest.raises(InputError, match="no coordinate varies"):
+        certify.worst_off_diagonal(G, L, low=0.0, high=0.0)
+    with pytest.raises(InputError, match="not be a topk"):
+        certify.mechanism_certificate(random_transcoder(3))
+    with pytest.raises(InputError, match="tolerance = 0"):
+        certify.faithful_radius(G, L, P, 0.0)
