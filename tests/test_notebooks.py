@@ -24,7 +24,7 @@ OTHER = {
     "sparsity_coefficient": 0.05, "tanh_scale": 2.0, "jacobian_matching": "smoothed",
     "jacobian_coefficient": 0.05, "kink": "masked", "batch_size": 64, "learning_rate": 1e-3,
     "scheduler": "local", "target": "superposed", "sparsity_penalty": "l1", "seed": 7,
-    "architecture": "relu", "k": 0,
+    "architecture": "relu", "k": 0, "perturbation_scale": 0.05,
 }  # fmt: skip
 """Another value for every parameter of a notebook."""
 ELSE = {

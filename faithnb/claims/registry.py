@@ -152,7 +152,7 @@ class Claim:
 
 CLAIMS: dict[str, Claim] = {}
 """Every claim of the ledger, by id: the note's (C) in its order, then this book's own, on ReLU
-transcoders (B) and on other sparse layers (A), then what was added."""
+transcoders (B), on other sparse layers (A) and on a language model (L), then what was added."""
 
 
 def claim(
@@ -186,7 +186,7 @@ def claim(
     return new
 
 
-WHOSE = "CBA"
+WHOSE = "CBAL"
 """First letters of ids, in the ledger's order."""
 
 

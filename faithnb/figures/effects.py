@@ -26,7 +26,7 @@ def effect_maps(
     maps: Mapping[str, Any],
     columns: Mapping[str, Sequence[str]],
     layers: Sequence[int],
-    label: str = "share of the logit difference recovered",
+    label: str = "effect",
 ) -> Figure:
     """Effects over layer and position, or layer and head, side by side and coloured alike.
 
@@ -37,7 +37,7 @@ def effect_maps(
         label: of the colours.
     """
     sizes = [np.asarray(values).shape[1] for values in maps.values()]
-    fig = new_figure(1.6 + 0.24 * sum(sizes) + 0.4 * len(maps), 1.5 + 0.13 * len(layers))
+    fig = new_figure(1.6 + 0.24 * sum(sizes) + 0.4 * len(maps), max(2.4, 1.5 + 0.13 * len(layers)))
     axes = fig.subplots(1, len(maps), squeeze=False, width_ratios=sizes, sharey=True)[0]
     high = max(float(np.nanmax(np.abs(np.asarray(values)))) for values in maps.values())
     for ax, (title, values) in zip(axes, maps.items(), strict=True):

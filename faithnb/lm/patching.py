@@ -115,32 +115,30 @@ class Patching:
         return self.effect({site: put(self.clean[site], position, head)})
 
     def by_position(
-        self, kind: Kind, layers: Sequence[int] | None = None, progress: Progress = iter
+        self, kind: Kind, layers: Sequence[int] | None = None
     ) -> Float[Tensor, "n layers pos"]:
         """The effect of each layer at each position; exactly 0 before the prompts differ."""
         layers = self._layers(layers)
         found = torch.zeros(len(layers), self.pairs.clean.shape[1], len(self.pairs))
-        for row, k in enumerate(progress(layers)):
+        for row, k in enumerate(layers):
             for at in range(self.pairs.first_change, found.shape[1]):
                 found[row, at] = self.patch(f"{kind}.{k}", position=at)
         return found.movedim(-1, 0)
 
-    def by_head(
-        self, layers: Sequence[int] | None = None, progress: Progress = iter
-    ) -> Float[Tensor, "n layers head"]:
+    def by_head(self, layers: Sequence[int] | None = None) -> Float[Tensor, "n layers head"]:
         """The effect of each head at all positions."""
         heads = range(self.m.n_heads)
         rows = [
             torch.stack([self.patch(f"heads.{k}", head=h) for h in heads], -1)
-            for k in progress(self._layers(layers))
+            for k in self._layers(layers)
         ]
         return torch.stack(rows, 1)
 
     def by_layer(
-        self, kind: Kind, layers: Sequence[int] | None = None, progress: Progress = iter
+        self, kind: Kind, layers: Sequence[int] | None = None
     ) -> Float[Tensor, "n layers"]:
         """The effect of each layer at all positions."""
-        return torch.stack([self.patch(f"{kind}.{k}") for k in progress(self._layers(layers))], -1)
+        return torch.stack([self.patch(f"{kind}.{k}") for k in self._layers(layers)], -1)
 
     @cached_property
     def gradients(self) -> dict[str, Tensor]:
@@ -167,6 +165,16 @@ class Patching:
             change = self.clean[site] - self.corrupted[site]
             estimates.append((change * self.gradients[site]).sum(-1))
         return torch.stack(estimates, 1) / (self.high - self.low).mean()
+
+    def estimated(self, without: int | None = None) -> Float[Tensor, "parts"]:
+        """The estimated effects of all heads and all MLPs, one after the other, means over prompts.
+
+        Args:
+            without: a layer whose MLP is left out, as one that is replaced.
+        """
+        mlps = [k for k in range(self.m.n_layers) if k != without]
+        heads = self.attribution("heads").sum(2).mean(0).flatten()
+        return torch.cat([heads, self.attribution("mlp_out", mlps).sum(2).mean(0)])
 
     def path(
         self, sender: str, receiver: str | None, head: int | None = None
@@ -199,6 +207,21 @@ class Patching:
             return self.share(run)
         return self.effect({receiver: put(run[receiver])})
 
+    def paths(self, layer: int, head: int) -> dict[str, Float[Tensor, "n"]]:
+        """A head's effect, and what of it goes by single paths: straight to the logits, and by one
+        later attention or one MLP, summed over these. Paths that meet more than one are in none."""
+        site, none = f"heads.{layer}", torch.zeros(len(self.pairs))
+        later = {"attn_out": range(layer + 1, self.m.n_layers),
+                 "mlp_out": range(layer, self.m.n_layers)}  # fmt: skip
+        through = {
+            kind: sum((self.path(site, f"{kind}.{k}", head) for k in behind), none)
+            for kind, behind in later.items()
+        }
+        return {
+            "effect": self.patch(site, head=head), "directly": self.path(site, None, head),
+            "by one later attention": through["attn_out"], "by one MLP": through["mlp_out"],
+        }  # fmt: skip
+
     def kept(self, heads: Iterable[tuple[int, int]]) -> Float[Tensor, "n"]:
         """The effect that is left of a clean run if only these heads, pairs of layer and head, are
         as there and all others as in the corrupted run."""
@@ -212,10 +235,6 @@ class Patching:
 
     def _layers(self, layers: Sequence[int] | None) -> Sequence[int]:
         return range(self.m.n_layers) if layers is None else layers
-
-
-Progress: TypeAlias = Callable[[Sequence[int]], Iterable[int]]
-"""Wraps what is gone through, such as by a progress bar."""
 
 
 def strongest(effects: Float[Tensor, "layers head"], n: int) -> list[tuple[int, int]]:

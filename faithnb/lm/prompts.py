@@ -49,6 +49,12 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.clean)
 
+    def first(self, n: int) -> Pairs:
+        """The first n of them."""
+        return Pairs(
+            self.clean[:n], self.corrupted[:n], self.answer[:n], self.wrong[:n], self.tokens
+        )
+
     @property
     def first_change(self) -> int:
         """The first position at which a clean prompt differs from its corrupted one."""
@@ -135,7 +141,7 @@ BAD = (
     "bad", "terrible", "awful", "horrible", "boring", "ugly", "poor", "stupid", "dreadful",
     "disappointing", "nasty", "useless", "ridiculous", "miserable", "disgusting", "annoying",
 )  # fmt: skip
-SUBJECTS = ("movie", "book", "song", "game", "story", "show", "film", "place")
+SUBJECTS = ("movie", "book", "song", "place")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from faithnb.lm.patching import Edit
+from faithnb.lm.subject import Subject
+from faithnb.model.transcoder import Transcoder
 
 
 def replaced(k: int, instead: Callable[[Tensor], Tensor], leave: int = 1) -> dict[str, Edit]:
@@ -33,6 +35,16 @@ def replaced(k: int, instead: Callable[[Tensor], Tensor], leave: int = 1) -> dic
         return torch.cat([y[:, :leave], new[:, leave:]], 1)
 
     return {f"mlp_in.{k}": look, f"mlp_out.{k}": write}
+
+
+def stand_in(subject: Subject, transcoder: Transcoder, leave: int = 1) -> dict[str, Edit]:
+    """Edits that put a transcoder of one instance, trained in a subject's units, in the place of
+    the subject's MLP."""
+
+    def instead(x: Tensor) -> Tensor:
+        return subject.output_scale * transcoder(x / subject.scale)
+
+    return replaced(subject.k, instead, leave)
 
 
 def ablated(k: int, mean: Float[Tensor, "d_model"], leave: int = 1) -> dict[str, Edit]:

@@ -11,15 +11,19 @@ from torch import Tensor
 
 from faithnb.lm.patching import Edit, Edits, together
 from faithnb.lm.prompts import Contrast
+from faithnb.lm.subject import Subject
+from faithnb.model.transcoder import Transcoder
 
-Sides = tuple[Float[Tensor, "n d"], Float[Tensor, "m d"]]
-"""Activations of two kinds of text."""
+Sides = Sequence[Float[Tensor, "_ d"]]
+"""Activations of two kinds of text, two of them."""
 
 
-def at_last(m: Any, ids: Int[Tensor, "n pos"], site: str) -> Float[Tensor, "n d"]:
-    """The activations of a site at the last token."""
+def at_last(m: Any, ids: Int[Tensor, "n pos"], *sites: str) -> list[Float[Tensor, "n d"]]:
+    """The activations of each site at the last token; the last of the sites comes last in the
+    pass."""
     with torch.no_grad():
-        return m.run(ids, keep=(site,), until=site)[site][:, -1]
+        run = m.run(ids, keep=sites, until=sites[-1])
+    return [run[site][:, -1] for site in sites]
 
 
 def mean_difference(sides: Sides) -> Float[Tensor, "d"]:
@@ -37,7 +41,7 @@ def probe(sides: Sides, strength: float = 1.0) -> Float[Tensor, "d"]:
     """
     from sklearn.linear_model import LogisticRegression
 
-    x = torch.cat(sides).double()
+    x = torch.cat([*sides]).double()
     scale = x.square().mean().sqrt()
     y = [1] * len(sides[0]) + [0] * len(sides[1])
     fitted = LogisticRegression(C=strength, max_iter=1000).fit((x / scale).cpu().numpy(), y)
@@ -64,7 +68,7 @@ def best_feature(sides: Sides) -> int:
         sides: what features are at two kinds of text.
     """
     spread = ((sides[0].var(0) + sides[1].var(0)) / 2).sqrt()
-    size = torch.cat(sides).abs().amax()
+    size = torch.cat([*sides]).abs().amax()
     return int((mean_difference(sides).abs() / (spread + 1e-2 * size)).argmax())
 
 
@@ -101,3 +105,31 @@ def steer(
         name: [leaning({site: along(of, length)}) - before for length in lengths]
         for name, of in directions.items()
     }
+
+
+def directions(
+    subject: Subject, contrast: Contrast, transcoder: Transcoder
+) -> tuple[dict[str, Float[Tensor, "d"]], dict[str, float]]:
+    """Directions of the residual stream behind a subject's MLP that may tell praise from blame: the
+    difference in means, a probe's weights, and what the feature writes that does so best.
+
+    Args:
+        subject: the MLP, in whose units the transcoder was trained.
+        contrast: the sentences.
+        transcoder: of one instance.
+
+    Returns:
+        the directions, and how often each, or the feature itself, tells held-out sentences apart.
+    """
+    sides = contrast.good, contrast.bad, *contrast.held_out
+    sites = f"mlp_in.{subject.k}", f"resid.{subject.k + 1}"
+    read, streams = zip(*(at_last(subject.model, ids, *sites) for ids in sides), strict=True)
+    seen, held_out = streams[:2], streams[2:]
+    features = [transcoder.encode(x / subject.scale)[0] for x in read]
+    best = best_feature(features[:2])
+    sign = mean_difference(features[:2])[best].sign()
+    found = {"difference in means": mean_difference(seen), "probe": probe(seen)}
+    right = {name: accuracy(of, seen, held_out) for name, of in found.items()}
+    one = torch.eye(transcoder.d_sae)[best]
+    right["feature"] = accuracy(one.to(features[0]), features[:2], features[2:])
+    return found | {"feature": sign * transcoder.W_dec[0, best]}, right

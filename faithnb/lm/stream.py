@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from faithnb.lm.patching import Edits
@@ -37,3 +38,20 @@ def contributions(m: Any, pairs: Pairs, edit: Edits | None = None) -> Float[Tens
         read = (m.unembedding[answer] - m.unembedding[wrong])[rows] * scale
         found = [(run[site][:, -1] * read).sum(-1).mean() for site in sites]
     return torch.stack(found).unflatten(0, (m.n_layers, 2))
+
+
+def attention(
+    m: Any, ids: Int[Tensor, "n pos"], to: int, layers: Iterable[int] | None = None
+) -> Float[Tensor, "n layers head"]:
+    """How much each head attends from the last position to another.
+
+    Args:
+        m: the language model.
+        ids: tokens.
+        to: the other position.
+        layers: all by default.
+    """
+    sites = [f"pattern.{k}" for k in (range(m.n_layers) if layers is None else layers)]
+    with torch.no_grad():
+        run = m.run(ids, keep=sites)
+    return torch.stack([run[site][:, :, -1, to] for site in sites], 1)

@@ -102,6 +102,9 @@ def test_paths_add_up_where_the_model_is_linear():
     by_mlp = of.path("heads.1", "mlp_out.1", head=1)
     assert_close(by_mlp, 0.3 * direct)
     assert_close(direct + by_mlp, of.patch("heads.1", head=1))
+    parts = of.paths(1, 1)
+    assert_close(parts["directly"] + parts["by one MLP"], parts["effect"])
+    assert (parts["by one later attention"] == 0).all()
 
 
 def test_a_path_to_the_logits_leaves_the_rest_as_it_was(patching):
@@ -153,3 +156,16 @@ def test_prompts_of_other_lengths_are_refused():
     ids = torch.zeros(2, 3, dtype=torch.long)
     with pytest.raises(InputError, match=r"corrupted = \[2, 2\] is not allowed"):
         Pairs(ids, ids[:, :2], ids[:, 0], ids[:, 1])
+
+
+def test_estimates_of_all_parts_stand_one_after_the_other(patching):
+    found = patching.estimated()
+    assert found.shape == (M.n_layers * M.n_heads + M.n_layers,)
+    assert_close(found[1], patching.attribution("heads").sum(2).mean(0)[0, 1])
+    left = patching.estimated(without=1)
+    assert torch.equal(left, torch.cat([found[:-2], found[-1:]]))
+
+
+def test_the_first_prompts_are_prompts():
+    assert torch.equal(PAIRS.first(2).clean, PAIRS.clean[:2])
+    assert PAIRS.first(2).tokens == PAIRS.tokens

@@ -5,7 +5,8 @@ import torch
 from faithnb.lm import tiny
 from faithnb.lm.patching import Patching, put
 from faithnb.lm.prompts import repeated
-from faithnb.lm.replaced import ablated, replaced
+from faithnb.lm.replaced import ablated, replaced, stand_in
+from faithnb.lm.subject import Subject
 from faithnb.model.transcoder import Transcoder
 
 M = tiny()
@@ -39,3 +40,11 @@ def test_a_transcoder_of_one_instance_may_stand_for_it_and_gradients_pass_throug
     assert of.attribution("resid", [0]).abs().max() > 0
     assert of.effect({"mlp_out.1": put(of.corrupted["mlp_out.1"])}).abs().max() == 0
     assert torch.equal(of.patch("resid.1"), of.share(of.clean))
+
+
+def test_a_transcoder_in_a_subjects_units_stands_in_for_its_mlp(tmp_path):
+    windows = torch.arange(60).reshape(6, 10)
+    subject = Subject(M, 1, windows, folder=tmp_path, progress=False)
+    edit = stand_in(subject, subject.layer)  # the layer itself, in those units
+    same = M.run(IDS, edit=edit)
+    torch.testing.assert_close(same.logits, M.logits(IDS), atol=1e-4, rtol=1e-4)

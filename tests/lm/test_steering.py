@@ -10,10 +10,13 @@ from faithnb.lm.steering import (
     along,
     at_last,
     best_feature,
+    directions,
     mean_difference,
     probe,
     steer,
 )
+from faithnb.lm.subject import Subject
+from faithnb.model.transcoder import Transcoder
 
 TRUE = torch.nn.functional.normalize(torch.tensor([3.0, -1.0, 0.0, 2.0]), dim=0)
 
@@ -67,4 +70,24 @@ def test_steering_towards_good_words_makes_them_likelier():
 def test_activations_are_read_at_the_last_token():
     m = tiny()
     ids = torch.arange(10).reshape(2, 5)
-    torch.testing.assert_close(at_last(m, ids, "mid.1"), m.run(ids, keep=("mid.1",))["mid.1"][:, 4])
+    found = at_last(m, ids, "mid.1", "mlp_in.2")
+    run = m.run(ids, keep=("mid.1", "mlp_in.2"))
+    for of, site in zip(found, ("mid.1", "mlp_in.2"), strict=True):
+        torch.testing.assert_close(of, run[site][:, 4])
+
+
+def test_directions_of_a_subject_have_the_models_width_and_a_share_that_they_get_right(tmp_path):
+    m = tiny()
+    windows = torch.arange(100).reshape(10, 10)
+    subject = Subject(m, 1, windows, folder=tmp_path, progress=False)
+    good, bad = windows[:5, :6], windows[5:, :6]
+    contrast = Contrast(good, bad, (good, bad), good, good[0], bad[0])
+    weights = [torch.randn(1, *shape) for shape in ((32, 5), (5,), (5, 32), (32,))]
+    found, right = directions(subject, contrast, Transcoder(*weights))
+    assert found.keys() == right.keys() == {"difference in means", "probe", "feature"}
+    assert all(of.shape == (32,) for of in found.values())
+    assert all(0 <= share <= 1 for share in right.values())
+    seen = at_last(m, good, "resid.2")[0], at_last(m, bad, "resid.2")[0]
+    torch.testing.assert_close(found["difference in means"], mean_difference(seen))
+    along = torch.nn.functional.cosine_similarity(found["feature"], weights[2][0], dim=-1).abs()
+    assert along.max() > 0.999

@@ -4,7 +4,7 @@ import torch
 
 from faithnb.lm import tiny
 from faithnb.lm.prompts import repeated
-from faithnb.lm.stream import contributions, lens
+from faithnb.lm.stream import attention, contributions, lens
 
 M = tiny()
 PAIRS = repeated(M, 3, seed=0)
@@ -34,3 +34,11 @@ def test_a_silenced_layer_contributes_nothing():
     found = contributions(M, PAIRS, edit={"mlp_out.1": torch.zeros_like})
     assert found[1, 1] == 0
     assert found[1, 0] != 0
+
+
+def test_attention_is_a_share_of_all_that_a_head_looks_at():
+    each = [attention(M, PAIRS.clean, to) for to in range(PAIRS.clean.shape[1])]
+    assert each[0].shape == (3, M.n_layers, M.n_heads)
+    torch.testing.assert_close(sum(each), torch.ones_like(each[0]))
+    only = attention(M, PAIRS.clean, 2, [1])[:, 0]
+    torch.testing.assert_close(only, each[2][:, 1])
