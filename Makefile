@@ -5,6 +5,8 @@ PROFILE ?= paper
 PIP_ARGS ?=
 PYTHON ?=
 
+export PIP_ARGS
+
 VENV := .venv
 INTEROP := .venv-interop
 RUN := $(VENV)/bin/python

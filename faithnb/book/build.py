@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from faithnb.book.contents import ROOT, BuildError
+from faithnb.book.contents import ROOT, BuildError, pages
 from faithnb.book.processes import print_anything
 from faithnb.book.rendering import check, render
 from faithnb.book.running import remove_unfinished
@@ -39,8 +39,9 @@ def build_book(profile: str = "paper", build: Path = ROOT / "_build") -> Path:
 
 def _build(profile: str, build: Path) -> Path:
     src = stage(profile, build)
-    html = render(src, build)
-    check(html, src)
+    whole = pages(src / "_toc.yml") == pages(ROOT / "_toc.yml")
+    html = render(src, build, whole)
+    check(html, src, whole)
     write_whole(html / "claims.json", to_json(read_ledger(build / "records")))
     return html / "index.html"
 

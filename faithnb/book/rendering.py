@@ -11,12 +11,17 @@ from pathlib import Path
 import nbformat
 
 from faithnb.book.contents import BuildError, pages
-from faithnb.book.processes import run
+from faithnb.book.processes import run, say_at_once
 from faithnb.common.files import write_whole
 
 
-def render(src: Path, build: Path) -> Path:
+def render(src: Path, build: Path, whole: bool = True) -> Path:
     """Render with Jupyter Book, warnings as errors, into an empty folder.
+
+    Args:
+        src: what :func:`faithnb.book.staging.stage` made.
+        build: where to.
+        whole: whether no page is left out; a reference to one that is would be an error.
 
     Raises:
         BuildError: if Jupyter Book reports anything.
@@ -25,23 +30,29 @@ def render(src: Path, build: Path) -> Path:
         shutil.rmtree(build / stale, ignore_errors=True)
     command = [
         str(Path(sys.executable).parent / "jupyter-book"), "build", str(src),
-        "--path-output", str(build.parent), "-W", "--keep-going", "-n",
+        "--path-output", str(build.parent), *(["-W", "--keep-going", "-n"] if whole else []),
     ]  # fmt: skip
     result = run(command, NO_COLOR="1")
     if result.returncode:
         log = build / "jupyter-book.log"
-        whole = result.stdout + result.stderr
-        write_whole(log, whole)
-        said = [line for line in whole.splitlines() if re.search("WARNING|ERROR", line)]
+        said_all = result.stdout + result.stderr
+        write_whole(log, said_all)
+        said = [line for line in said_all.splitlines() if re.search("WARNING|ERROR", line)]
         raise BuildError(
             "Jupyter Book reports:\n" + "\n".join(dict.fromkeys(said)) + f"\nThe whole log: {log}"
         )
     return build / "html"
 
 
-def check(html: Path, src: Path) -> None:
+def check(html: Path, src: Path, whole: bool = True) -> None:
     """Every page is there, with as many pictures as its source asks for, nothing unresolved, no
     warnings, and nothing that it would load from elsewhere if it can do without.
+
+    Args:
+        html: the rendered pages.
+        src: their sources.
+        whole: whether no page is left out; values and references that came from one that is are
+            said, and raise nothing.
 
     Raises:
         BuildError: naming the pages and what they lack.
@@ -65,7 +76,11 @@ def check(html: Path, src: Path) -> None:
         if found != expected:
             wrong.append(f"{page}: {found} pictures where {expected} belong")
         if re.search(r"\{glue|\{numref|\{cite|pasted-missing|undefined label", article):
-            wrong.append(f"{page}: a value or a reference was not filled in")
+            unfilled = f"{page}: a value or a reference was not filled in"
+            if whole:
+                wrong.append(unfilled)
+            else:
+                say_at_once(unfilled)
         if 'class="output stderr' in article:
             wrong.append(f"{page}: a cell prints warnings, which readers would see")
     if wrong:

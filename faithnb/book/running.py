@@ -33,10 +33,13 @@ START_TIMEOUT, CELL_TIMEOUT = 120, 3600
 _unfinished: set[Path] = set()
 
 
-def execute_all(parameters: Mapping[str, Any], build: Path) -> Iterator[tuple[Path, NotebookNode]]:
-    """All notebooks of the book with their outputs: as many side by side as there are cores, up to
-    four, then one after the other those that measure time or read what the others hand over."""
-    paths = [p for page in pages(ROOT / "_toc.yml") if (p := ROOT / f"{page}.ipynb").exists()]
+def execute_all(
+    parameters: Mapping[str, Any], build: Path, toc: Path = ROOT / "_toc.yml"
+) -> Iterator[tuple[Path, NotebookNode]]:
+    """All notebooks of a table of contents with their outputs: as many side by side as there are
+    cores, up to four, then one after the other those that measure time or read what the others hand
+    over."""
+    paths = [p for page in pages(toc) if (p := ROOT / f"{page}.ipynb").exists()]
     text = {path: path.read_text(encoding="utf-8") for path in paths}
     last = [p for p in paths if _wants_the_machine(text[p]) and not reads_records(text[p])]
     last += [p for p in paths if reads_records(text[p])]

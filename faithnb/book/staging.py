@@ -18,6 +18,7 @@ from faithnb.book.assets import NoParts, vendor
 from faithnb.book.contents import ROOT, BuildError, plain_yaml
 from faithnb.book.processes import run, say_at_once
 from faithnb.book.running import execute_all
+from faithnb.book.without import leave_out
 from faithnb.common.files import write_whole
 from faithnb.sweeps.workers import cores
 
@@ -34,11 +35,12 @@ def stage(profile: str, build: Path) -> Path:
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(ROOT / name, src)
     shutil.copytree(ROOT / "book", src / "book")
+    leave_out(src / "_toc.yml")
     _serve_what_pages_run(src)
     (src / "notebooks").mkdir()
     parameters = {"profile": profile, "interactive": False}
     seconds = {}
-    for path, notebook in execute_all(parameters, build):
+    for path, notebook in execute_all(parameters, build, src / "_toc.yml"):
         for cell in notebook.cells:
             if file := cell.metadata.get("faithnb", {}).get("file"):
                 write_whole(src / "book" / "static" / file, _svg(cell))
