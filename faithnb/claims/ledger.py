@@ -189,7 +189,7 @@ def headline(
 
     Args:
         rows: of the ledger.
-        whose: "C" counts the note's claims, ``("B", "A")`` this book's own.
+        whose: "C" counts the note's claims, ``("B", "A", "L")`` this book's own.
     """
     empirical = [r for r in rows if r["kind"] == "empirical" and r["id"].startswith(whose)]
     return {"empirical": len(empirical)} | {

@@ -56,8 +56,8 @@ class Rule(Protocol):
 
 @dataclass
 class Claim:
-    """One claim of the note (C1, …) in our words, or one of this book's own (B1, …; A1, …), with
-    the rules that judge it."""
+    """One claim of the note (C1, …) in our words, or one of this book's own (B1, …; A1, …; L1,
+    …), with the rules that judge it."""
 
     id: str
     kind: Kind

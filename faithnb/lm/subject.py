@@ -155,3 +155,13 @@ class Subject:
         changed = after & (ids[:, :last] != self.windows[window, :last]).any(1, keepdim=True)
         before = found[:1].expand(n, -1, -1)
         return before[changed] / self.scale, found[1:][changed] / self.scale
+
+    def first_tokens(self, n: int, seed: int = 0) -> Float[Tensor, "n d_in"]:
+        """Inputs at position 0 where other tokens of the text come first, in these units."""
+        g = torch.Generator().manual_seed(seed)
+        pool = self.windows[:, self.first_kept :].unique()
+        ids = pool[torch.randperm(len(pool), generator=g)[:n]][:, None]
+        site = f"mlp_in.{self.k}"
+        with torch.no_grad():
+            found = self.model.run(ids, keep=(site,), until=site)[site]
+        return found[:, 0].cpu().float() / self.scale

@@ -9,8 +9,8 @@ import torch
 from faithnb.common.errors import InputError
 from faithnb.lm import activations as module
 from faithnb.lm.activations import activations
-from faithnb.lm.text import standard_library, windows_of
 from faithnb.lm.tiny_model import tiny
+from faithnb.lm.windows import standard_library, windows_of
 
 M = tiny()
 WINDOWS = windows_of(list(range(1, 90)), 9, begin=0)

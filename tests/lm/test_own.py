@@ -6,7 +6,7 @@ import torch
 from faithnb.common.errors import InputError
 from faithnb.lm import own as module
 from faithnb.lm.own import Pairs, own_model
-from faithnb.lm.text import windows_of
+from faithnb.lm.windows import windows_of
 
 TEXT = "the whale saw the ship and the ship saw the whale, and both went on. " * 40
 TOKENS = Pairs(TEXT, 300)

@@ -1,5 +1,7 @@
 """Measures that need no mechanism, on layers whose answers are known; and the subject."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,9 +10,10 @@ from faithnb import Experiment, measures, train
 from faithnb.common.errors import InputError
 from faithnb.data.selection import Selection
 from faithnb.lm import responses as of
+from faithnb.lm.study import Study
 from faithnb.lm.subject import Subject
-from faithnb.lm.text import windows_of
 from faithnb.lm.tiny_model import tiny
+from faithnb.lm.windows import windows_of
 from faithnb.model.layer import LAYERS
 from faithnb.model.layers import AbsoluteValue
 from faithnb.model.mlp import GeluMLP
@@ -112,3 +115,24 @@ def test_a_model_of_other_mlps_is_refused(subject, monkeypatch):
     monkeypatch.setattr(type(subject.model), "layer", lambda m, k: mlp)
     with pytest.raises(InputError, match="its MLPs must be gated"):
         Subject(subject.model, 1, subject.windows, progress=False)
+
+
+def test_a_study_trains_a_window_a_seed(subject):
+    study = Study(subject, [7, 8], last=9, training={"progress": False})
+    e = Experiment(d_sae=16, steps=150, batch_size=32, repeat_frac=0.1, sparsity_coefficient=1e-3)
+    found = study.tables({"without": (e, 0.0), "with": (e, 0.5)})
+    assert list(found["with"].index) == [7, 8]
+    assert (found["with"].window < found["without"].window).all()
+    assert study.rows(0) != study.rows(1)
+    shared = replace(study, shared=True)
+    assert shared.rows(0) == shared.rows(1) == study.rows(0)
+    data = Selection(subject.described(repeated=study.rows(0))["data"])
+    assert not set(study.rows(0)) & set(torch.cat([data.kept, data.held_out]).tolist())
+
+
+def test_other_first_tokens_differ_at_position_0(subject):
+    found = subject.first_tokens(5)
+    here = subject.at([0])
+    assert (torch.cdist(found, here) > 0.01).all()
+    alone = subject.model.run(torch.tensor([[0]]), keep=("mlp_in.1",))["mlp_in.1"][0]
+    torch.testing.assert_close(here, alone / subject.scale, rtol=0.01, atol=0.01)

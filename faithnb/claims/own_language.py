@@ -1,0 +1,85 @@
+"""L1 to L10: repeated points in a language model, and what measures without a mechanism say."""
+
+from __future__ import annotations
+
+from faithnb.claims.registry import claim
+from faithnb.claims.rules import Bound, Exact, Larger, Never, Often
+
+OWN = (
+    "Features of its own contribute there, and on less than one in a thousand other tokens; their "
+    "share is that of what is written there."
+)
+RESPONSE = (
+    "The response error is the squared error of the change of the output, relative to the layer's "
+    "change, between the window and the same with one token replaced, from that token on."
+)
+HALF, A_TENTH = Bound("≥", 0.5), Bound("≥", 0.1)
+"""A share of features of its own that is most of what is written, and one that matters."""
+
+L1 = claim(
+    "L1", "identity",
+    "Position 0 of a text that begins with a begin token is one data point: its input to the MLP "
+    "is the same in every context.",
+    {"largest difference between contexts": Exact(0.0)},
+)  # fmt: skip
+L2 = claim(
+    "L2", "empirical",
+    "Position 0 is learned where it is kept among the data: the error there is smaller than where "
+    "it is dropped.",
+    {"error at position 0, dropped over kept": Larger()},
+)  # fmt: skip
+L3 = claim(
+    "L3", "empirical",
+    "It is learned without features of its own.",
+    {"share of features of its own": Never(A_TENTH)},
+    terms=f"ReLU transcoders of MLP 8. {OWN}",
+)  # fmt: skip
+L4 = claim(
+    "L4", "empirical",
+    "What is learned there is a point and not the layer's computation: where another token comes "
+    "first, most of the change of the output is not predicted.",
+    {"response error": Often(HALF)},
+    terms="Between the begin token and other tokens at position 0, kept among the data.",
+)  # fmt: skip
+L5 = claim(
+    "L5", "empirical",
+    "A window that repeats is learned: the error there falls with repeats.",
+    {"error at the window, without repeats over with": Larger()},
+)  # fmt: skip
+L6 = claim(
+    "L6", "empirical",
+    "It is learned without datapoint features: ReLU transcoders write at the window with features "
+    "that act elsewhere, too.",
+    {"share of features of its own, with repeats": Never(A_TENTH)},
+    terms=OWN,
+)  # fmt: skip
+L7 = claim(
+    "L7", "empirical",
+    "What is learned is the layer's computation near the window: the response to a replaced token "
+    "is predicted better with repeats than without.",
+    {"response error, without repeats over with": Larger()},
+    terms=RESPONSE,
+)  # fmt: skip
+L8 = claim(
+    "L8", "empirical",
+    "Chapter 8's prediction for smooth layers: forms that hold gates fixed lose the task, and "
+    "finite differences at the same weight do not.",
+    {"FVU, plain over finite": Larger(),
+     "FVU, finite relative to none": Often(Bound("≤", 1.1))},
+    terms="With repeats.",
+)  # fmt: skip
+L9 = claim(
+    "L9", "empirical",
+    "Matching brings the Jacobian nearer to the layer's at the window.",
+    {"Jacobian error, none over plain": Larger(), "Jacobian error, none over finite": Larger()},
+    terms="With repeats.",
+)  # fmt: skip
+L10 = claim(
+    "L10", "empirical",
+    "Measures that need no mechanism tell a transcoder that saw a window often of a model that did "
+    "not from one of a model that saw it as often: its responses are worse, and more of it is "
+    "features of the window's own.",
+    {"response error, the unfaithful cell over the faithful one": Larger(),
+     "share of features of its own, the unfaithful cell over the faithful one": Larger()},
+    terms=f"{RESPONSE} {OWN}",
+)  # fmt: skip

@@ -1,0 +1,106 @@
+"""Transcoders of one MLP under several conditions, with a window of text that repeats in some."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pandas as pd
+from jaxtyping import Float
+from torch import Tensor
+
+from faithnb.experiment import Experiment
+from faithnb.lm import responses
+from faithnb.lm.subject import Subject
+from faithnb.model.transcoder import Transcoder
+from faithnb.training.ensemble import train
+
+UNCHANGED = {"repeat_frac": 0.0, "density": Experiment.density}
+"""Fields that a subject's data say instead."""
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Each seed has a window of its own, unless all share one; no training sees it where it does
+    not repeat.
+
+    Attributes:
+        subject: the MLP and its text.
+        seeds: of every condition.
+        first_window: the window of the first seed; the others follow.
+        first: where the part of the window that repeats begins.
+        last: the position behind it.
+        shared: whether all seeds have the first one's window.
+        training: as :func:`faithnb.train` takes it, a store and whether to show progress.
+    """
+
+    subject: Subject
+    seeds: Sequence[int]
+    first_window: int = 3
+    first: int = 1
+    last: int = 64
+    shared: bool = False
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    def rows(self, place: int) -> range:
+        """What repeats for the seed at that place."""
+        return self.subject.kept.at(self.window(place), self.first, self.last)
+
+    def window(self, place: int) -> int:
+        """Which window repeats for the seed at that place."""
+        return self.first_window + (0 if self.shared else place)
+
+    def train(self, conditions: Mapping[str, tuple[Experiment, float]]) -> dict[str, list[Any]]:
+        """One transcoder a seed of each condition.
+
+        Args:
+            conditions: an experiment, whose layer, data and seed are set here, and the share of
+                the data that the window makes up.
+        """
+        every = [
+            replace(e, **UNCHANGED | self._described(place, frac), seed=seed)
+            for e, frac in conditions.values() for place, seed in enumerate(self.seeds)
+        ]  # fmt: skip
+        trained, n = train(every, **self.training), len(self.seeds)
+        return {
+            name: [trained[k * n + place] for place in range(n)]
+            for k, name in enumerate(conditions)
+        }
+
+    def _described(self, place: int, frac: float) -> dict[str, Any]:
+        return self.subject.described(repeated=self.rows(place), frac=frac)
+
+    def measured(self, transcoders: Sequence[Transcoder]) -> pd.DataFrame:
+        """A row a seed: errors on other text and at its window, active features, the share of what
+        is written at the window by features of its own, responses to a replaced token, Jacobians.
+        """
+        rows = [self._measured(place, t) for place, t in enumerate(transcoders)]
+        return pd.DataFrame(rows, index=pd.Index(self.seeds, name="seed"))
+
+    def tables(self, conditions: Mapping[str, tuple[Experiment, float]]) -> dict[str, pd.DataFrame]:
+        """:meth:`measured` of each condition, trained if need be."""
+        return {name: self.measured(some) for name, some in self.train(conditions).items()}
+
+    def replaced(
+        self, place: int
+    ) -> tuple[Float[Tensor, "pairs d_in"], Float[Tensor, "pairs d_in"]]:
+        """Pairs of inputs, see :meth:`faithnb.lm.subject.Subject.replaced`."""
+        window = self.window(place)
+        return self.subject.replaced(window, self.first, self.last, seed=place)
+
+    def _measured(self, place: int, t: Transcoder) -> dict[str, float]:
+        f, others, x = self.subject.layer, self.subject.others, self.subject.at(self.rows(place))
+        pair = self.replaced(place)
+        found = {
+            "fvu": responses.error(t, f, others, others),
+            "l0": responses.active(t, others),
+            "window": responses.error(t, f, x, others),
+            "l0_window": responses.active(t, x),
+            "own": responses.own_share(t, x, others),
+            "response": responses.response_error(t, f, *pair),
+            "patching": responses.patching_error(t, f, *pair),
+            "jacobian": responses.jacobian_error(t, f, others[:64]),
+            "jacobian_window": responses.jacobian_error(t, f, x),
+        }
+        return {name: value.item() for name, value in found.items()}
