@@ -42,6 +42,7 @@ class Study:
     last: int = 64
     shared: bool = False
     training: Mapping[str, Any] = field(default_factory=dict)
+    _pairs: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
 
     def rows(self, place: int) -> range:
         """What repeats for the seed at that place."""
@@ -85,9 +86,12 @@ class Study:
     def replaced(
         self, place: int
     ) -> tuple[Float[Tensor, "pairs d_in"], Float[Tensor, "pairs d_in"]]:
-        """Pairs of inputs, see :meth:`faithnb.lm.subject.Subject.replaced`."""
-        window = self.window(place)
-        return self.subject.replaced(window, self.first, self.last, seed=place)
+        """Pairs of inputs, see :meth:`faithnb.lm.subject.Subject.replaced`; the model makes them
+        once."""
+        if place not in self._pairs:
+            given = self.window(place), self.first, self.last
+            self._pairs[place] = self.subject.replaced(*given, seed=place)
+        return self._pairs[place]
 
     def _measured(self, place: int, t: Transcoder) -> dict[str, float]:
         f, others, x = self.subject.layer, self.subject.others, self.subject.at(self.rows(place))

@@ -124,6 +124,7 @@ def test_a_study_trains_a_window_a_seed(subject):
     assert list(found["with"].index) == [7, 8]
     assert (found["with"].window < found["without"].window).all()
     assert study.rows(0) != study.rows(1)
+    assert study.replaced(0)[0] is study.replaced(0)[0]
     shared = replace(study, shared=True)
     assert shared.rows(0) == shared.rows(1) == study.rows(0)
     data = Selection(subject.described(repeated=study.rows(0))["data"])
