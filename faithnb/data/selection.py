@@ -91,7 +91,7 @@ class Selection(Data):
 
     @property
     def uniforms(self) -> int:
-        """Three: whether it is a repeated row, and which row it is, finely."""
+        """Three, for whether it is a repeated row, and which row it is, finely."""
         return 3
 
     def index(self, u: Float[Tensor, "*batch 3"]) -> Tensor:
