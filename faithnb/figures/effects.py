@@ -108,11 +108,11 @@ def series(
     x: Sequence[float], lines: Mapping[str, Sequence[float]], xlabel: str, ylabel: str
 ) -> Figure:
     """Curves over an axis that is not logarithmic."""
-    fig = new_figure(6.0, 3.2)
+    fig = new_figure(6.0, 3.6)
     ax = fig.subplots()
     for (name, values), (colour, mark) in zip(lines.items(), LOOKS, strict=False):
         ax.plot(x, values, marker=mark, color=colour, markersize=5, label=name)
     ax.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.legend()
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return fig
