@@ -14,6 +14,9 @@ from faithnb.certify.piecewise import Piecewise
 ROUNDING = 1e-14
 """Of a bound's evaluation in float64, as a share of what it adds up and for each summand."""
 
+ELSEWHERE = 0.1
+"""How much a kink counts for where to cut if nothing is lost there."""
+
 AT_ONCE = 4096
 """Boxes that are bounded together."""
 
@@ -161,8 +164,13 @@ class Splitting:
         gradient = (weight * slope) @ self.f.read + self.linear[boxes.goal]
         bound = (weight * (slope * middle + shift)).sum(1) + self.offset[boxes.goal]
         bound += (self.linear[boxes.goal] * centre).sum(1) + (np.abs(gradient) * radius).sum(1)
-        score = ((np.abs(weight) * bent) @ np.abs(self.f.read)) * radius + 1e-12 * radius
-        points = [centre + np.sign(gradient) * radius]
+        corner = centre + np.sign(gradient) * radius
+        z = self.f.pre(corner)
+        # cut where lines lose most at the corner that attains the bound, and a little elsewhere
+        lost = np.maximum(weight * (slope * z + shift - z * (z > self.f.threshold)), 0)
+        steep = (lost / np.maximum(reach, 1e-300) + ELSEWHERE * np.abs(weight)) * bent
+        score = (steep @ np.abs(self.f.read)) * radius + 1e-12 * radius
+        points = [corner]
         if self.f.n_ranked or self.f.threshold.any():  # a corner may lie beyond the jump
             points += [centre, centre - np.sign(gradient) * radius]
         return bound, score, points
