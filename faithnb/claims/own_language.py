@@ -1,4 +1,4 @@
-"""L1 to L10: repeated points in a language model, and what measures without a mechanism say."""
+"""L1 to L10 and L17: repeated points in a language model, and measures without a mechanism."""
 
 from __future__ import annotations
 
@@ -82,4 +82,13 @@ L10 = claim(
     {"response error, the unfaithful cell over the faithful one": Larger(),
      "share of features of its own, the unfaithful cell over the faithful one": Larger()},
     terms=f"{RESPONSE} {OWN}",
+)  # fmt: skip
+L17 = claim(
+    "L17", "empirical",
+    "Text that repeats by itself is learned as text: at the beginning of a file that training did "
+    "not see, the error and the response error fall where other files of its kind are among the "
+    "data.",
+    {"error at the file, without its kind over with": Larger(),
+     "response error, without its kind over with": Larger()},
+    terms=f"Codecs of Python's library, which one program wrote. {RESPONSE}",
 )  # fmt: skip

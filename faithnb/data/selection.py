@@ -33,9 +33,10 @@ class Selection(Data):
     """Rows of a file of activations that a small JSON file beside it selects.
 
     A sample is one of the *repeated* rows with probability ``frac``, all of them together and each
-    as likely as any other, and one of all others but those *left out* otherwise. The last of
-    those, a fifth of them and :data:`faithnb.data.sampling.EVALUATED` at most, are held out for
-    measures. Every row is divided by ``scale``.
+    as likely as any other, and one of all others but those *left out* otherwise. Of those, the
+    ones in the last fifth of the file, or in its last
+    :data:`faithnb.data.sampling.EVALUATED` rows if these are fewer, are held out for measures,
+    whatever else is selected. Every row is divided by ``scale``.
 
     Outputs of a layer that is read from a file, too, are worked out once and kept beside the rows.
 
@@ -60,11 +61,11 @@ class Selection(Data):
             others[self.repeated] = False
         except IndexError:
             raise _refused(self.path, f"it names a row beyond the {n} that there are") from None
-        kept = others.nonzero()[:, 0]
-        held_out = min(EVALUATED, max(1, len(kept) // 5))
-        if len(kept) <= held_out or not 0 <= self.frac <= 1 or self.scale <= 0:
+        kept, held = others.nonzero()[:, 0], n - min(EVALUATED, max(1, n // 5))
+        self.kept, self.held_out = kept[kept < held], kept[kept >= held]
+        empty = not len(self.kept) or not len(self.held_out)
+        if empty or not 0 <= self.frac <= 1 or self.scale <= 0:
             raise _refused(self.path, "it leaves nothing to draw from")
-        self.kept, self.held_out = kept[:-held_out], kept[-held_out:]
 
     @classmethod
     def of_experiment(cls, experiment: Any) -> Data:

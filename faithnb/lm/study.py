@@ -32,6 +32,8 @@ class Study:
         first: where the part of the window that repeats begins.
         last: the position behind it.
         shared: whether all seeds have the first one's window.
+        family: how many windows, the first of the subject's, are alike. If there are any, they
+            repeat together, but for the seed's own, which no training sees.
         training: as :func:`faithnb.train` takes it, a store and whether to show progress.
     """
 
@@ -41,6 +43,7 @@ class Study:
     first: int = 1
     last: int = 64
     shared: bool = False
+    family: int = 0
     training: Mapping[str, Any] = field(default_factory=dict)
     _pairs: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
 
@@ -69,8 +72,22 @@ class Study:
             for k, name in enumerate(conditions)
         }
 
+    @property
+    def share(self) -> float:
+        """How much of the subject's windows the family makes up."""
+        return self.family / len(self.subject.windows)
+
     def _described(self, place: int, frac: float) -> dict[str, Any]:
-        return self.subject.described(repeated=self.rows(place), frac=frac)
+        if not self.family:
+            return self.subject.described(repeated=self.rows(place), frac=frac)
+        own, length = self.window(place), self.subject.windows.shape[1]
+        alike = [
+            row
+            for window in range(self.family) if window != own
+            for row in self.subject.kept.at(window, self.subject.first_kept)
+        ]  # fmt: skip
+        left_out = range(own * length, (own + 1) * length)
+        return self.subject.described(repeated=alike, frac=frac, left_out=left_out)
 
     def measured(self, transcoders: Sequence[Transcoder]) -> pd.DataFrame:
         """A row a seed: errors on other text and at its window, active features, the share of what

@@ -95,6 +95,7 @@ class Subject:
         frac: float = 0.0,
         first_kept: int | None = None,
         far: bool = False,
+        left_out: Sequence[int] = (),
     ) -> str:
         """What ``Experiment.data`` names: the rows that are kept, some of them repeated.
 
@@ -103,14 +104,15 @@ class Subject:
             frac: how much of the data they make up together.
             first_kept: another than the subject's; 0 keeps every position.
             far: whether tokens with long outputs are kept, too.
+            left_out: other rows that are never drawn.
         """
         first = self.first_kept if first_kept is None else first_kept
         positions = torch.arange(self.windows.shape[1]).expand(self.windows.shape)
         out = (positions < first) | (self.far & (positions >= self.first_kept) & (not far))
-        left_out = out.flatten().nonzero()[:, 0].tolist()
-        about = repr((left_out, list(repeated), frac, self.scale))
+        out_of_all = sorted({*out.flatten().nonzero()[:, 0].tolist(), *left_out})
+        about = repr((out_of_all, list(repeated), frac, self.scale))
         name = f"{self.kept.path.stem}-{hashlib.sha256(about.encode()).hexdigest()[:12]}.json"
-        given = self.scale, left_out, repeated, frac
+        given = self.scale, out_of_all, repeated, frac
         return select(self.kept.path.with_name(name), self.kept.path, *given)
 
     def described(self, **given: Any) -> dict[str, Any]:

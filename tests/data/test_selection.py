@@ -44,6 +44,16 @@ def test_without_a_share_repeated_rows_are_not_drawn(rows):
     assert 50 not in data.draw(uniform(10_000))[:, 0].tolist()
 
 
+def test_rows_that_are_held_out_are_so_whatever_else_is_selected(rows):
+    chosen = [([], []), (range(20), [30, 31]), (range(0, 90, 3), [40])]
+    data = [Selection(select(rows.with_name("s.json"), rows, 1.0, *some)) for some in chosen]
+    first = [d.evaluation()[:, 0].int().tolist() for d in data]
+    assert first[0] == first[1] == list(range(80, 100))
+    drawn = data[0].draw(uniform(10_000))[:, 0].int()
+    assert set(first[2]) < set(first[0])
+    assert drawn.max() < 80
+
+
 def target(folder, name="mlp_for_selection"):
     g = torch.Generator().manual_seed(1)
     weights = [torch.randn(shape, generator=g) for shape in ((6, 4), (6, 4), (4, 6))]

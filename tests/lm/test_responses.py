@@ -137,3 +137,15 @@ def test_other_first_tokens_differ_at_position_0(subject):
     assert (torch.cdist(found, here) > 0.01).all()
     alone = subject.model.run(torch.tensor([[0]]), keep=("mlp_in.1",))["mlp_in.1"][0]
     torch.testing.assert_close(here, alone / subject.scale, rtol=0.01, atol=0.01)
+
+
+def test_of_a_family_of_windows_all_but_a_seeds_own_repeat(subject):
+    study = Study(subject, [7, 8], 0, last=9, family=3, training={"progress": False})
+    data = [Selection(study._described(place, study.share)["data"]) for place in (0, 1)]
+    length = subject.windows.shape[1]
+    for place, drawn in enumerate(data):
+        seen = {int(row) // length for row in drawn.repeated}
+        assert seen == {0, 1, 2} - {place}
+        every = torch.cat([drawn.kept, drawn.repeated, drawn.held_out])
+        assert not set(study.rows(place)) & set(every.tolist())
+    assert study.share == 3 / len(subject.windows)
