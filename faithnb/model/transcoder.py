@@ -332,7 +332,9 @@ class Transcoder(Weights):
         except ValueError as error:
             raise found.folder.refuse(str(error).rstrip(".")) from error
         found.require_sizes(loaded.sizes)
-        return loaded.with_weights(found.folded(loaded.weights()))
+        weights = found.folded(loaded.weights())
+        # in one order in memory, on which the last bits of products depend on some processors
+        return loaded.with_weights({name: w.contiguous() for name, w in weights.items()})
 
 
 ARCHITECTURES.add("relu", Transcoder)
