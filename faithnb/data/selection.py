@@ -17,7 +17,7 @@ from torch import Tensor
 from faithnb.common.errors import ParameterError
 from faithnb.common.files import digest_of, part_of, read_json, write_whole
 from faithnb.data.sampling import EVALUATED
-from faithnb.data.sources import READERS, Data, mapped, refuse_holes
+from faithnb.data.sources import READERS, Data, mapped, of_another_width, refuse_holes
 
 ENDING = ".json"
 """How the name of a selection ends."""
@@ -83,12 +83,7 @@ class Selection(Data):
     def refusals(cls, experiment: Any) -> Iterator[str]:
         """Of another width."""
         yield from super().refusals(experiment)
-        d_in = cls(experiment.data).d_in
-        if d_in != experiment.d_in:
-            yield (
-                f"d_in = {experiment.d_in} is not allowed with data = {experiment.data!r}: its "
-                f"rows have {d_in} coordinates."
-            )
+        yield from of_another_width(cls(experiment.data), experiment)
 
     @property
     def uniforms(self) -> int:

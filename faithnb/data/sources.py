@@ -204,12 +204,7 @@ class Activations(Data):
     def refusals(cls, experiment: Any) -> Iterator[str]:
         """Of another width."""
         yield from super().refusals(experiment)
-        d_in = cls(experiment.data).d_in
-        if d_in != experiment.d_in:
-            yield (
-                f"d_in = {experiment.d_in} is not allowed with data = {experiment.data!r}: its "
-                f"rows have {d_in} coordinates."
-            )
+        yield from of_another_width(cls(experiment.data), experiment)
 
     @classmethod
     def files(cls, name: str) -> tuple[str, ...]:
@@ -258,6 +253,15 @@ def refuse_holes(path: Path, digest: str) -> None:
     for first in range(0, len(rows := mapped(path)), 2**16):
         if not np.isfinite(rows[first : first + 2**16]).all():
             raise ParameterError(f"data = {str(path)!r} is not allowed: it holds NaN or infinity.")
+
+
+def of_another_width(data: Data, experiment: Any) -> Iterator[str]:
+    """The sentence for an experiment whose inputs are not as wide as a file's rows."""
+    if data.d_in != experiment.d_in:
+        yield (
+            f"d_in = {experiment.d_in} is not allowed with data = {experiment.data!r}: its rows "
+            f"have {data.d_in} coordinates."
+        )
 
 
 def mapped(path: Path) -> np.memmap:
