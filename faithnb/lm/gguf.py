@@ -11,18 +11,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from faithnb.common.errors import InputError, shown
-from faithnb.common.files import PACKAGE, digest_of, part_of
+from faithnb.common.files import PACKAGE, digest_of
 from faithnb.common.meaning import meaning
 from faithnb.lm.fetched import folder
 from faithnb.lm.model import LanguageModel
 from faithnb.lm.parts import Block, Linear, Norm, Rotary
 from faithnb.lm.tiny_model import frequencies
 from faithnb.lm.tokenizer import BytePairs
+from faithnb.lm.weights import read_weights, write_weights
 from faithnb.model.mlp import SwiGLU
 
 CONTROL = 3
@@ -33,25 +32,21 @@ def read_gguf(path: Path) -> LanguageModel:
     """The model of a file.
 
     To decode a file takes some seconds. So what it says is kept beside the fetched files, in
-    float32, and mapped into memory from then on; several processes share it.
+    float32, and mapped into memory from then on; several processes share it. It is checked by its
+    digest whenever it is read, and decoded again if it is damaged.
 
     Raises:
         InputError: if it is no GGUF file, or of an architecture that is not known here.
     """
-    decoded, of = folder() / f"{path.stem}.safetensors", _key(path)
-    with suppress(OSError, SafetensorError, KeyError, ValueError):
-        return _kept(decoded, of, path.stem)
-    about, tensors = _decode(path)
-    part = part_of(decoded)
-    with suppress(OSError):  # a store without room: decoded again next time
-        decoded.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            save_file(tensors, part, {"of": of, "about": json.dumps(about)})
-            part.replace(decoded)
-            return _kept(decoded, of, path.stem)
-        finally:
-            part.unlink(missing_ok=True)
-    return _model(path.stem, about, tensors)
+    decoded, of = folder() / f"{path.stem}.safetensors", {"of": _key(path)}
+    if (held := read_weights(decoded, of)) is None:
+        about, tensors = _decode(path)
+        with suppress(OSError):  # a store without room: decoded again next time
+            write_weights(decoded, tensors, of | {"about": json.dumps(about)})
+            held = read_weights(decoded, of)
+        if held is None:
+            return _model(path.stem, about, tensors)
+    return _model(path.stem, json.loads(held[1]["about"]), held[0])
 
 
 def _key(path: Path) -> str:
@@ -65,14 +60,6 @@ def _key(path: Path) -> str:
     sources = ((PACKAGE / "lm" / f"{name}.py").read_bytes() for name in ("gguf", "tokenizer"))
     source = "".join(map(meaning, sources))
     return digest_of(path) + hashlib.sha256(source.encode()).hexdigest()
-
-
-def _kept(decoded: Path, of: str, name: str) -> LanguageModel:
-    with safe_open(decoded, "pt") as file:
-        if file.metadata()["of"] != of:
-            raise ValueError("it was decoded from another file, or otherwise")
-        about = json.loads(file.metadata()["about"])
-        return _model(name, about, {key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
 
 
 def _decode(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

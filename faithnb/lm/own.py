@@ -12,18 +12,18 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Int
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from faithnb.common.ambient import settled
 from faithnb.common.errors import InputError
-from faithnb.common.files import PACKAGE, part_of
+from faithnb.common.files import PACKAGE
 from faithnb.common.meaning import meaning
 from faithnb.common.progress import progress_bar
 from faithnb.common.store import default_folder
 from faithnb.data.rng import Stream
 from faithnb.lm.model import LanguageModel
 from faithnb.lm.tiny_model import tiny
+from faithnb.lm.weights import read_weights, write_weights
 
 SMALL = 0.05
 """Standard deviation of the embedding before training."""
@@ -117,15 +117,12 @@ def own_model(
     digest = hashlib.sha256((about + torch.__version__).encode())
     digest.update(windows.to(torch.int64).numpy().tobytes())
     path = folder / f"own-{digest.hexdigest()[:24]}.safetensors"
-    if path.is_file():
-        for weight, found in zip(_weights(m), load_file(path).values(), strict=True):
-            weight.copy_(found)
+    if (held := read_weights(path, {})) is not None:
+        for k, weight in enumerate(_weights(m)):
+            weight.copy_(held[0][f"{k:03}"])
         return m
     _train(m, windows, repeated, frac, chosen, progress)
-    folder.mkdir(parents=True, exist_ok=True)
-    part = part_of(path)
-    save_file({f"{k:03}": w.detach().contiguous() for k, w in enumerate(_weights(m))}, part)
-    part.replace(path)
+    write_weights(path, {f"{k:03}": w for k, w in enumerate(_weights(m))}, {})
     return m
 
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from faithnb.lm.patching import Edit, Edits, together
+from faithnb.lm.patching import Edit, Edits, layer_of, together
 from faithnb.lm.prompts import Contrast
 from faithnb.lm.subject import Subject
 from faithnb.model.transcoder import Transcoder
@@ -18,12 +18,30 @@ Sides = Sequence[Float[Tensor, "_ d"]]
 """Activations of two kinds of text, two of them."""
 
 
-def at_last(m: Any, ids: Int[Tensor, "n pos"], *sites: str) -> list[Float[Tensor, "n d"]]:
-    """The activations of each site at the last token; the last of the sites comes last in the
-    pass."""
-    with torch.no_grad():
-        run = m.run(ids, keep=sites, until=sites[-1])
-    return [run[site][:, -1] for site in sites]
+Known = dict[tuple[int, ...], list[Tensor]]
+"""Activations by the tokens of a prompt."""
+
+
+def at_last(
+    m: Any, ids: Int[Tensor, "n pos"], *sites: str, known: Known | None = None
+) -> list[Float[Tensor, "n d"]]:
+    """The activations of each site at the last token.
+
+    Args:
+        m: the language model.
+        ids: tokens.
+        sites: of which the last comes last in the pass.
+        known: what earlier calls for these sites found, which is not computed again; what is found
+            is added.
+    """
+    known = {} if known is None else known
+    rows = [tuple(row) for row in ids.tolist()]
+    if new := [row for row in dict.fromkeys(rows) if row not in known]:
+        with torch.no_grad():
+            run = m.run(torch.tensor(new), keep=sites, until=sites[-1])
+        for row, *found in zip(new, *(run[site][:, -1] for site in sites), strict=True):
+            known[row] = found
+    return [torch.stack(of) for of in zip(*(known[row] for row in rows), strict=True)]
 
 
 def mean_difference(sides: Sides) -> Float[Tensor, "d"]:
@@ -95,20 +113,31 @@ def steer(
     """How far each direction moves the prediction from bad words to good ones, over lengths: the
     mean ``leaning`` of the contrast's neutral sentences with it, less that without."""
 
-    def leaning(steered: Edits) -> float:
-        with torch.no_grad():
-            run = m.run(contrast.neutral, edit=together(edit or {}, steered))
-        return float(contrast.leaning(run.logits).mean())
+    first, last = min(layer_of(site), m.n_layers - 1), f"resid.{m.n_layers}"
+    steps = [along(of, length) for of in directions.values() for length in (0.0, *lengths)]
 
-    before = leaning({})
-    return {
-        name: [leaning({site: along(of, length)}) - before for length in lengths]
-        for name, of in directions.items()
-    }
+    def all_steps(x: Tensor) -> Tensor:
+        parts = x.chunk(len(steps))
+        return torch.cat([step(part) for step, part in zip(steps, parts, strict=True)])
+
+    edit = dict(edit or {})
+    before = {of: one for of, one in edit.items() if layer_of(of) < first}
+    after = {of: one for of, one in edit.items() if layer_of(of) >= first}
+    ids, n = contrast.neutral, len(steps)
+    with torch.no_grad():
+        start = m.run(ids, keep=(f"resid.{first}",), edit=before, until=f"resid.{first}")
+        stream = start[f"resid.{first}"].repeat(n, 1, 1)
+        run = m.run(
+            ids.repeat(n, 1), keep=(last,), edit=together(after, {site: all_steps}), until=last,
+            start=(first, stream),
+        )  # fmt: skip
+        leaning = contrast.leaning(m.unembed(run[last][:, -1:])).view(len(directions), -1, len(ids))
+    moved = leaning.mean(-1)
+    return {name: (row[1:] - row[0]).tolist() for name, row in zip(directions, moved, strict=True)}
 
 
 def directions(
-    subject: Subject, contrast: Contrast, transcoder: Transcoder
+    subject: Subject, contrast: Contrast, transcoder: Transcoder, known: Known | None = None
 ) -> tuple[dict[str, Float[Tensor, "d"]], dict[str, float]]:
     """Directions of the residual stream behind a subject's MLP that may tell praise from blame: the
     difference in means, a probe's weights, and what the feature writes that does so best.
@@ -117,13 +146,15 @@ def directions(
         subject: the MLP, in whose units the transcoder was trained.
         contrast: the sentences.
         transcoder: of one instance.
+        known: as for :func:`at_last`.
 
     Returns:
         the directions, and how often each, or the feature itself, tells held-out sentences apart.
     """
     sides = contrast.good, contrast.bad, *contrast.held_out
     sites = f"mlp_in.{subject.k}", f"resid.{subject.k + 1}"
-    read, streams = zip(*(at_last(subject.model, ids, *sites) for ids in sides), strict=True)
+    at = [at_last(subject.model, ids, *sites, known=known) for ids in sides]
+    read, streams = zip(*at, strict=True)
     seen, held_out = streams[:2], streams[2:]
     features = [transcoder.encode(x / subject.scale)[0] for x in read]
     best = best_feature(features[:2])

@@ -7,6 +7,7 @@ from gguf import GGMLQuantizationType, GGUFWriter
 from gguf.quants import quantize
 
 from faithnb import InputError, lm
+from faithnb.common.store import StoreWarning
 from faithnb.lm import gguf as reading
 from faithnb.lm.gguf import read_gguf
 
@@ -91,12 +92,17 @@ def test_a_file_is_decoded_once(tmp_path, monkeypatch, store):
     assert [p.name for p in store.iterdir()] == ["held.safetensors"]
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:200], lambda b: b"", lambda b: b[::-1]])
-def test_what_is_kept_in_part_is_decoded_again(tmp_path, store, damage):
+@pytest.mark.parametrize(
+    "damage",
+    [lambda b: b[:200], lambda b: b"", lambda b: b[::-1], lambda b: b[:-1] + bytes([b[-1] ^ 1])],
+)
+def test_what_is_damaged_is_said_and_decoded_again(tmp_path, store, damage):
     path = write(tmp_path / "held.gguf")
     first = read_gguf(path).logits(IDS)
     kept = store / "held.safetensors"
     kept.write_bytes(damage(kept.read_bytes()))
+    with pytest.warns(StoreWarning, match=r"held\.safetensors is damaged"):
+        assert torch.equal(read_gguf(path).logits(IDS), first)
     assert torch.equal(read_gguf(path).logits(IDS), first)
 
 

@@ -1,9 +1,12 @@
 """The model that is trained in the build."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
 from faithnb.common.errors import InputError
+from faithnb.common.store import StoreWarning
 from faithnb.lm import own as module
 from faithnb.lm.own import Pairs, own_model
 from faithnb.lm.windows import windows_of
@@ -28,6 +31,18 @@ def test_it_learns_and_is_found_again(tmp_path, monkeypatch):
     again = own_model(TOKENS, WINDOWS, folder=tmp_path, **FEW | {"steps": 60})
     assert again.next_token_loss(WINDOWS[:8]).mean().item() == pytest.approx(loss[60], abs=1e-6)
     assert not any(weight.requires_grad for weight in module._weights(again))
+
+
+def test_a_damaged_model_is_said_and_trained_again(tmp_path):
+    first = own_model(TOKENS, WINDOWS, folder=tmp_path, **FEW | {"steps": 2}).embedding.clone()
+    (path,) = tmp_path.iterdir()
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    for _ in range(2):
+        with nullcontext() if _ else pytest.warns(StoreWarning, match="is damaged"):
+            again = own_model(TOKENS, WINDOWS, folder=tmp_path, **FEW | {"steps": 2})
+        torch.testing.assert_close(again.embedding, first)
 
 
 def test_a_window_that_repeats_is_known_by_heart(tmp_path):

@@ -134,6 +134,38 @@ def test_what_is_changed_in_every_run_is_changed_in_all():
     assert added.effect({"resid.1": lambda x: x}).abs().max() == 0
 
 
+@pytest.mark.parametrize("k", [0, 1, 2])
+def test_what_comes_before_a_change_is_taken_from_the_model_itself(k):
+    m = tiny(n_layers=3).to(dtype=torch.float64)
+    edit = {f"mlp_in.{k}": lambda x: x + 1, f"mlp_out.{k}": lambda x: 2 * x}
+    whole, own = Patching(m, PAIRS, edit), Patching(m, PAIRS)
+    for _ in range(2):  # what the model itself recorded serves again
+        part = Patching(m, PAIRS, edit, own)
+        assert part.first == k
+        assert_close(part.estimated(), whole.estimated())
+        for site in whole.sites:
+            assert_close(part.gradients[site], whole.gradients[site])
+            assert_close(part.clean[site], whole.clean[site])
+        assert_close(part.by_layer("mlp_out"), whole.by_layer("mlp_out"))
+        assert_close((part.high, part.low), (whole.high, whole.low))
+
+
+def test_gradients_find_the_corrupted_run_that_a_pass_finds(patching):
+    first = Patching(M, PAIRS)
+    first.gradients  # noqa: B018
+    for site in first.sites:
+        assert_close(first.corrupted[site], patching.corrupted[site], atol=1e-5, rtol=1e-5)
+        assert not first.corrupted[site].requires_grad
+
+
+def test_all_paths_of_a_head_are_those_found_one_by_one(patching):
+    found, none = patching.paths(0, 1), torch.zeros(len(PAIRS))
+    for kind, name, behind in (("attn_out", "attention", (1, 2)), ("mlp_out", "MLP", (0, 1, 2))):
+        one_by_one = sum((patching.path("heads.0", f"{kind}.{k}", 1) for k in behind), none)
+        of = "by one later attention" if name == "attention" else "by one MLP"
+        assert_close(found[of], one_by_one)
+
+
 def test_edits_at_one_site_come_one_after_the_other():
     both = together({"a": lambda x: x + 1}, {"a": lambda x: 2 * x, "b": lambda x: x})
     assert both["a"](3) == 8

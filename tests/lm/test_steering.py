@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from faithnb.lm import tiny
+from faithnb.lm.patching import together
 from faithnb.lm.prompts import Contrast
 from faithnb.lm.steering import (
     accuracy,
@@ -74,6 +75,37 @@ def test_activations_are_read_at_the_last_token():
     run = m.run(ids, keep=("mid.1", "mlp_in.2"))
     for of, site in zip(found, ("mid.1", "mlp_in.2"), strict=True):
         torch.testing.assert_close(of, run[site][:, 4])
+
+
+def test_what_is_known_is_not_run_again(monkeypatch):
+    m, known = tiny(), {}
+    ids = torch.arange(10).reshape(2, 5)
+    first = at_last(m, ids, "mid.1", "mlp_in.2", known=known)
+    monkeypatch.setattr(type(m), "run", lambda *a, **k: pytest.fail("it was run"))
+    again = at_last(m, ids.flip(0), "mid.1", "mlp_in.2", known=known)
+    for of, one in zip(first, again, strict=True):
+        assert torch.equal(of.flip(0), one)
+    assert len(known) == 2
+
+
+@pytest.mark.parametrize("site", ["resid.1", "mlp_out.1", "resid.3"])
+def test_steps_together_are_runs_with_one_step(site):
+    m = tiny().to(dtype=torch.float64)
+    ids = torch.arange(10).reshape(2, 5)
+    words = torch.tensor([3, 4]), torch.tensor([7])
+    contrast = Contrast(ids, ids, (ids, ids), ids, *words)
+    generator = torch.Generator().manual_seed(0)
+    of = {k: torch.randn(m.d_model, generator=generator).double() for k in ("a", "b")}
+    edit = {f"mlp_out.{k}": lambda x: 2 * x for k in range(3)}
+    found = steer(m, contrast, site, of, [1.0, 3.0], edit)
+    for name, values in found.items():
+        for length, value in zip([1.0, 3.0], values, strict=True):
+            last = f"resid.{m.n_layers}"
+            leaning = []
+            for step in ({}, {site: along(of[name], length)}):
+                run = m.run(ids, keep=(last,), edit=together(edit, step))
+                leaning.append(contrast.leaning(run.logits).mean())
+            torch.testing.assert_close(value, float(leaning[1] - leaning[0]))
 
 
 def test_directions_of_a_subject_have_the_models_width_and_a_share_that_they_get_right(tmp_path):
