@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -95,34 +96,6 @@ def error_problem(transcoder: Transcoder, layer: Layer, box: Box) -> Splitting:
 
 
 @exact
-def worst_off_diagonal(
-    transcoder: Transcoder,
-    layer: Layer,
-    support: Sequence[int] | None = None,
-    low: Reals = -1.0,
-    high: Reals = 1.0,
-    around: Float[Tensor, "d_in"] | None = None,
-    margin: float = MARGIN,
-    each: bool = False,
-    time_limit: float = TIME_LIMIT,
-    workers: int | None = None,
-) -> Certificate:
-    """The largest off-diagonal entry of ``J_T − J_M``, in absolute value, over the inputs of a box
-    at which both have a Jacobian: over all patterns of activation that occur.
-
-    An entry (j, k) counts if x_k varies. Inputs nearer than the margin to any kink or jump are left
-    out, because no float64 tells on which side they are: so a pattern counts only if it occurs on a
-    region that is at least that wide. Of a layer with a diagonal Jacobian it is the transcoder's
-    own entry. Other arguments and errors are those of :func:`faithnb.certify.worst_error`.
-
-    Args:
-        margin: as a share of half of the box's width.
-    """
-    effort, box = Effort(time_limit, workers, each), box_of(layer.d_in, support, low, high, around)
-    return jacobian_on(transcoder, layer, box, effort, margin, diagonal=False)
-
-
-@exact
 def worst_jacobian_error(
     transcoder: Transcoder,
     layer: Layer,
@@ -134,10 +107,29 @@ def worst_jacobian_error(
     each: bool = False,
     time_limit: float = TIME_LIMIT,
     workers: int | None = None,
+    diagonal: bool = True,
 ) -> Certificate:
-    """As :func:`faithnb.certify.worst_off_diagonal`, of all entries."""
+    """The largest entry of ``J_T − J_M``, in absolute value, over the inputs of a box at which both
+    have a Jacobian: over all patterns of activation that occur.
+
+    An entry (j, k) counts if x_k varies. Inputs nearer than the margin to any kink or jump are left
+    out, because no float64 tells on which side they are: so a pattern counts only if it occurs on a
+    region that is at least that wide. Other arguments and errors are those of
+    :func:`faithnb.certify.worst_error`.
+
+    Args:
+        margin: as a share of half of the box's width.
+        diagonal: whether entries (j, j) count.
+    """
     effort, box = Effort(time_limit, workers, each), box_of(layer.d_in, support, low, high, around)
-    return jacobian_on(transcoder, layer, box, effort, margin, diagonal=True)
+    return jacobian_on(transcoder, layer, box, effort, margin, diagonal)
+
+
+@wraps(worst_jacobian_error, assigned=(), updated=())
+def worst_off_diagonal(*given: Any, **named: Any) -> Certificate:
+    """:func:`faithnb.certify.worst_jacobian_error` without the diagonal, and with its arguments. Of
+    a layer with a diagonal Jacobian it is the largest such entry of the transcoder's own."""
+    return worst_jacobian_error(*given, **named, diagonal=False)
 
 
 def jacobian_on(
@@ -150,7 +142,7 @@ def jacobian_on(
     least: float = -np.inf,
     enough: float = np.inf,
 ) -> Certificate:
-    """As :func:`worst_off_diagonal` on a box that is made already."""
+    """As :func:`worst_jacobian_error` on a box that is made already."""
     if not len(box.free):
         raise InputError("low = high is not allowed: no coordinate varies, so no entry counts.")
     if not 0 < margin < 1:

@@ -108,7 +108,7 @@ def faithful_radius(
         of: the error of outputs, or of the Jacobian's entries.
         support: the coordinates that vary, from 0; by default those where p is not 0.
         limit: the largest radius that is looked at.
-        margin: for the Jacobian, as in :func:`faithnb.certify.worst_off_diagonal`, of each box.
+        margin: for the Jacobian, as in :func:`faithnb.certify.worst_jacobian_error`, of each box.
         time_limit: seconds, for all of it.
         workers: as there.
     """

@@ -37,6 +37,22 @@ def with_feature(d, p, write, threshold):
     )
 
 
+SAMPLES, AT_ONCE = 1_000_000, 100_000
+
+ROUNDED = 1e-5
+"""What float32 may add to an output of size 10 or so, summed over a dozen features."""
+
+
+def largest_sampled(of, support, d):
+    """The largest of a function over a million inputs of the box, in float32."""
+    drawn, most = torch.Generator().manual_seed(0), 0.0
+    for _ in range(SAMPLES // AT_ONCE):
+        x = torch.zeros(AT_ONCE, d)
+        x[:, support] = 2 * torch.rand(AT_ONCE, len(support), generator=drawn) - 1
+        most = max(most, of(x).abs().max().item())
+    return most
+
+
 D = 5
 P = torch.tensor([1.0, 1, 1, 0, 0])
 WRITE = torch.tensor([-0.5, 0.25, 0, 0, 0.125])
