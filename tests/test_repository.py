@@ -125,7 +125,7 @@ def test_every_file_of_the_package_has_its_tests():
                 "certify/box": "questions", "certify/solving": "questions",
                 "certify/tasks": "questions", "certify/ranges": "questions",
                 "certify/splitting": "enumeration", "certify/program": "enumeration",
-                "certify/certificate": "checking",
+                "certify/certificate": "checking", "certify/chords": "piecewise",
                 "figures/style": "comparisons", "figures/one_transcoder": "comparisons",
                 "figures/per_condition": "comparisons", "figures/problem": "comparisons",
                 "claims/note_features": "grid", "claims/note_matching": "grid",

@@ -7,6 +7,7 @@ python -m faithnb.certify check certificate.json
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ import torch
 
 from faithnb.certify.certificate import Certificate, read_certificates, save, table
 from faithnb.certify.checking import layer_named, wrong
+from faithnb.certify.piecewise import of_layer
 from faithnb.certify.questions import (
     TIME_LIMIT,
     mechanism_certificate,
@@ -45,7 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("Interrupted. Programs that were solved are kept.", file=sys.stderr)
+        print(
+            "Interrupted. Certificates that were finished are in the file, and programs that were "
+            "solved are kept.",
+            file=sys.stderr,
+        )
         return 130
 
 
@@ -60,11 +66,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--support", help="coordinates that vary, from 1: 1,2,3 (default: all)")
     parser.add_argument("--low", type=float, default=-1.0, help="of the box (default: -1)")
     parser.add_argument("--high", type=float, default=1.0, help="of the box (default: 1)")
-    parser.add_argument("--point", default="1,1,1", help="p's first coordinates (default: 1,1,1)")
+    parser.add_argument("--point", help="p's first coordinates (default: 1,1,1)")
     parser.add_argument("--around", action="store_true", help="bounds are distances from p")
     parser.add_argument(
         "--certify", nargs="+", choices=QUESTIONS,
-        default=["worst_error", "worst_off_diagonal", "mechanism"],
+        help="(default: worst_error, worst_off_diagonal, mechanism)",
     )  # fmt: skip
     parser.add_argument("--tolerance", type=float, default=0.1, help="of a radius (default: 0.1)")
     parser.add_argument("--epsilon", type=float, help="up to which a mechanism may leak")
@@ -91,11 +97,26 @@ def numbers(name: str, text: str) -> list[float]:
         ParameterError: if it is anything else.
     """
     try:
-        return [float(one) for one in text.split(",")]
+        found = [float(one) for one in text.split(",")]
     except ValueError:
+        found = []
+    if not found or not all(math.isfinite(one) for one in found):
+        raise ParameterError(f"{name} = {shown(text)} is not allowed: write numbers such as 1,2,3.")
+    return found
+
+
+def support_of(text: str, d_in: int) -> list[int]:
+    """Coordinates from 0, of coordinates from 1.
+
+    Raises:
+        ParameterError: if there are no such coordinates, or one stands there twice.
+    """
+    given = numbers("support", text)
+    if any(k != int(k) or not 1 <= k <= d_in for k in given) or len({*given}) < len(given):
         raise ParameterError(
-            f"{name} = {shown(text)} is not allowed: write numbers such as 1,2,3."
-        ) from None
+            f"support = {text} is not allowed: it must be different whole numbers from 1 to {d_in}."
+        )
+    return [int(k) - 1 for k in given]
 
 
 def _certify(options: argparse.Namespace) -> int:
@@ -104,18 +125,17 @@ def _certify(options: argparse.Namespace) -> int:
         raise ParameterError(
             f"instance = {options.instance} is not allowed: there are {len(every)}, from 0."
         )
-    transcoder, point = every[options.instance], numbers("point", options.point)
-    layer = layer_named(options.layer, transcoder.d_in, point)
-    support = None
-    if options.support is not None:
-        given = numbers("support", options.support)
-        if any(k != int(k) or not 1 <= k <= transcoder.d_in for k in given):
-            raise ParameterError(
-                f"support = {options.support} is not allowed: it must be whole numbers from 1 to "
-                f"{transcoder.d_in}."
-            )
-        support = [int(k) - 1 for k in given]
-    p = pad_points([tuple(point)], transcoder.d_in)[0]
+    transcoder = every[options.instance]
+    d_in = transcoder.d_in
+    point = [1.0] * min(3, d_in) if options.point is None else numbers("point", options.point)
+    support = None if options.support is None else support_of(options.support, d_in)
+    if not options.out.parent.is_dir() or options.out.is_dir():
+        raise ParameterError(
+            f"out = {shown(str(options.out))} is not allowed: it must be a file in a folder that "
+            "is there."
+        )
+    layer = layer_named(options.layer, d_in, point)
+    p = pad_points([tuple(point)], d_in)[0]
     time_ = {"time_limit": options.time_limit, "workers": options.workers}
     box = {"support": support, "low": options.low, "high": options.high}
     box |= {"around": p if options.around else None}
@@ -136,8 +156,12 @@ def _certify(options: argparse.Namespace) -> int:
         "layer": options.layer,
         "point": tuple(point),
     }
-    found: list[Certificate] = [replace(ask[name](), source=source) for name in options.certify]
-    save(options.out, found)
+    smooth = of_layer(layer).apart is not None
+    usual = ["worst_error", *([] if smooth else ["worst_off_diagonal"]), "mechanism"]
+    found: list[Certificate] = []
+    for name in options.certify or usual:
+        found.append(replace(ask[name](), source=source))
+        save(options.out, found)  # each at once, so that an interruption costs the last alone
     print(table(found))
     for c in found:
         if c.holds is not None:

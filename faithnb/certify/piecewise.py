@@ -11,11 +11,12 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 from torch import Tensor
 
+from faithnb.certify.chords import smooth_absolute
 from faithnb.common.errors import InputError
 from faithnb.model.architectures import BatchTopK, JumpReLU, TopK
 from faithnb.model.layer import Layer
 from faithnb.model.layers import AbsoluteValue, Identity, SmoothAbsolute
-from faithnb.model.networks import Superposed
+from faithnb.model.networks import GeluNetwork, Superposed
 from faithnb.model.sums import Sum
 from faithnb.model.transcoder import Transcoder
 from faithnb.model.turning import TurnedLayer
@@ -43,6 +44,8 @@ class Piecewise:
     k: int = 0
     size: Float[ndarray, "d_out"] | None = None
     """How much was added up where it was simplified, which tells how much rounding may hide."""
+    apart: Float[ndarray, "d_out"] | None = None
+    """How far what it stands for may be from it; nothing where that is the same."""
 
     def pre(self, x: Float[ndarray, "B d_in"]) -> Float[ndarray, "B n"]:
         """z."""
@@ -65,7 +68,8 @@ class Piecewise:
         return np.einsum("bn,no,ni->boi", self.on(x), self.write, self.read) + self.linear
 
     def minus(self, other: Piecewise) -> Piecewise:
-        """The difference, which has the units of both. The other has none that are ranked."""
+        """The difference, which has the units of both. The other has none that are ranked, and
+        may be the one that is near to what it stands for."""
         return Piecewise(
             np.concatenate([self.read, other.read]),
             np.concatenate([self.bias, other.bias]),
@@ -75,6 +79,7 @@ class Piecewise:
             self.offset - other.offset,
             self.n_ranked,
             self.k,
+            apart=other.apart,
         )
 
     def seen_from(
@@ -129,9 +134,10 @@ class Piecewise:
         write, linear, offset = self.write.copy(), self.linear.copy(), self.offset.copy()
         kept: list[int] = []
         for i in range(len(sign)):
+            near = np.abs(unit[kept] - unit[i]).max(1, initial=0) <= PARALLEL
             same = [
-                j for j in kept if mergeable[i] and mergeable[j]
-                and np.abs(unit[i] - unit[j]).max() <= PARALLEL
+                j for j, one in zip(kept, near, strict=True)
+                if one and mergeable[i] and mergeable[j]
             ]  # fmt: skip
             if not same:
                 kept.append(i)
@@ -155,6 +161,23 @@ def _units(read: Tensor, bias: Tensor, write: Tensor) -> Piecewise:
     r, w = _array(read), _array(write)
     d_out, d_in = w.shape[1], r.shape[1]
     return Piecewise(r, _array(bias), np.zeros(len(r)), w, np.zeros((d_out, d_in)), np.zeros(d_out))
+
+
+def _by_chords(read: Tensor, bias: Tensor, write: Tensor, straight: float) -> Piecewise:
+    """``Σ_i write_i (s(z_i) + straight z_i)`` with the smooth ``|z|``, s, by chords."""
+    chords, each = smooth_absolute(), _units(read, bias, write)
+    n = len(chords.knots)
+    less = straight - 1  # left of every knot a chord is −z
+    return replace(
+        each,
+        read=np.repeat(each.read, n, axis=0),
+        bias=(each.bias[:, None] - chords.knots).ravel(),
+        threshold=np.zeros(len(each.bias) * n),
+        write=(each.write[:, None] * chords.jumps[:, None]).reshape(-1, each.write.shape[1]),
+        linear=less * each.write.T @ each.read,
+        offset=(less * each.bias + chords.offset) @ each.write,
+        apart=chords.error * np.abs(each.write).sum(0),
+    )
 
 
 def of_transcoder(transcoder: Transcoder) -> Piecewise:
@@ -191,10 +214,10 @@ def of_transcoder(transcoder: Transcoder) -> Piecewise:
 
 
 def of_layer(layer: Layer) -> Piecewise:
-    """A layer that is made of ReLUs and absolute values.
+    """A layer that is made of ReLUs, absolute values and GELUs; what is smooth, by chords.
 
     Raises:
-        InputError: if it is smooth, or not known to be made of them.
+        InputError: if it is not known to be made of them.
     """
     if isinstance(layer, TurnedLayer):
         read, write = _array(layer.of_inputs), _array(layer.of_outputs)
@@ -204,13 +227,15 @@ def of_layer(layer: Layer) -> Piecewise:
             write=upright.write @ write,
             linear=write.T @ upright.linear,
             offset=upright.offset @ write,
+            apart=None if upright.apart is None else upright.apart @ np.abs(write),
         )
     if isinstance(layer, WithPoint):
         c = layer.circuit
         one = _units(
             c.read[None], torch.tensor([-c.threshold], dtype=torch.float64), -c.write[None]
         )
-        return of_layer(layer.without).minus(one)
+        without = of_layer(layer.without)
+        return replace(without.minus(one), apart=without.apart)
     if isinstance(layer, Superposed):
         return _units(layer.units[0], layer.bias, layer.units[1])
     if isinstance(layer, Sum):
@@ -223,12 +248,16 @@ def of_layer(layer: Layer) -> Piecewise:
             linear=-below.T @ ones.read,
             offset=-below.T @ ones.bias,
         )
-    known = isinstance(layer, AbsoluteValue | Identity) and not isinstance(layer, SmoothAbsolute)
-    if not known:
+    if isinstance(layer, SmoothAbsolute):
+        each = torch.eye(layer.d_in)
+        return _by_chords(layer.beta * each, 0 * each[0], each / layer.beta, 0.0)
+    if isinstance(layer, GeluNetwork):
+        return _by_chords(layer.units[0], layer.bias, layer.units[1] / 2, 1.0)
+    if not isinstance(layer, AbsoluteValue | Identity):
         name = getattr(layer, "name", type(layer).__name__)
         raise InputError(
             f"layer = {name} is not allowed: certificates are known of layers that are sums of "
-            "ReLUs and absolute values, and this one is smooth or not known to be such a sum."
+            "ReLUs, absolute values and GELUs, and this one is not known to be such a sum."
         )
     eye, zero = np.eye(layer.d_in), np.zeros(layer.d_in)
     if isinstance(layer, Identity):

@@ -50,7 +50,8 @@ def worst_error(
 
     Args:
         transcoder: one instance of relu, jumprelu, topk or batch_topk, with a linear part or not.
-        layer: a sum of ReLUs and absolute values.
+        layer: a sum of ReLUs, absolute values and GELUs. A smooth one is replaced by chords, whose
+            distance is added to the bound: the certificate is valid, and not closed.
         support: the coordinates that vary, from 0; the others are 0. All by default.
         low: of the box; one number, or one for each coordinate of the support.
         high: likewise.
@@ -79,7 +80,9 @@ def error_on(
     """As :func:`faithnb.certify.worst_error` on a box that is made already; errors up to ``least``
     are of no interest, and one above ``enough`` ends the search."""
     problem = error_problem(transcoder, layer, box)
-    outcome = largest(problem, effort, least, enough)
+    apart = problem.apart
+    outcome = largest(problem, effort, least - apart.max(), enough + apart.max())
+    outcome.dual = outcome.dual + apart
 
     def attained(x: Tensor, entry: tuple[int, ...]) -> float:
         return float((transcoder(x)[0] - layer(x))[0, entry[0]].abs())
@@ -129,7 +132,7 @@ def worst_jacobian_error(
 def worst_off_diagonal(*given: Any, **named: Any) -> Certificate:
     """:func:`faithnb.certify.worst_jacobian_error` without the diagonal, and with its arguments. Of
     a layer with a diagonal Jacobian it is the largest such entry of the transcoder's own."""
-    return worst_jacobian_error(*given, **named, diagonal=False)
+    return worst_jacobian_error(*given, **(named | {"diagonal": False}))
 
 
 def jacobian_on(
@@ -164,6 +167,11 @@ def jacobian_problem(
 ) -> tuple[Slopes, list[tuple[int, ...]]]:
     """Entries of the difference's Jacobian, with either sign, and which they are."""
     f = of_transcoder(transcoder).minus(of_layer(layer))
+    if f.apart is not None:
+        raise InputError(
+            "a smooth layer is not allowed: it is certified by chords, which say nothing of its "
+            "Jacobian; ask for the worst error."
+        )
     entries = [
         (j, k) for j in range(len(f.offset)) for k in range(len(box.free))
         if diagonal or j != box.free[k]
@@ -207,6 +215,8 @@ def mechanism_certificate(
         raise InputError(
             "transcoder is not allowed: it must have as many outputs as inputs, and not be a topk."
         )
+    if epsilon is not None and not epsilon >= 0:
+        raise InputError(f"epsilon = {epsilon} is not allowed: it must be 0 or more.")
     least = -np.inf if epsilon is None else epsilon - BELOW
     outcomes, pairs = [], []
     for j in range(transcoder.d_out):

@@ -37,6 +37,10 @@ class Effort:
     """Whether every goal's own largest value is asked for, not only that of all."""
 
     most_boxes: int = MOST_BOXES
+    by_programs: bool = True
+    """Whether programs take over what splitting leaves open. Without them and without a time limit
+    the same weights get the same bound on every run."""
+
     begun: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
@@ -93,7 +97,7 @@ def largest(
         found.value, found.at, found.bound - problem.slack, problem.slack.copy(),
         boxes=found.boxes,
     )  # fmt: skip
-    if found.open and effort.left > 0 and found.value.max() <= enough:
+    if effort.by_programs and found.open and effort.left > 0 and found.value.max() <= enough:
         _by_programs(problem, found, made, effort, least)
     made.dual = np.maximum(made.dual, made.value)
     return made

@@ -89,6 +89,8 @@ class Splitting:
         self.n_goals, self.m = len(goals), function.read.shape[1]
         self.weight = goals @ function.write.T
         self.linear, self.offset = goals @ function.linear, goals @ function.offset
+        none = np.zeros(goals.shape[1])
+        self.apart = np.abs(goals) @ (none if function.apart is None else function.apart)
         size = function.simplified().size if function.size is None else function.size
         self.slack = ROUNDING * (len(function.bias) + self.m + 8) * (np.abs(goals) @ size)
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from certifiable import PLANTED, WRITE, P, with_feature
 
 from faithnb import certify
@@ -72,11 +73,17 @@ def test_many_patterns_are_checked_by_programs(made, monkeypatch):
     [
         (["--layer", "nothing"], "layer = 'nothing' is not allowed"),
         (["--support", "0"], "whole numbers from 1 to 5"),
+        (["--support", "1,1"], "different whole numbers from 1 to 5"),
+        (["--support", "1,inf"], "write numbers such as 1,2,3"),
+        (["--point", "1,nan"], "write numbers such as 1,2,3"),
+        (["--out", "nowhere/c.json"], "it must be a file in a folder that is there"),
+        (["--epsilon", "-1"], "epsilon = -1.0 is not allowed"),
+        (["--low", "nan"], "not finite"),
         (["--support", "a"], "write numbers such as 1,2,3"),
         (["--time-limit", "0"], "above 0 seconds"),
         (["--instance", "1"], "instance = 1 is not allowed"),
         (["--low", "2"], "the box would be empty"),
-        (["--layer", "smooth_abs"], "is smooth"),
+        (["--layer", "smooth_abs", "--certify", "worst_off_diagonal"], "a smooth layer is not"),
     ],
 )
 def test_bad_input_gets_one_sentence(made, arguments, sentence, capsys):
@@ -84,6 +91,39 @@ def test_bad_input_gets_one_sentence(made, arguments, sentence, capsys):
     said = capsys.readouterr().err
     assert sentence in said
     assert said.count("\n") == 1
+
+
+def test_a_folder_that_is_none_or_broken_gets_one_sentence(tmp_path, capsys):
+    broken = Transcoder.random([0], 2, 3, 2)
+    broken.W_dec.data.fill_(torch.nan)
+    broken.save(tmp_path / "t")
+    assert ask(tmp_path, "--support", "1,2") == 2
+    said = capsys.readouterr().err
+    assert "not finite" in said
+    assert said.count("\n") == 1
+    assert ask(tmp_path / "nowhere") == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_smooth_layer_is_certified_by_its_errors_and_they_hold(made, capsys):
+    out = ["--out", str(made / "c.json")]
+    given = [str(made / "t"), "--layer", "smooth_abs", "--support", "1,2,3", *out]
+    assert main(given) == 1  # chords leave a gap
+    assert [c.what for c in certify.read_certificates(made / "c.json")] == [
+        "worst_error", "mechanism",
+    ]  # fmt: skip
+    assert main(["check", str(made / "c.json")]) == 0
+
+
+def test_what_was_finished_before_an_interruption_is_in_the_file(made, monkeypatch, capsys):
+    def interrupted(*given, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("faithnb.certify.__main__.mechanism_certificate", interrupted)
+    assert ask(made, "--certify", "worst_error", "mechanism") == 130
+    assert "Interrupted" in capsys.readouterr().err
+    (one,) = certify.read_certificates(made / "c.json")
+    assert one.closed
 
 
 def test_what_is_no_certificate_is_refused(tmp_path, capsys):

@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 import torch
 from certifiable import random_transcoder
+from scipy.special import erf
 
+from faithnb.certify.chords import smooth_absolute
 from faithnb.certify.piecewise import of_layer, of_transcoder
 from faithnb.common.errors import InputError
 from faithnb.model.architectures import BatchTopK, Gated
 from faithnb.model.layer import LAYERS, Layer
 from faithnb.model.layers import AbsoluteValue, Identity
+from faithnb.model.networks import GeluNetwork
 from faithnb.model.transcoder import Transcoder
 from faithnb.model.turning import turned_layer
 
@@ -62,15 +65,29 @@ def test_simplified_is_the_same_with_one_unit_a_kink():
         np.testing.assert_allclose(f.simplified()(x), f(x), atol=1e-12)
 
 
+@pytest.mark.parametrize("turn", [0, 3])
 @pytest.mark.parametrize("name", ["smooth_abs", "gelu_network", "smooth_abs_with_point"])
-def test_a_smooth_layer_is_refused(name):
+def test_a_smooth_layer_is_as_near_as_said(name, turn):
     if name == "gelu_network":
-        one = torch.ones(2, 2)
-        layer = LAYERS[name](one, one[0], one)
+        drawn = torch.Generator().manual_seed(0)
+        layer = GeluNetwork(*(torch.randn(s, generator=drawn) for s in ((40, 16), (40,), (40, 16))))
     else:
         layer = LAYERS[name].of_experiment(16, P[None], "zero")
-    with pytest.raises(InputError, match="is smooth or not known to be such a sum"):
-        of_layer(layer)
+    layer = turned_layer(layer, turn)
+    f, (x, as_tensor) = of_layer(layer), inputs(16, 3000)
+    off = np.abs(f(x) - layer(as_tensor).numpy()).max(0)
+    assert (off <= f.apart).all()
+    assert off.max() > 0.05 * f.apart.max()
+
+
+def test_chords_are_as_near_as_said_everywhere():
+    chords = smooth_absolute()
+    u = np.concatenate([np.linspace(-9, 9, 300_001), [-1e3, 1e3]])
+    bent = np.maximum(u[:, None] - chords.knots, 0) @ chords.jumps
+    off = np.abs(chords.offset - u + bent - u * erf(u / 2**0.5))
+    assert off.max() <= chords.error
+    assert off.max() > 0.9 * chords.error
+    assert len(chords.knots) < 60
 
 
 def test_an_unknown_module_is_refused():

@@ -15,7 +15,10 @@ from faithnb.certify.tasks import Task
 from faithnb.common.errors import InputError, ParameterError
 from faithnb.model.handmade import rescaled, with_linear_part
 from faithnb.model.layers import AbsoluteValue, SmoothAbsolute
+from faithnb.model.networks import GeluNetwork
 from faithnb.model.transcoder import Transcoder
+from faithnb.model.turning import turned_layer
+from faithnb.model.with_point import SmoothWithPoint
 
 L = AbsoluteValue(D)
 G = Transcoder.from_circuits(L.circuits())
@@ -137,6 +140,30 @@ def test_no_sample_of_a_million_exceeds_a_certificate_and_its_witness_attains_it
     assert largest_sampled(slopes, some, t.d_in) <= slope.bound + ROUNDED
 
 
+NETWORK = torch.Generator().manual_seed(1)
+SMOOTH = {
+    "smooth_abs": SmoothAbsolute(3),
+    "turned": turned_layer(SmoothAbsolute(3), 2),
+    "with a point": SmoothWithPoint(3, torch.ones(3)),
+    "gelu": GeluNetwork(
+        *(torch.randn(s, generator=NETWORK) for s in ((6, 3), (6,), (6, 3)))
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layer", SMOOTH.values(), ids=SMOOTH)
+def test_a_smooth_layer_is_bounded_from_above_and_nearly_attained(layer):
+    """Its chords are off by a thousandth of a unit's scale, here at most .02 in all."""
+    for seed in (3, 4):
+        t = Transcoder.random([seed], 3, 5, 3)
+        found = certify.worst_error(t, layer, workers=1)
+        sampled = largest_sampled(lambda x, t=t: t(x)[0] - layer(x), [0, 1, 2], 3)
+        assert sampled <= found.bound + ROUNDED
+        assert found.value <= found.bound <= found.value + 0.02
+        near = certify.faithful_radius(t, layer, torch.ones(3), found.bound / 2)
+        assert 0 <= near.bound < near.value
+
+
 def test_a_time_limit_leaves_a_bound_that_is_valid_and_not_closed():
     t = Transcoder.random([0], 6, 40, 6)
     t.b_enc.data.uniform_(-0.3, 0.3)
@@ -189,8 +216,12 @@ def test_bad_input_gets_one_sentence(asked, sentence):
 
 
 def test_questions_that_make_no_sense_are_refused():
-    with pytest.raises(InputError, match="smooth"):
-        certify.worst_error(G, SmoothAbsolute(D))
+    with pytest.raises(InputError, match="a smooth layer is not allowed"):
+        certify.worst_off_diagonal(G, SmoothAbsolute(D))
+    with pytest.raises(ValueError, match="d_out = 4: they must be equal"):
+        certify.worst_error(Transcoder.random([0], D, 3, 4), L)
+    with pytest.raises(InputError, match="epsilon = -0.1"):
+        certify.mechanism_certificate(G, epsilon=-0.1)
     with pytest.raises(InputError, match="no coordinate varies"):
         certify.worst_off_diagonal(G, L, low=0.0, high=0.0)
     with pytest.raises(InputError, match="not be a topk"):
