@@ -21,7 +21,7 @@ export function card(title, wide = false) {
   return { element, show };
 }
 
-const text = (x, y, words, attributes = {}) => svg("text", { x, y, ...attributes }, words);
+export const text = (x, y, words, attributes = {}) => svg("text", { x, y, ...attributes }, words);
 const number = (value) => value.toFixed(2).replace("-0.00", "0.00");
 
 /** Names of a point's coordinates, counted from 1 as in the note: x1, x2, … */

@@ -1,5 +1,6 @@
 // Train it yourself: knobs, a training in a worker, and what becomes of p.
 
+import { certified } from "./certified.js";
 import { card, jacobian, losses, map, meter } from "./drawing.js";
 import { html } from "./elements.js";
 import { support } from "./measures.js";
@@ -29,13 +30,14 @@ class Explorer {
     this.knobs = new Map();
     this.worker = startWorker({
       onmessage: ({ data }) => {
-        if (data.training === this.training) data.error ? this.failed(data.error) : this.show(data);
+        if (data.training === this.training) this.told(data);
       },
       onstop: (words) => this.failed(words),
     });
     this.status = html("p", { class: "fn-status", role: "status" });
     this.numbers = html("p", { class: "fn-numbers" });
     this.meter = meter();
+    this.certified = certified((number) => this.worker.postMessage({ certify: number }));
     this.loss = card("Terms of the loss");
     this.jacobian = card("Jacobian at p, of what contributes there");
     this.map = card("Which circuit each feature is", true);
@@ -48,6 +50,7 @@ class Explorer {
       this.buttons(),
       this.status,
       html("div", { class: "fn-result" }, this.meter.element, this.numbers),
+      this.certified.element,
       html(
         "div",
         { class: "fn-cards" },
@@ -155,6 +158,7 @@ class Explorer {
       button("50 steps", () => this.steps(50)),
       button("reset", () => this.put(this.fields)),
       this.rate,
+      this.certified.button,
       this.torch,
       this.yaml,
     );
@@ -170,6 +174,7 @@ class Explorer {
   restart() {
     this.history = [];
     this.training += 1;
+    this.certified.clear();
     this.settle();
     this.working(false);
     this.worker.postMessage({ make: this.settled, training: this.training });
@@ -195,6 +200,7 @@ class Explorer {
     this.knobs.get("jacobian_coefficient").allow(matching !== "none");
     this.knobs.get("kink").allow(matching === "plain" || matching === "smoothed");
     this.knobs.get("tanh_scale").allow(this.fields.sparsity_penalty === "tanh");
+    this.certified.button.hidden = !settled.points.length;
     this.settled = settled;
     this.model.set("fields", settled);
     this.model.save_changes();
@@ -209,6 +215,7 @@ class Explorer {
 
   run() {
     if (this.finished) this.restart();
+    this.certified.clear();
     this.working(true);
     this.worker.postMessage({ run: RATES[this.rate.value] });
   }
@@ -220,6 +227,7 @@ class Explorer {
 
   steps(n) {
     if (this.finished) this.restart();
+    this.certified.clear();
     this.working(false);
     this.worker.postMessage({ steps: n });
   }
@@ -228,6 +236,7 @@ class Explorer {
     this.running = yes;
     this.finished = false;
     this.train.textContent = yes ? "pause" : "train";
+    this.certified.button.disabled = yes;
   }
 
   say(words) {
@@ -236,8 +245,16 @@ class Explorer {
   }
 
   failed(words) {
+    this.certified.clear();
     this.say(words);
     this.finished = true; // to train on is to begin anew
+  }
+
+  /** By the worker, of the present training. */
+  told(data) {
+    if (data.error) this.failed(data.error);
+    else if (data.certified) this.certified.told(data);
+    else this.show(data);
   }
 
   /** What the worker, or the kernel, sees of a training. */

@@ -1,10 +1,12 @@
 // Trains in a worker, so that the page stays responsive.
 //
 // In: { make: experiment, training: number } · { set: fields } · { run: stepsPerSecond } ·
-// { pause: true } · { steps: n } · { given: { weights, history } } · { scan: { experiment, cells } }.
-// Out: what `look` gathers · { error: sentence }, both with the number of the training that they
-// belong to · { cell, … }.
+// { pause: true } · { steps: n } · { given: { weights, history } } · { certify: number } ·
+// { scan: { experiment, cells } }.
+// Out: what `look` gathers · { error: sentence } · { certified: number, share or certificate }, all with
+// the number of the training that they belong to · { cell, … }.
 
+import { certificate } from "./certificate.js";
 import { METRICS } from "./constants.js";
 import { Trainer } from "./trainer.js";
 import {
@@ -32,6 +34,7 @@ let due = 0; // steps to do at that rate
 let lastTurn = 0;
 let nextLook = 0;
 let firstLoss = 0;
+let search = null; // for the worst error of the present weights; given up when they change
 
 /** Everything the page shows of the present weights. */
 function look() {
@@ -116,9 +119,11 @@ turns.port1.onmessage = () => {
       inbox.findLastIndex(({ make }) => make),
     ),
   ); // what was for another training
-  inbox.splice(0).forEach(take);
+  const news = inbox.splice(0);
+  news.forEach(take);
   if (!running) {
-    if (came && !failed) look();
+    if (came && !failed && !news.every((one) => one.certify)) look();
+    if (search) certify();
     return;
   }
   const start = performance.now();
@@ -138,7 +143,24 @@ onmessage = ({ data }) => {
   return takeTurn();
 };
 
+/** A slice of the search for the worst error. */
+function certify() {
+  const end = performance.now() + SLICE;
+  let turn = search.steps.next();
+  while (!turn.done && performance.now() < end) turn = search.steps.next();
+  const said = turn.done ? { certificate: turn.value } : { share: turn.value };
+  postMessage({ training, certified: search.number, ...said });
+  if (turn.done) search = null;
+  else takeTurn();
+}
+
 function take(data) {
+  if (data.certify) {
+    const [p] = trainer.points;
+    search = { number: data.certify, steps: certificate(network(trainer), p, support(p)) };
+    return;
+  }
+  if (data.make || data.given || data.run || data.steps) search = null;
   if (data.make) {
     trainer = new Trainer(data.make);
     training = data.training;
