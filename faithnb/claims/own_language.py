@@ -1,4 +1,4 @@
-"""L1 to L10 and L17: repeated points in a language model, and measures without a mechanism."""
+"""L1 to L10, L17 to L20: repeated points in a language model, and measures without a mechanism."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ L3 = claim(
     "L3", "empirical",
     "It is learned without features of its own.",
     {"share of features of its own": Never(A_TENTH)},
-    terms=f"ReLU transcoders of MLP 8. {OWN}",
+    terms=f"ReLU transcoders. {OWN}",
 )  # fmt: skip
 L4 = claim(
     "L4", "empirical",
@@ -91,4 +91,37 @@ L17 = claim(
     {"error at the file, without its kind over with": Larger(),
      "response error, without its kind over with": Larger()},
     terms=f"Codecs of Python's library, which one program wrote. {RESPONSE}",
+)  # fmt: skip
+AT_EQUAL = (
+    "With repeats. Transcoders without matching are trained under several penalties; each with "
+    "matching is compared with what they give, for its seed, at its own L0 and at its own FVU, on "
+    "straight lines in the logarithms."
+)
+L18 = claim(
+    "L18", "empirical",
+    "At equal L0, and at equal FVU, matching still brings the Jacobian nearer to the layer's at "
+    "the window.",
+    {"Jacobian error at equal L0, none over plain": Larger(),
+     "Jacobian error at equal FVU, none over plain": Larger(),
+     "Jacobian error at equal L0, none over finite": Larger(),
+     "Jacobian error at equal FVU, none over finite": Larger()},
+    terms=AT_EQUAL,
+)  # fmt: skip
+L19 = claim(
+    "L19", "empirical",
+    "But the response to a replaced token is predicted worse than without matching.",
+    {"response error at equal L0, plain over none": Larger(),
+     "response error at equal FVU, plain over none": Larger(),
+     "response error at equal L0, finite over none": Larger(),
+     "response error at equal FVU, finite over none": Larger()},
+    terms=f"{AT_EQUAL} {RESPONSE}",
+)  # fmt: skip
+L20 = claim(
+    "L20", "empirical",
+    "Where few features may be active, a window that repeats gets features of its own: a "
+    "BatchTopK transcoder writes more with them than one with more active features, and than one "
+    "of the same kind without repeats.",
+    {"share of features of its own, fewest active over most": Larger(),
+     "share of features of its own, fewest active over without repeats": Larger()},
+    terms=OWN,
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -13,11 +14,36 @@ from torch import Tensor
 from faithnb.experiment import Experiment
 from faithnb.lm import responses
 from faithnb.lm.subject import Subject
+from faithnb.model.layer import Layer
 from faithnb.model.transcoder import Transcoder
 from faithnb.training.ensemble import train
 
 UNCHANGED = {"repeat_frac": 0.0, "density": Experiment.density}
 """Fields that a subject's data say instead."""
+
+
+class Answering(Layer):
+    """A layer that works out its outputs once for each array, and keeps both: it costs many times
+    what a transcoder does, and all of them are measured at the same inputs.
+
+    Args:
+        layer: which one.
+    """
+
+    def __init__(self, layer: Layer):
+        self.layer, self.d_in, self.d_out = layer, layer.d_in, layer.d_out
+        self._known: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
+        if id(x) not in self._known:
+            self._known[id(x)] = x, self.layer(x)
+        return self._known[id(x)][1]
+
+    def jvp(
+        self, x: Float[Tensor, "*batch d_in"], v: Float[Tensor, "*batch d_in"]
+    ) -> Float[Tensor, "*batch d_out"]:
+        """The layer's."""
+        return self.layer.jvp(x, v)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +72,12 @@ class Study:
     family: int = 0
     training: Mapping[str, Any] = field(default_factory=dict)
     _pairs: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
+    _inputs: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False)
+
+    @cached_property
+    def layer(self) -> Layer:
+        """The subject's, asked once about each array."""
+        return Answering(self.subject.layer)
 
     def rows(self, place: int) -> range:
         """What repeats for the seed at that place."""
@@ -110,8 +142,14 @@ class Study:
             self._pairs[place] = self.subject.replaced(*given, seed=place)
         return self._pairs[place]
 
+    def inputs(self, place: int) -> Float[Tensor, "n d_in"]:
+        """The part that repeats for the seed at that place."""
+        if place not in self._inputs:
+            self._inputs[place] = self.subject.at(self.rows(place))
+        return self._inputs[place]
+
     def _measured(self, place: int, t: Transcoder) -> dict[str, float]:
-        f, others, x = self.subject.layer, self.subject.others, self.subject.at(self.rows(place))
+        f, others, x = self.layer, self.subject.others, self.inputs(place)
         pair = self.replaced(place)
         found = {
             "fvu": responses.error(t, f, others, others),

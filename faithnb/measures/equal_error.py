@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from jaxtyping import Bool, Int
 
@@ -73,3 +74,31 @@ def partners(
     a, b = np.flatnonzero(first), np.flatnonzero(second)
     of_a, of_b = pairs(np.asarray(errors)[a], np.asarray(errors)[b], factor)
     return a[of_a], b[of_b]
+
+
+def where_equal(
+    ladder: Sequence[pd.DataFrame], other: pd.DataFrame, axis: str, columns: Sequence[str]
+) -> pd.DataFrame:
+    """What a condition gives, seed by seed, where it is as sparse or as wrong as another.
+
+    A seed of the ladder is a curve through its rungs, straight in the logarithms of both axes. It
+    is read where the other condition's transcoder of that seed lies. Nothing is extrapolated.
+
+    Args:
+        ladder: the condition under several penalties, a row a seed and a column a measure.
+        other: the other condition, over seeds that the ladder has.
+        axis: the column that is held equal, above 0.
+        columns: those that are read, above 0.
+
+    Returns:
+        the columns, over the other condition's seeds; NaN where the ladder does not reach.
+    """
+    found = {}
+    for seed in other.index:
+        of_seed = pd.DataFrame([rung.loc[seed] for rung in ladder]).sort_values(axis)
+        x, at = np.log(of_seed[axis]), np.log(other.at[seed, axis])
+        found[seed] = {
+            name: np.exp(np.interp(at, x, np.log(of_seed[name]), np.nan, np.nan))
+            for name in columns
+        }
+    return pd.DataFrame.from_dict(found, orient="index", columns=list(columns))

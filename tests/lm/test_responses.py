@@ -10,7 +10,7 @@ from faithnb import Experiment, measures, train
 from faithnb.common.errors import InputError
 from faithnb.data.selection import Selection
 from faithnb.lm import responses as of
-from faithnb.lm.study import Study
+from faithnb.lm.study import Answering, Study
 from faithnb.lm.subject import Subject
 from faithnb.lm.tiny_model import tiny
 from faithnb.lm.windows import windows_of
@@ -129,6 +129,25 @@ def test_a_study_trains_a_window_a_seed(subject):
     assert shared.rows(0) == shared.rows(1) == study.rows(0)
     data = Selection(subject.described(repeated=study.rows(0))["data"])
     assert not set(study.rows(0)) & set(torch.cat([data.kept, data.held_out]).tolist())
+
+
+def test_a_layer_is_asked_once_about_each_array(subject):
+    asked = []
+
+    class Counting(AbsoluteValue):
+        def __call__(self, x):
+            asked.append(x)
+            return super().__call__(x)
+
+    f = Answering(Counting(4))
+    first, again, equal = f(X), f(X), f(X.clone())
+    assert first is again
+    assert len(asked) == 2
+    assert torch.equal(first, equal)
+    assert torch.equal(f.jvp(X, CHANGED), F.jvp(X, CHANGED))
+    study = Study(subject, [7], last=9)
+    assert study.inputs(0) is study.inputs(0)
+    assert study.layer is study.layer
 
 
 def test_other_first_tokens_differ_at_position_0(subject):

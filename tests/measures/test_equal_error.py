@@ -1,10 +1,17 @@
 """Comparisons at the same error."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
-from faithnb.measures.equal_error import at_same_error, overlapping, pairs, partners
+from faithnb.measures.equal_error import (
+    at_same_error,
+    overlapping,
+    pairs,
+    partners,
+    where_equal,
+)
 
 
 def test_conditions_are_compared_where_each_reaches():
@@ -56,3 +63,15 @@ def test_places_in_a_table_at_the_same_error():
     first, second = (np.array(v, dtype=bool) for v in ([1, 0, 1, 0, 1, 0], [0, 1, 0, 1, 0, 1]))
     one, other = partners(table.fvu.values, first, second, factor=1.4)
     assert list(zip(one, other, strict=True)) == [(2, 1), (4, 3)]
+
+
+def test_a_ladder_is_read_where_another_condition_lies_and_not_beyond():
+    l0 = pd.DataFrame({8: [64.0, 4, 16], 9: [81.0, 1, 9]})
+    rungs = [pd.DataFrame({"l0": row, "error": 3 * row**-0.5}) for _, row in l0.iterrows()]
+    other = pd.DataFrame({"l0": [27.0, 200.0], "error": 0.0}, index=[9, 8])
+    found = where_equal(rungs, other, "l0", ["error", "l0"])
+    assert found.index.tolist() == [9, 8]
+    assert found.loc[9].tolist() == pytest.approx([3 / 27**0.5, 27])
+    assert found.loc[8].isna().all()
+    other.loc[8, "l0"] = 64.0  # the end itself is reached
+    assert where_equal(rungs, other, "l0", ["error"]).at[8, "error"] == pytest.approx(3 / 8)
