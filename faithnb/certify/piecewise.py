@@ -44,6 +44,9 @@ class Piecewise:
     k: int = 0
     size: Float[ndarray, "d_out"] | None = None
     """How much was added up where it was simplified, which tells how much rounding may hide."""
+    cancelled: Float[ndarray, "d_out"] | None = None
+    """How much was added up where it was seen from elsewhere: biases may cancel there, and what was
+    rounded stays."""
     apart: Float[ndarray, "d_out"] | None = None
     """How far what it stands for may be from it; nothing where that is the same."""
 
@@ -79,6 +82,7 @@ class Piecewise:
             self.offset - other.offset,
             self.n_ranked,
             self.k,
+            cancelled=_both(self.cancelled, other.cancelled),
             apart=other.apart,
         )
 
@@ -86,8 +90,14 @@ class Piecewise:
         self, matrix: Float[ndarray, "d_in m"], shift: Float[ndarray, "d_in"]
     ) -> Piecewise:
         """The same as a function of ξ, where ``x = matrix ξ + shift``."""
+        cancelled = self.cancelled
+        if self.size is None and shift.any():
+            added = (np.abs(self.bias) + np.abs(self.read) @ np.abs(shift)) @ np.abs(self.write)
+            added += np.abs(self.linear) @ np.abs(shift) + np.abs(self.offset)
+            cancelled = _both(cancelled, added)
         return replace(
             self,
+            cancelled=cancelled,
             read=self.read @ matrix,
             bias=self.bias + self.read @ shift,
             linear=self.linear @ matrix,
@@ -106,7 +116,7 @@ class Piecewise:
         if self.size is None:
             summed = (np.abs(self.bias) + radius)[possible] @ np.abs(self.write[possible])
             summed += np.abs(self.linear).sum(1) + np.abs(self.offset)
-            return replace(self, size=summed).simplified()
+            return replace(self, size=_both(summed, self.cancelled)).simplified()
         above = np.where(self.threshold > 0, low > self.threshold, low >= 0)
         straight = possible & above & ~ranked
         linear = self.linear + (self.write * straight[:, None]).T @ self.read
@@ -151,6 +161,12 @@ class Piecewise:
             self, read=self.read[at], bias=self.bias[at], threshold=self.threshold[at],
             write=write[at], linear=linear, offset=offset,
         )  # fmt: skip
+
+
+def _both(one: ndarray | None, other: ndarray | None) -> ndarray | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return one + other
 
 
 def _array(weight: Tensor) -> Float[ndarray, "..."]:
