@@ -18,7 +18,7 @@ from faithnb.book.assets import NoParts, vendor
 from faithnb.book.contents import ROOT, BuildError, plain_yaml
 from faithnb.book.processes import run, say_at_once
 from faithnb.book.running import execute_all
-from faithnb.book.without import leave_out
+from faithnb.book.without import leave_out, without_links
 from faithnb.common.files import write_whole
 from faithnb.sweeps.workers import cores
 
@@ -35,7 +35,7 @@ def stage(profile: str, build: Path) -> Path:
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(ROOT / name, src)
     shutil.copytree(ROOT / "book", src / "book")
-    leave_out(src / "_toc.yml")
+    left_out = leave_out(src / "_toc.yml")
     _serve_what_pages_run(src)
     (src / "notebooks").mkdir()
     parameters = {"profile": profile, "interactive": False}
@@ -48,6 +48,7 @@ def stage(profile: str, build: Path) -> Path:
         write_whole(src / "notebooks" / path.name, nbformat.writes(notebook))
     write_whole(src / "book" / "freeze.txt", _freeze())
     write_whole(src / "book" / "run.md", _this_run(profile, seconds))
+    without_links(src, left_out)
     return src
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,26 @@ def leave_out(toc: Path) -> list[str]:
         write_whole(toc, json.dumps(table, indent=1, ensure_ascii=False))  # JSON is YAML
         return needed
     return []
+
+
+def without_links(src: Path, left_out: Iterable[str]) -> None:
+    """In staged sources, turn links to pages that are left out into their words, with a note.
+
+    Raises:
+        OSError: if a source cannot be read or written.
+    """
+    stems = "|".join(re.escape(page.rpartition("/")[2]) for page in left_out)
+    if not stems:
+        return
+    link = re.compile(rf"\[([^][\n]*)\]\((?:[./\w]*/)?(?:{stems})\.ipynb(?:#[^)\s]*)?\)")
+    for path in (*(src / "book").rglob("*.md"), *(src / "notebooks").glob("*.ipynb")):
+        text = path.read_text(encoding="utf-8")
+        if (found := link.sub(_words, text)) != text:
+            write_whole(path, found)
+
+
+def _words(link: re.Match[str]) -> str:
+    return f"{link[1]} (a page that this copy lacks)" if link[1] else "a page that this copy lacks"
 
 
 def fetch() -> None:

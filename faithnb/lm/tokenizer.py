@@ -28,7 +28,9 @@ class BytePairs:
             tokens: in the order of their numbers; bytes are written as GPT-2 does.
             merges: pairs, with a blank between them, in order.
             special: tokens that stand for no text.
-            digits_alone: whether each digit is a word of its own.
+            digits_alone: whether each digit is a word of its own, as everything is that Unicode
+                calls a number: so SmolLM2's own tokenizer and llama.cpp do. transformers' reading
+                of GGUF files leaves it out, which shows at " ½".
         """
         pairs = [(a, b) for a, b in (merge.split(" ") for merge in merges)]
         made = tokenizers.Tokenizer(models.BPE({t: i for i, t in enumerate(tokens)}, pairs))

@@ -1,5 +1,8 @@
 """The book where the language model cannot be had."""
 
+import json
+import re
+
 import pytest
 
 from faithnb.book import rendering, without
@@ -46,6 +49,41 @@ def test_pages_that_need_it_are_named_and_left_out(toc, monkeypatch, capsys):
     table = without.plain_yaml().load(toc.read_text(encoding="utf-8"))
     assert [part["caption"] for part in table["parts"]] == ["First", "Last"]
     assert table["parts"][0]["numbered"] == 1
+
+
+def test_links_to_what_is_left_out_become_words(tmp_path):
+    (tmp_path / "book" / "recipes").mkdir(parents=True)
+    (tmp_path / "notebooks").mkdir()
+    page, cell = tmp_path / "book" / "recipes" / "a.md", tmp_path / "notebooks" / "b.ipynb"
+    kept = "[x](../notebooks/01_absolute_value.ipynb) and [y](https://a.b/15_repeated_text)"
+    page.write_text(
+        f"In [a model](../notebooks/15_repeated_text.ipynb), {kept}, see "
+        "[](../../notebooks/16_which_parts_matter.ipynb#its-edges).\n", encoding="utf-8"
+    )  # fmt: skip
+    cell.write_text('{"source": ["(*no*; [chapter](15_repeated_text.ipynb))."]}', encoding="utf-8")
+    before = page.read_bytes()
+    without.without_links(tmp_path, [])
+    assert page.read_bytes() == before
+    without.without_links(tmp_path, without.NEED_A_MODEL)
+    assert page.read_text(encoding="utf-8") == (
+        f"In a model (a page that this copy lacks), {kept}, see a page that this copy lacks.\n"
+    )
+    assert json.loads(cell.read_text(encoding="utf-8")) == {
+        "source": ["(*no*; chapter (a page that this copy lacks))."]
+    }
+
+
+def test_no_page_draws_values_or_figures_from_what_may_be_left_out():
+    """They could not be filled in."""
+    for page in pages(ROOT / "_toc.yml"):
+        path = next(p for p in (ROOT / f"{page}.md", ROOT / f"{page}.ipynb") if p.exists())
+        if page not in without.NEED_A_MODEL:
+            text = path.read_text(encoding="utf-8")
+            for needed in without.NEED_A_MODEL:
+                own = (ROOT / f"{needed}.ipynb").read_text(encoding="utf-8")
+                assert f"{needed.rpartition('/')[2]}.ipynb::" not in text, page
+                for name in re.findall(r'"name": "((?:fig|tab)-[\w-]+)"', own):
+                    assert f"{{numref}}`{name}`" not in text, page
 
 
 def test_where_it_can_be_had_nothing_changes(toc, monkeypatch):

@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+import tokenizers
 import torch
 import transformers as their
 
@@ -106,6 +107,8 @@ PROSE = (
     "The sun was setting behind the hills when Anna finally reached the village. She had been "
     "walking since early morning, and her feet were sore."
 )
+ODD = "١٢٣ ½ ² x²+y₂ 1234 größer 日本語 5年 🙂 1"
+"""Their reading of GGUF files leaves out that numbers are alone, as SmolLM2 was trained."""
 
 
 def test_smollm2_is_theirs_from_the_same_file():
@@ -115,6 +118,11 @@ def test_smollm2_is_theirs_from_the_same_file():
     m = lm.load()
     tokenizer = their.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     assert m.encode(PROSE) == tokenizer(PROSE, add_special_tokens=False)["input_ids"]
+    assert m.encode(ODD) != tokenizer(ODD, add_special_tokens=False)["input_ids"]
+    pre = tokenizers.pre_tokenizers
+    theirs = tokenizer.backend_tokenizer
+    theirs.pre_tokenizer = pre.Sequence([pre.Digits(individual_digits=True), theirs.pre_tokenizer])
+    assert m.encode(ODD) == tokenizer(ODD, add_special_tokens=False)["input_ids"]
     model = their.AutoModelForCausalLM.from_pretrained(
         path.parent, gguf_file=path.name, dtype=torch.float32
     ).eval()

@@ -35,3 +35,10 @@ def test_digits_are_merged_where_they_are_not_alone():
 def test_what_is_written_is_read_again():
     again = BytePairs.read(made().written())
     assert again.encode("abcab 12ï<|end|>") == made().encode("abcab 12ï<|end|>")
+
+
+def test_every_number_of_unicode_is_alone_and_takes_no_blank():
+    tokens, merges = [*TOKENS, "Â", "½", "ĠÂ"], [*MERGES, "Ġ Â"]
+    for alone, wanted in ((True, ["Ġ", "Â", "½"]), (False, ["ĠÂ", "½"])):
+        found = BytePairs.of(tokens, merges, ["<|end|>"], alone)
+        assert [tokens[i] for i in found.encode(" ½")] == wanted
