@@ -155,7 +155,8 @@ class Patching:
     ) -> Float[Tensor, "n layers pos"]:
         """The effect of each layer at each position; exactly 0 before the prompts differ."""
         layers = self._layers(layers)
-        found = torch.zeros(len(layers), self.pairs.clean.shape[1], len(self.pairs))
+        shape = len(layers), self.pairs.clean.shape[1], len(self.pairs)
+        found = torch.zeros(shape, device=self.m.device)
         for row, k in enumerate(layers):
             for at in range(self.pairs.first_change, found.shape[1]):
                 found[row, at] = self.patch(f"{kind}.{k}", position=at)
@@ -281,7 +282,7 @@ class Patching:
     def paths(self, layer: int, head: int) -> dict[str, Float[Tensor, "n"]]:
         """A head's effect, and what of it goes by single paths: straight to the logits, and by one
         later attention or one MLP, summed over these. Paths that meet more than one are in none."""
-        site, none = f"heads.{layer}", torch.zeros(len(self.pairs))
+        site, none = f"heads.{layer}", torch.zeros(len(self.pairs), device=self.m.device)
         run = self._sent(site, head)
         later = {"attn_out": range(layer + 1, self.m.n_layers),
                  "mlp_out": range(layer, self.m.n_layers)}  # fmt: skip

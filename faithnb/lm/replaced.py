@@ -42,7 +42,7 @@ def stand_in(subject: Subject, transcoder: Transcoder, leave: int = 1) -> dict[s
     the subject's MLP."""
 
     def instead(x: Tensor) -> Tensor:
-        return subject.output_scale * transcoder(x / subject.scale)
+        return subject.output_scale * transcoder.to(x.device)(x / subject.scale)
 
     return replaced(subject.k, instead, leave)
 

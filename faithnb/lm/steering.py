@@ -156,11 +156,11 @@ def directions(
     at = [at_last(subject.model, ids, *sites, known=known) for ids in sides]
     read, streams = zip(*at, strict=True)
     seen, held_out = streams[:2], streams[2:]
-    features = [transcoder.encode(x / subject.scale)[0] for x in read]
+    features = [transcoder.encode(x.cpu() / subject.scale)[0] for x in read]
     best = best_feature(features[:2])
     sign = mean_difference(features[:2])[best].sign()
     found = {"difference in means": mean_difference(seen), "probe": probe(seen)}
     right = {name: accuracy(of, seen, held_out) for name, of in found.items()}
     one = torch.eye(transcoder.d_sae)[best]
     right["feature"] = accuracy(one.to(features[0]), features[:2], features[2:])
-    return found | {"feature": sign * transcoder.W_dec[0, best]}, right
+    return found | {"feature": (sign * transcoder.W_dec[0, best]).to(seen[0].device)}, right

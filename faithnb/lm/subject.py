@@ -42,7 +42,7 @@ class Subject:
         progress: show a bar.
 
     Attributes:
-        layer: the MLP in these units.
+        layer: the MLP in these units, on the CPU, where transcoders are measured.
         target: its name in :class:`faithnb.Experiment`.
         norms: how long its outputs are in the model's units, token by token, ``[n, length]``.
         far: which tokens are left out for their output's length, ``[n, length]``.
@@ -75,7 +75,7 @@ class Subject:
         usual = ((positions >= first_kept) & ~self.far).flatten()
         self.scale = inputs[usual].square().mean().sqrt().item()
         self.output_scale = outputs[usual].square().mean().sqrt().item()
-        self.layer = raw.scaled(self.scale, self.output_scale)
+        self.layer = raw.scaled(self.scale, self.output_scale).to(torch.device("cpu"))
         called = re.sub(r"\W", "_", f"{m.name}_{layer}").lower()
         digest = hashlib.sha256(self.layer.W_down.numpy().tobytes()).hexdigest()[:8]
         self.target = as_target(f"mlp_{called}_{digest}", self.layer, self.kept.path.parent)
@@ -85,6 +85,7 @@ class Subject:
         found = []
         for first in range(0, len(self.kept.rows), AT_ONCE):
             x = torch.from_numpy(np.array(self.kept.rows[first : first + AT_ONCE])).float()
+            x = x.to(raw.W_down.device)
             found.append(torch.stack([x.norm(dim=-1), raw(x).norm(dim=-1)]))
         inputs, outputs = torch.cat(found, dim=1).cpu()
         return inputs, outputs

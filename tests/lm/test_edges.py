@@ -132,3 +132,10 @@ def test_readers_have_names_for_people():
 def test_heads_that_are_none_are_refused(edges):
     with pytest.raises(InputError, match=r"heads = \(0, 4\) is not allowed: layers are 0 to 2"):
         Edges(edges.of, [(0, 4)])
+
+
+def test_edges_are_cut_where_the_model_is():
+    """As for patching, on a device that holds no numbers."""
+    edges = Edges(Patching(M.to(torch.device("meta")), PAIRS), HEADS)
+    assert edges.effect(edges.edges[:3]).device.type == "meta"
+    assert edges.estimates.device.type == "meta"

@@ -201,3 +201,15 @@ def test_estimates_of_all_parts_stand_one_after_the_other(patching):
 def test_the_first_prompts_are_prompts():
     assert torch.equal(PAIRS.first(2).clean, PAIRS.clean[:2])
     assert PAIRS.first(2).tokens == PAIRS.tokens
+
+
+def test_everything_happens_where_the_model_is():
+    """Shown without a second device by one that holds no numbers: it refuses to meet the CPU's."""
+    of = Patching(M.to(torch.device("meta")), PAIRS)
+    edit = {"mlp_out.1": torch.zeros_like}
+    found = [
+        of.by_position("resid"), of.by_head(), of.by_layer("mlp_out"), of.attribution("heads"),
+        of.estimated(), *of.paths(1, 2).values(), of.kept([(0, 1)]),
+        Patching(of.m, PAIRS, edit, of).estimated(without=1),
+    ]  # fmt: skip
+    assert {value.device.type for value in found} == {"meta"}
