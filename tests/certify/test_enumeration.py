@@ -1,5 +1,7 @@
 """Three methods, which share nothing but the function: they agree."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from certifiable import random_transcoder
@@ -79,3 +81,26 @@ def test_splitting_alone_is_exact_to_rounding_without_jumps():
         found = largest(error, Effort(60, 1))
         assert found.programs == 0
         assert found.slack.max() < 1e-10
+
+
+def by_corners(f, goals):
+    """A third method: where as many planes and faces meet as there are inputs, without jumps."""
+    m = f.read.shape[1]
+    planes = np.concatenate([f.read, np.eye(m), np.eye(m)])
+    shift = np.concatenate([f.bias, np.ones(m), -np.ones(m)])
+    some = np.array(list(combinations(range(len(shift)), m)))
+    size = np.prod(np.linalg.norm(planes[some], axis=2), axis=1)
+    some = some[np.abs(np.linalg.det(planes[some])) > 1e-12 * size]
+    x = np.linalg.solve(planes[some], -shift[some][..., None])[..., 0]
+    x = x[(np.abs(x) <= 1 + 1e-9).all(1)]
+    return (f(np.clip(x, -1, 1)) @ goals.T).max()
+
+
+@pytest.mark.parametrize("seed", range(300, 340, 4))
+def test_splitting_and_corners_agree(seed):
+    for kind in (0, 1):  # ReLUs, without a linear part and with one
+        error, _ = problem_of(seed + kind)
+        found = largest(error, Effort(60, 1))
+        at_corners = by_corners(error.f, error.goals)
+        assert found.dual.max() == pytest.approx(at_corners, abs=2e-7)
+        assert at_corners <= (found.dual + found.slack).max()
