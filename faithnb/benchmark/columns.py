@@ -21,6 +21,24 @@ class Column:
     kind: Kind
     best: Literal["low", "high", ""] = "low"
     """Which values are better."""
+    about: str = ""
+    """What it is, in a sentence; a measure says it itself."""
+
+
+CERTIFIED = "certified_worst_error"
+"""The column that is proved, and not sampled."""
+
+NOT_CERTIFIED = "not_certified"
+"""What stands beside the columns: why that one is empty, in a sentence."""
+
+WORDS = ("state", NOT_CERTIFIED)
+"""What a score says besides numbers."""
+
+BEFORE = "This entry was run before worst errors were certified."
+"""The sentence where a file says nothing of it."""
+
+MOST_COORDINATES = 10
+"""That a point may have for its box to be looked at."""
 
 
 COLUMNS = {
@@ -34,6 +52,12 @@ COLUMNS = {
         Column("signs_error", "faithfulness"),
         Column("dense_fvu", "faithfulness"),
         Column("near_point_fvu", "faithfulness"),
+        Column(
+            CERTIFIED,
+            "faithfulness",
+            about="A proof says that no output errs by more, at any input with each coordinate of "
+            "the point between −1 and 1 and all others 0.",
+        ),
         Column("mechanism_error", "faithfulness"),
         Column("mechanism_error_at_p", "faithfulness"),
         Column("circuit_match", "faithfulness", "high"),
@@ -58,7 +82,9 @@ COLUMNS = {
     )
 }
 """Every number of a score by its name. ``memorized`` is the share of the points at which the state
-is one of memorization; the state itself stands beside it as a word. ``seconds`` are a CPU's, of one
+is one of memorization; the state itself stands beside it as a word. ``certified_worst_error`` is
+:func:`faithnb.benchmark.certified.certified`; where it is empty, ``not_certified`` says why.
+``seconds`` are a CPU's, of one
 training, on all threads together; what a recipe computes on a GPU is not in them."""
 
 JUDGED = [c.name for c in COLUMNS.values() if c.kind in ("error", "faithfulness")]

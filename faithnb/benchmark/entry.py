@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 import faithnb
-from faithnb.benchmark.columns import COLUMNS
+from faithnb.benchmark.columns import BEFORE, CERTIFIED, COLUMNS, NOT_CERTIFIED, WORDS
 from faithnb.benchmark.evaluate import Evaluation, evaluate
 from faithnb.benchmark.pool import pool
 from faithnb.benchmark.recipe import code_of, configuration_of, name_of
@@ -88,7 +88,9 @@ class Entry:
         if missing := [name for name in KEYS if name not in found]:
             raise InputError(f"{path} is no entry: it lacks {missing[0]}.")
         rows = table_in(found["rows"], path)
-        needed = ("task", "point", "sparsity", "seed", "failed", "state", *COLUMNS)
+        if CERTIFIED not in rows:
+            rows = rows.assign(**{CERTIFIED: np.nan, NOT_CERTIFIED: BEFORE})
+        needed = ("task", "point", "sparsity", "seed", "failed", *WORDS, *COLUMNS)
         if missing := [name for name in needed if name not in rows]:
             raise InputError(f"{path} is no entry: its rows lack {missing[0]}.")
         types = dict.fromkeys(["sparsity", *COLUMNS], float) | {"point": int, "seed": int}

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from faithnb.benchmark.columns import COLUMNS
+from faithnb.benchmark.columns import COLUMNS, WORDS
 from faithnb.benchmark.recipe import Metered, configuration_of, name_of
 from faithnb.benchmark.score import Place, scored
 from faithnb.benchmark.task import Task
@@ -40,7 +40,8 @@ class Evaluation:
     """The recipe's."""
     rows: pd.DataFrame
     """A row for each task, point of the sweep and seed: ``task``, ``point``, ``sparsity``,
-    ``seed``, the columns, ``state``, and ``failed``, a sentence where there is no score."""
+    ``seed``, the columns, the words of a score, and ``failed``: a sentence where there is no
+    score."""
 
     def summary(self) -> pd.DataFrame:
         """A row for each task and point: how many seeds failed, and means over the others with
@@ -173,7 +174,7 @@ def _rows(point: int, recipe: Any, task: Task, seeds: list[int]) -> Iterator[dic
     for seed, made in zip(seeds, _made(recipe, task, seeds), strict=True):
         row: dict[str, Any] = {"task": task.name, "point": point, "sparsity": sparsity}
         row |= {"seed": seed, "failed": made.failed}
-        row |= dict.fromkeys(COLUMNS, np.nan) | {"state": ""}
+        row |= dict.fromkeys(COLUMNS, np.nan) | dict.fromkeys(WORDS, "")
         if not made.failed:
             try:
                 with settled():

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from faithnb.benchmark.audited import Audited, audits
-from faithnb.benchmark.columns import COLUMNS
+from faithnb.benchmark.columns import COLUMNS, NOT_CERTIFIED
 from faithnb.benchmark.compare import LEAST_SEEDS, Axis, comparisons
 from faithnb.benchmark.entry import RESULTS, Entry, plain
 from faithnb.benchmark.results import entries, table
@@ -29,7 +29,8 @@ def page_of(folder: Path = RESULTS) -> dict[str, Any]:
 
     Returns:
         ``columns``, ``tasks``, ``lenses`` by task and column, ``rows`` (a recipe at a point of its
-        sweep, or a control, on a task: means over seeds with 95 % intervals), ``differences``
+        sweep, or a control, on a task: means over seeds with 95 % intervals, and why
+        the worst error is not certified), ``differences``
         between recipes by task and axis, ``entries``, and how many seeds decide, ``least``.
 
     Raises:
@@ -101,6 +102,7 @@ def _of_recipes(every: pd.DataFrame) -> list[dict[str, Any]]:
             plain(dict(zip(keys, at, strict=True)))
             | {"seeds": len(good), "failed": len(rows) - len(good), "control": False}
             | {"values": [_mean(good[name].to_numpy(float)) for name in COLUMNS]}
+            | {NOT_CERTIFIED: " ".join(sorted({*good[NOT_CERTIFIED]} - {""}))}
         )
     return found
 
@@ -109,6 +111,7 @@ def _of_controls(kept: Mapping[str, Audited]) -> list[dict[str, Any]]:
     return [
         {"task": task, "recipe": name, "point": 0, "sparsity": None, "seeds": 0, "failed": 0}
         | {"control": True, "values": [_short([row[column]]) for column in COLUMNS]}
+        | {NOT_CERTIFIED: row[NOT_CERTIFIED]}
         for task, each in kept.items()
         for name, row in each.controls.to_dict("index").items()
     ]

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from faithnb.benchmark.columns import COLUMNS
+from faithnb.benchmark.certified import certified
+from faithnb.benchmark.columns import CERTIFIED, COLUMNS, NOT_CERTIFIED, WORDS
 from faithnb.benchmark.task import Task
 from faithnb.common.ambient import settled
 from faithnb.common.errors import InputError
@@ -61,7 +62,7 @@ def score(module: Any, task: Task) -> pd.Series:
     Returns:
         the numbers of :data:`faithnb.benchmark.columns.COLUMNS`, but what training it did cost, and
         its ``state`` at the points. A measure that is not defined is NaN; one at a point is the
-        mean over the points.
+        mean over the points. Why a worst error is not certified stands in ``not_certified``.
 
     Raises:
         InputError: in a sentence, if the module is no such map.
@@ -85,10 +86,11 @@ def scored(module: Any, task: Task, place: Place) -> pd.Series:
         else:
             found[m.name] = float(np.mean(values)) if values else np.nan
     found["parameters"] = _parameters(module)
+    found[CERTIFIED], found[NOT_CERTIFIED] = certified(one, place.layer, place.points)
+    words = {name: found[name] for name in WORDS}
     return pd.Series(
-        {name: found.get(name, np.nan) for name in COLUMNS} | {"state": found["state"]},
-        name=task.name, dtype=object,
-    )  # fmt: skip
+        {name: found.get(name, np.nan) for name in COLUMNS} | words, name=task.name, dtype=object
+    )
 
 
 def beside(module: Any, task: Task, place: Place) -> Transcoder | Foreign:

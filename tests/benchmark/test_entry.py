@@ -10,7 +10,7 @@ from strangers import small
 
 from faithnb import InputError
 from faithnb.benchmark import again, entry, results
-from faithnb.benchmark.columns import COLUMNS
+from faithnb.benchmark.columns import BEFORE, CERTIFIED, COLUMNS, NOT_CERTIFIED
 from faithnb.benchmark.evaluate import evaluate as evaluated
 from faithnb.benchmark.recipes import recipes_named
 from faithnb.benchmark.tasks import TASKS
@@ -249,3 +249,20 @@ def test_what_the_package_does_elsewhere_is_not_in_an_entrys_hash(made, monkeypa
     monkeypatch.setattr(entry, "source_hash", lambda what: "another")
     assert run().hash == before.hash
     assert run().versions["abs-v1"]["training"] == "another"
+
+
+def without_certificates(found):
+    rows = found["rows"]
+    for name in (CERTIFIED, NOT_CERTIFIED):
+        at = rows["columns"].index(name)
+        rows["columns"].pop(at)
+        for row in rows["data"]:
+            row.pop(at)
+
+
+def test_an_entry_from_before_worst_errors_were_certified_is_read_and_comes_out(made):
+    read = entry.Entry.load(changed(made, without_certificates))
+    assert read.rows[CERTIFIED].isna().all()
+    assert set(read.rows[NOT_CERTIFIED]) == {BEFORE}
+    assert again.check(made, progress=False) == []
+    assert list(again.unlike(rows(BASE * np.nan), rows(BASE)))  # any other column

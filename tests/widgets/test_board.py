@@ -3,7 +3,7 @@
 import pytest
 from showing import show
 
-from faithnb.benchmark.columns import COLUMNS
+from faithnb.benchmark.columns import CERTIFIED, COLUMNS
 from faithnb.benchmark.compare import LEAST_SEEDS
 from faithnb.widgets.board import Board
 
@@ -80,6 +80,18 @@ def test_a_column_that_fails_is_shown_failing_and_ranks_nothing(page, errors):
     assert page.locator("th s").count() == 0
     page.select_option("select >> nth=2", "fvu")
     assert "Nothing is ranked by fvu here: noise: it varies" in page.inner_text(".fn-words")
+
+
+def test_an_empty_cell_says_why(page):
+    why = "layer = smooth is not allowed."
+    none = row("a", 1.0, not_certified=why)
+    none["values"][[*COLUMNS].index(CERTIFIED)] = None
+    assert show(page, Board(PAGE | {"rows": [none]})) == []
+    empty = page.locator("tbody td:text-is('–')")
+    page.wait_for_selector("tbody tr")
+    assert [cell.get_attribute("title") for cell in empty.all()] == [why]
+    named = page.locator("th", has=page.locator(f"button:text-is('{CERTIFIED}')"))
+    assert named.get_attribute("title") == COLUMNS[CERTIFIED].about
 
 
 def test_it_says_what_is_decided(page, errors):

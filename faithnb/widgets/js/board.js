@@ -146,15 +146,16 @@ class Board {
 
   /** Names of columns, then what the three lenses say of each. */
   head() {
-    const sorting = (name, may = true) => {
+    const sorting = (name, may = true, about = "") => {
       const state = this.sorted.down ? "descending" : "ascending";
       const attributes = this.sorted.by === name ? { "aria-sort": state } : {};
       const button = html("button", { class: "fn-link", onclick: () => this.sortBy(name) }, name);
-      return html("th", { scope: "col", ...attributes }, may ? button : html("s", {}, name));
+      const words = may ? button : html("s", {}, name);
+      return html("th", { scope: "col", title: about || null, ...attributes }, words);
     };
     const fixed = this.fixed.map((name) => sorting(name));
     const names = this.columns.map((c) =>
-      sorting(c.name, !this.lenses(c).length || this.earned(c)),
+      sorting(c.name, !this.lenses(c).length || this.earned(c), c.about),
     );
     const said = ["noise", "order", "training"].map((lens) => {
       const cells = this.columns.map((column) => {
@@ -176,7 +177,8 @@ class Board {
     const at = (name) => this.page.columns.findIndex((c) => c.name === name);
     const cells = this.columns.map(({ name }) => {
       const value = row.values[at(name)];
-      if (!value) return html("td", {}, "–");
+      const why = name === "certified_worst_error" ? row.not_certified : "";
+      if (!value) return html("td", { title: why || null }, "–");
       const [mean, low, high] = value;
       const interval = low === undefined ? null : `[${shown(low)}, ${shown(high)}]`;
       return html("td", { title: interval }, shown(mean));
