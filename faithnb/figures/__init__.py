@@ -27,13 +27,14 @@ from faithnb.figures.one_transcoder import (
     selected_features,
     spectra,
 )
-from faithnb.figures.per_condition import ratios, states_by_condition, strips
+from faithnb.figures.per_condition import dumbbells, ratios, states_by_condition, strips
 from faithnb.figures.problem import blind_spots, data, penalties, two_relus
 from faithnb.figures.style import BLUE, GREEN, RED
 
 __all__ = [
     "BLUE", "GREEN", "RED", "against_l0", "along_coordinate", "along_ray", "blind_spots",
-    "circuit_code", "circuit_map", "collapse", "contributions", "curves", "data", "durations",
+    "circuit_code", "circuit_map", "collapse", "contributions", "curves", "data", "dumbbells",
+    "durations",
     "effect_maps", "estimates", "feature_activity", "feature_weights", "frontier", "history",
     "jacobians", "lines", "margins", "penalties", "phase_maps", "portrait", "ratios",
     "residual_stream", "selected_features", "series", "spectra", "states_by_condition",

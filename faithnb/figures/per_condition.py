@@ -6,15 +6,29 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
-from faithnb.figures.style import BLUE, GREY, INK, LOOKS, STATE_COLOURS, new_figure, styled
+from faithnb.figures.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    LOOKS,
+    ORANGE,
+    STATE_COLOURS,
+    new_figure,
+    styled,
+)
 from faithnb.measures import MEMORIZED, STATES
 from faithnb.measures.stats import rate_interval
 
 Groups: TypeAlias = Mapping[str, Sequence[Any]] | xr.DataArray
 """Values by the name of a condition, or a column of :attr:`faithnb.Comparison.table`."""
+
+FOUND = ((ORANGE, "|"), (GREEN, "x"), (BLUE, "."))
+"""Looks of what a draw finds, what climbing adds, and what is proved."""
 
 
 def _groups(values: Groups) -> dict[str, Sequence[Any]]:
@@ -102,4 +116,37 @@ def ratios(
     ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
     ax.minorticks_off()
     fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=len(series))
+    return fig
+
+
+@styled
+def dumbbells(panels: Mapping[str, Mapping[str, pd.DataFrame]], label: str) -> Figure:
+    """What was found and what is proved, a row a condition, a line a transcoder from the least to
+    the most.
+
+    Args:
+        panels: by title, then by condition: a row a transcoder, and up to three columns such as
+            ``drawn``, ``climbed`` and ``proved``, each with its colour and mark, under its name.
+        label: of what they are.
+    """
+    names = list(next(iter(panels.values())))
+    fig = new_figure(7.2, 1.2 + 0.5 * len(names))
+    axes = fig.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for ax, (title, tables) in zip(axes, panels.items(), strict=True):
+        for row, table in enumerate(tables.values()):
+            columns, n = {str(k): v.values for k, v in table.items()}, len(table)
+            rows = row + (np.arange(n) - (n - 1) / 2) * 0.7 / max(n, 2)
+            every = np.stack(list(columns.values()))
+            ax.hlines(rows, every.min(0), every.max(0), color=GREY, linewidth=0.8)
+            for (name, values), (colour, mark) in zip(columns.items(), FOUND, strict=False):
+                size = {"marker": mark, "s": 18, "zorder": 3, "label": None if row else name}
+                ax.scatter(values, rows, color=colour, linewidth=1, **size)
+        ax.set(title=title, xlabel=label)
+        ax.set_xlim(left=0)
+        ax.grid(axis="x", color="#E6E6E6")
+        for row in range(1, len(names)):
+            ax.axhline(row - 0.5, color="#E6E6E6", linewidth=0.8)
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].invert_yaxis()
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return fig

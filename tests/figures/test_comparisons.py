@@ -1,6 +1,7 @@
 import xml.etree.ElementTree as ET
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from conftest import MADE, P
@@ -43,6 +44,7 @@ OF_CONDITIONS = xr.Dataset(
     )},
     coords={"condition": ["a", "b"], "seed": [5, 6]},
 )  # fmt: skip
+FOUND = pd.DataFrame({"drawn": [0.1, 0.2], "climbed": [0.2, 0.2], "proved": [0.3, np.nan]})
 DRAWN = {
     "two_relus": lambda: figures.two_relus(),
     "data": lambda: figures.data(X[:9], P, [2]),
@@ -74,6 +76,9 @@ DRAWN = {
     ),
     "spectra": lambda: figures.spectra({"a": np.linspace(1, 0, 12).reshape(3, 4)}),
     "circuit_code": lambda: figures.circuit_code(M, AbsoluteValue(6), 10, X, P),
+    "dumbbells": lambda: figures.dumbbells(
+        {"one": {"a": FOUND, "b": FOUND}, "two": {"a": FOUND, "b": FOUND}}, "error"
+    ),
     "strips": lambda: figures.strips(
         {"a": [0.1, np.nan], "b": []}, "v", {"a": ["pair", ""], "b": []}
     ),
