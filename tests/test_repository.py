@@ -126,6 +126,7 @@ def test_every_file_of_the_package_has_its_tests():
                 "certify/tasks": "questions", "certify/ranges": "questions",
                 "certify/splitting": "enumeration", "certify/program": "enumeration",
                 "certify/certificate": "checking", "certify/chords": "piecewise",
+                "claims/own_certificates": "ledger",
                 "figures/style": "comparisons", "figures/one_transcoder": "comparisons",
                 "figures/per_condition": "comparisons", "figures/problem": "comparisons",
                 "claims/note_features": "grid", "claims/note_matching": "grid",

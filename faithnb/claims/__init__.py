@@ -4,6 +4,7 @@ from faithnb.claims import (
     note_features,
     note_matching,
     own_architectures,
+    own_certificates,
     own_features,
     own_language,
     own_matching,
@@ -26,7 +27,8 @@ from faithnb.claims.registry import CLAIMS, Claim, claim
 
 __all__ = [
     "CLAIMS", "RIGHT_JACOBIAN", "Claim", "as_html", "as_rows", "claim", "headline", "judge",
-    "note_features", "note_matching", "of_grid", "own_architectures", "own_features",
-    "own_language", "own_matching", "own_mechanism", "own_patching", "own_representation",
+    "note_features", "note_matching", "of_grid", "own_architectures", "own_certificates",
+    "own_features", "own_language", "own_matching", "own_mechanism", "own_patching",
+    "own_representation",
     "read_ledger", "to_json", "where_not",
 ]  # fmt: skip

@@ -56,8 +56,8 @@ class Rule(Protocol):
 
 @dataclass
 class Claim:
-    """One claim of the note (C1, …) in our words, or one of this book's own (B1, …; A1, …; L1,
-    …), with the rules that judge it."""
+    """One claim of the note (C1, …) in our words, or one of this book's own (B1, …; A1, …; P1,
+    …; L1, …), with the rules that judge it."""
 
     id: str
     kind: Kind
@@ -152,7 +152,8 @@ class Claim:
 
 CLAIMS: dict[str, Claim] = {}
 """Every claim of the ledger, by id: the note's (C) in its order, then this book's own, on ReLU
-transcoders (B), on other sparse layers (A) and on a language model (L), then what was added."""
+transcoders (B), on other sparse layers (A), by proof (P) and on a language model (L), then what was
+added."""
 
 
 def claim(
@@ -186,7 +187,7 @@ def claim(
     return new
 
 
-WHOSE = "CBAL"
+WHOSE = "CBAPL"
 """First letters of ids, in the ledger's order."""
 
 

@@ -53,9 +53,10 @@ def test_an_opinion_is_never_judged():
 def test_all_claims_are_there_in_order():
     ids = [f"C{k}" for k in range(1, 29)] + [f"B{k}" for k in range(1, 22)]
     ids += [f"A{k}" for k in [*range(1, 9), *range(21, 25)]]
+    ids += [f"P{k}" for k in range(1, 7)]
     assert list(CLAIMS) == ids + [f"L{k}" for k in range(1, 21)]
     empirical = [c.id[0] for c in CLAIMS.values() if c.kind == "empirical"]
-    assert [empirical.count(letter) for letter in "CBAL"] == [18, 21, 12, 19]
+    assert [empirical.count(letter) for letter in "CBAPL"] == [18, 21, 12, 6, 19]
 
 
 def test_each_claim_is_recorded_in_exactly_one_notebook_and_no_verdict_is_typed_in():
@@ -64,7 +65,7 @@ def test_each_claim_is_recorded_in_exactly_one_notebook_and_no_verdict_is_typed_
         code = "\n".join(
             c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"
         )
-        found += re.findall(r'claims\.judge\(\s*run,\s*"([CBAL]\d+)"', code)
+        found += re.findall(r'claims\.judge\(\s*run,\s*"([CBAPL]\d+)"', code)
         assert "outcome" not in code, path
         assert "Evidence(" not in code, path
     assert len(found) == len(CLAIMS)
