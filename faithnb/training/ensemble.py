@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import fields
 from functools import partial
 
 import torch
 import xarray as xr
-from tqdm import tqdm
+from torch import Tensor
 
 from faithnb.common.ambient import settled
 from faithnb.common.errors import ParameterError
@@ -20,6 +22,7 @@ from faithnb.model.transcoder import Transcoder
 from faithnb.training.batches import COPIES, DRAWN_AT_ONCE
 from faithnb.training.loop import CHUNK_BYTES, SCALARS, Loop
 from faithnb.training.objectives import TERMS
+from faithnb.training.side_by_side import divided, side_by_side
 from faithnb.training.store import Store
 from faithnb.training.trained import (
     Trained,
@@ -33,6 +36,9 @@ from faithnb.training.trained import (
 MAX_INSTANCES = 64
 """Instances trained side by side in one ensemble, more are trained one ensemble after the other;
 on a GPU as many as its free memory holds, but at least these."""
+
+LARGE = 2**24
+"""Multiplications of one product from which on several threads share it."""
 
 COPIES_IN_FLIGHT = 12
 """Arrays as large as that at any time, at most; `make bench` measures it."""
@@ -91,11 +97,17 @@ def train(
     done = [(at, *unpacked(experiments[at[0]], rows)) for at, rows in kept]
     found = {i for at, _, _ in done for i in at}
     missing = [i for i in range(len(experiments)) if i not in found]
-    alike = list(groups(experiments, device, missing))
-    total = sum(experiments[group[0]].steps for group in alike)
-    with progress_bar(total, "step", progress, "training") as bar:
-        for group in alike:
-            trained = _train_ensemble([experiments[i] for i in group], device, bar)
+    n_threads = torch.get_num_threads() if device.type == "cpu" else 1
+    alike = divided(list(groups(experiments, device, missing)), n_threads)
+    large = any(e.batch_size * e.d_in * e.d_sae >= LARGE for e in experiments)
+    with Steps(sum(experiments[group[0]].steps for group in alike), progress) as steps:
+
+        def trained_together(
+            group: list[int], stop: threading.Event
+        ) -> tuple[Transcoder, xr.Dataset]:
+            return _train_ensemble([experiments[i] for i in group], device, steps, stop)
+
+        for group, trained in side_by_side(trained_together, alike, n_threads, large):
             done.append((group, *trained))
             if store:
                 store.save([keys[i] for i in group], packed(*trained))
@@ -163,31 +175,66 @@ def max_instances(template: Experiment, device: torch.device) -> int:
     return max(MAX_INSTANCES, int(free / ((weights + seen) * size)))
 
 
+class Steps:
+    """Counts the steps of all ensembles, from any thread, and shows one bar over them.
+
+    Args:
+        total: how many there will be.
+        progress: whether to show the bar.
+
+    Raises:
+        KeyboardInterrupt: on leaving after an interruption, with how many steps were done.
+    """
+
+    def __init__(self, total: int, progress: bool):
+        self.total, self.done = total, 0
+        self._bar, self._lock = progress_bar(total, "step", progress, "training"), threading.Lock()
+
+    def __enter__(self) -> Steps:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._bar.close()
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            raise KeyboardInterrupt(
+                f"training was interrupted after {self.done} of {self.total} steps; nothing "
+                "half-trained was kept."
+            ) from None
+
+    def count(self, loss: Tensor | None = None, alive: Tensor | None = None) -> None:
+        """One more step is done; of some, loss and active features are shown.
+
+        Args:
+            loss: of each instance, ``[n_inst]``.
+            alive: the share of features that are on somewhere in the batch, ``[n_inst]``.
+        """
+        with self._lock:
+            self.done += 1
+            if not self._bar.disable and loss is not None and alive is not None:
+                said = {"loss": f"{loss.mean():.4f}", "alive": f"{alive.mean():.0%}"}
+                self._bar.set_postfix(said, refresh=False)
+            self._bar.update()
+
+
+@settled()
 def _train_ensemble(
-    experiments: Sequence[Experiment], device: torch.device, bar: tqdm
+    experiments: Sequence[Experiment], device: torch.device, steps: Steps, stop: threading.Event
 ) -> tuple[Transcoder, xr.Dataset]:
     loop = Loop(experiments, device)
-    steps = experiments[0].steps
     recorded = recorded_steps(experiments[0])
     record_of = {int(step): record for record, step in enumerate(recorded)}
     history = torch.zeros(len(recorded), len(TERMS), len(experiments), device=device)
     alive = torch.zeros(len(recorded), len(experiments), device=device)
-    step = 0
-    try:
-        for step in range(steps):
-            loop.draw()
-            if (record := record_of.get(step)) is not None:
-                history[record], alive[record] = loop.terms()
-                if not bar.disable:
-                    mean_loss, share = history[record].sum(0).mean(), alive[record].mean()
-                    bar.set_postfix(loss=f"{mean_loss:.4f}", alive=f"{share:.0%}", refresh=False)
-            loop.update()
-            bar.update()
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"training was interrupted after {step} of {steps} steps of an ensemble of "
-            f"{len(experiments)}; nothing half-trained was kept."
-        ) from None
+    for step in range(experiments[0].steps):
+        if stop.is_set():
+            raise CancelledError
+        loop.draw()
+        now: tuple[Tensor, ...] = ()
+        if (record := record_of.get(step)) is not None:
+            history[record], alive[record] = loop.terms()
+            now = history[record].sum(0), alive[record]
+        loop.update()
+        steps.count(*now)
 
     history = history.cpu()
     columns = dict(zip(TERMS, history.unbind(1), strict=True))

@@ -29,7 +29,7 @@ TRAINED_BY = (
     "model/sums", "model/turning", "model/with_point",
     "model/transcoder", "model/weights", "parameters", "penalties", "training/batches",
     "training/ensemble", "training/gradients", "training/init", "training/loop",
-    "training/objectives", "training/trained",
+    "training/objectives", "training/side_by_side", "training/trained",
 )  # fmt: skip
 SOURCES = {
     "trained": TRAINED_BY,
