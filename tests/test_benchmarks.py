@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from benchmarks import loops, memory, pages, products, record, sizes, tables, timing
+from benchmarks import certificates, loops, memory, pages, products, record, sizes, tables, timing
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from faithnb.certify import worst_error
 from faithnb.data.sampling import pad_points
 from faithnb.matching.plain import exact as jacobian_exact
 from faithnb.model.layers import AbsoluteValue
@@ -78,6 +79,14 @@ def test_the_ordinary_loops_learn(matching):
     for _ in range(150):
         step()
     assert (model(x)[0] - x.abs()).square().mean().item() < before / 4
+
+
+def test_the_programs_find_what_is_certified():
+    t = Transcoder.random([300], 5, 14, 5)
+    for support in ((0, 1), (1, 2, 4)):
+        found = worst_error(t, AbsoluteValue(5), support)
+        assert found.closed
+        assert certificates.one_by_one(t, support) == pytest.approx(found.bound, abs=1e-6)
 
 
 def test_ratios_are_taken_within_a_round():

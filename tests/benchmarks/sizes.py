@@ -44,6 +44,8 @@ class Size:
     loops_at: tuple[int, ...] = (16,)
     measured: int = 64
     swept: int = 2_000
+    boxes: int = 3
+    certified_steps: int = 3_000
     progress: bool = True
 
     def each(self, cells: Sequence[Any], table: str) -> Iterable[Any]:
@@ -52,8 +54,10 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(((16, 1), (16, 64)), rounds=2, slice_s=0.001, measured=4, swept=20),
-    "short": Size(((16, 1), (16, 64)), rounds=5, slice_s=0.03, loops_at=(8, 16)),
+    "tiny": Size(((16, 1), (16, 64)), rounds=2, slice_s=0.001, measured=4, swept=20,
+                 boxes=1, certified_steps=300),
+    "short": Size(((16, 1), (16, 64)), rounds=5, slice_s=0.03, loops_at=(8, 16),
+                  boxes=2),
     "normal": Size(
         (*((16, n) for n in (1, 16, 64, 256)), *((64, n) for n in (1, 16))), rounds=7, slice_s=0.04,
         loops_at=(8, 16, 32),

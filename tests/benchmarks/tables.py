@@ -19,7 +19,7 @@ from unittest import mock
 import pandas as pd
 import torch
 
-from benchmarks import load, loops, memory, pages, timing
+from benchmarks import certificates, load, loops, memory, pages, timing
 from benchmarks.sizes import (
     FEW_SEEDS,
     FORMS,
@@ -313,5 +313,6 @@ def in_page(size: Size, device: torch.device) -> pd.DataFrame:
 TABLES = {
     "steps": steps, "ways": ways, "scaling": scaling, "load": load.under_load,
     "memory": memory_peaks, "measuring": measuring, "checking": checking, "importing": importing,
-    "sweeping": sweeping, "many": many, "pages": book_pages, "in page": in_page,
+    "certificates": certificates.certificates, "sweeping": sweeping, "many": many,
+    "pages": book_pages, "in page": in_page,
 }  # fmt: skip
