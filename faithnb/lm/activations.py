@@ -73,7 +73,7 @@ def activations(
     m.layer(layer)
     folder = folder or default_folder() / "activations"
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{_key(m, windows, layer)}.npy"
+    path = folder / f"{activations_key(m, windows, layer)}.npy"
     if _is_whole(path):
         return Kept(path, windows)
     site, length = f"mlp_in.{layer}", windows.shape[1]
@@ -124,7 +124,7 @@ def _opened(part: Path, noted: Path, shape: tuple[int, int]) -> tuple[np.memmap,
     return np.lib.format.open_memmap(part, "w+", np.float16, shape), 0
 
 
-def _key(m: LanguageModel, windows: Tensor, layer: int) -> str:
+def activations_key(m: LanguageModel, windows: Tensor, layer: int) -> str:
     """What the activations depend on: the model up to there, the tokens."""
     digest = hashlib.sha256(f"{m.name} {layer} {list(windows.shape)}".encode())
     digest.update(windows.to(torch.int64).numpy().tobytes())
