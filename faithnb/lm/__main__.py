@@ -75,7 +75,8 @@ def _scan(given: argparse.Namespace) -> int:
     }  # fmt: skip
     windows = all_texts(m, given.tokens)
     found = scan(m, windows, layers, conditions, given.seeds, given.out, device=device)
-    print(found.groupby(["layer", "condition"]).median(numeric_only=True).round(3).to_string())
+    medians = found.drop(columns="seed").groupby(["layer", "condition"]).median()
+    print(medians.round(3).to_string())
     return 0
 
 
