@@ -128,7 +128,7 @@ def worst_jacobian_error(
     return jacobian_on(transcoder, layer, box, effort, margin, diagonal)
 
 
-@wraps(worst_jacobian_error, assigned=(), updated=())
+@wraps(worst_jacobian_error, assigned=("__annotations__",), updated=())
 def worst_off_diagonal(*given: Any, **named: Any) -> Certificate:
     """:func:`faithnb.certify.worst_jacobian_error` without the diagonal, and with its arguments. Of
     a layer with a diagonal Jacobian it is the largest such entry of the transcoder's own."""
