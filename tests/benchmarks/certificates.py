@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -56,16 +59,32 @@ def one_by_one(t: Transcoder, support: Sequence[int]) -> float:
     constraints = LinearConstraint(A, low, high)
     goals = W_dec.T @ h
     goals[list(support)] -= a
-    return max(
-        -milp(-sign * goal, constraints=constraints, bounds=bounds, integrality=whole).fun
-        for goal in goals for sign in (1, -1)
-    )  # fmt: skip
+    with _silence():
+        return max(
+            -milp(-sign * goal, constraints=constraints, bounds=bounds, integrality=whole).fun
+            for goal in goals for sign in (1, -1)
+        )  # fmt: skip
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """HiGHS prints lines for its authors past Python's own standard output."""
+    sys.stdout.flush()
+    before = os.dup(1)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+    try:
+        yield
+    finally:
+        os.dup2(before, 1)
+        os.close(before)
 
 
 def certificates(size: Size, device: torch.device) -> pd.DataFrame:
     """The worst error of three transcoders on boxes, by :func:`faithnb.certify.worst_error` and by
     a program for each output and sign. On the CPU."""
-    base = replace(LIGHT, seed=1, steps=size.certified_steps, repeat_frac=0.1)
+    d_in, d_sae, steps = size.certified
+    base = replace(LIGHT, seed=1, d_in=d_in, d_sae=d_sae, steps=steps, repeat_frac=0.1)
     forms = {
         "no repeats": replace(base, repeat_frac=0.0),
         "repeats": base,

@@ -36,7 +36,8 @@ MICRO = 1e6
 @dataclass(frozen=True)
 class Size:
     """How much is measured: shapes ``(d_in, n_inst)`` of the first table, how often, in which
-    dimensions ordinary loops are compared, and so on."""
+    dimensions ordinary loops are compared, ``(d_in, d_sae, steps)`` of what is certified, and so
+    on."""
 
     shapes: tuple[tuple[int, int], ...]
     rounds: int
@@ -45,7 +46,7 @@ class Size:
     measured: int = 64
     swept: int = 2_000
     boxes: int = 3
-    certified_steps: int = 3_000
+    certified: tuple[int, int, int] = (16, 64, 3_000)
     progress: bool = True
 
     def each(self, cells: Sequence[Any], table: str) -> Iterable[Any]:
@@ -55,7 +56,7 @@ class Size:
 
 SIZES = {
     "tiny": Size(((16, 1), (16, 64)), rounds=2, slice_s=0.001, measured=4, swept=20,
-                 boxes=1, certified_steps=300),
+                 boxes=1, certified=(3, 8, 500)),
     "short": Size(((16, 1), (16, 64)), rounds=5, slice_s=0.03, loops_at=(8, 16),
                   boxes=2),
     "normal": Size(
