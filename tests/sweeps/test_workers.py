@@ -264,7 +264,7 @@ def test_a_worker_never_silences_the_warning_of_another_thread(monkeypatch):
 
 
 def test_an_executor_that_takes_no_task_is_not_waited_for_without_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(tasks, "SECONDS_WITHOUT_A_RESULT", 0.2)
+    monkeypatch.setattr(tasks, "SECONDS_WITHOUT_A_RESULT", 3.0)
     never = threading.Event()
 
     class Full(Silent):
@@ -273,7 +273,7 @@ def test_an_executor_that_takes_no_task_is_not_waited_for_without_end(tmp_path, 
                 never.wait()
             return super().submit(*given)
 
-    sentence = "cannot help: the executor has taken no task for 0 seconds. Nothing was trained."
+    sentence = "cannot help: the executor has taken no task for 3 seconds. Nothing was trained."
     with pytest.raises(SweepError, match=sentence):
         swept(tmp_path, Full())
     sentence = rf"2 of 4 groups .* \(the executor has taken no task .*\). 4 of 8 {RUN_AGAIN}"
