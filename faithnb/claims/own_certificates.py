@@ -24,8 +24,8 @@ P2 = claim(
     {"shortfall of draws, all coordinates": Often(Bound(">", TENTH)),
      "shortfall of draws, p's coordinates": Never(Bound(">", TENTH)),
      "shortfall after climbing, all coordinates": Often(Bound("≤", TENTH))},
-    terms="Of 200,000 inputs, as a share of the largest error that the proof or climbing attains. "
-          "Climbing is judged where the proof is closed.",
+    terms="As a share of the largest error that the proof or climbing attains. Climbing is judged "
+          "where the proof is closed.",
 )  # fmt: skip
 P3 = claim(
     "P3", "empirical",

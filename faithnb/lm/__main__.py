@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from faithnb.common.errors import ParameterError
 from faithnb.experiment import Experiment
@@ -49,11 +50,23 @@ def _parser() -> argparse.ArgumentParser:
     of.add_argument("--d-sae", type=int, nargs="+", default=[768, 3072, 16384])
     of.add_argument("--frac", type=float, default=0.05, help="share of a window that repeats")
     of.add_argument("--seeds", type=int, nargs="+", default=[500, 501])
-    of.add_argument("--set", type=json.loads, default={}, help="fields of Experiment, as JSON")
+    of.add_argument("--set", type=fields_as_json, default={}, help="fields of Experiment, as JSON")
     of.add_argument("--model", default=SMOLLM2, help="as faithnb.lm.load takes it")
     of.add_argument("--device", default="auto", help="where model and transcoders are")
     of.add_argument("--out", type=Path, required=True, help="a folder, a file a layer")
     return parser
+
+
+def fields_as_json(text: str) -> dict[str, Any]:
+    """Values by the names of fields.
+
+    Raises:
+        ValueError: if it is anything else.
+    """
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError("no names")
+    return found
 
 
 def _fetch(_: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,6 @@ def scan(
     conditions: Conditions,
     seeds: Sequence[int],
     folder: Path,
-    keep: bool = False,
     **training: Any,
 ) -> pd.DataFrame:
     """What :meth:`faithnb.lm.study.Study.measured` says of each layer, condition and seed.
@@ -49,7 +48,6 @@ def scan(
         conditions: as :meth:`faithnb.lm.study.Study.train` takes them.
         seeds: of each condition.
         folder: where results lie, and activations meanwhile.
-        keep: whether activations stay.
         training: as :func:`faithnb.train` takes it.
 
     Raises:
@@ -64,15 +62,13 @@ def scan(
             f"{len(seeds) + 4}."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    found = [
-        _found(m, windows, layer, conditions, seeds, folder, keep, training) for layer in layers
-    ]
+    found = [_found(m, windows, layer, conditions, seeds, folder, training) for layer in layers]
     return pd.concat(found, ignore_index=True)
 
 
 def _found(
     m: LanguageModel, windows: Tensor, layer: int, conditions: Conditions, seeds: Sequence[int],
-    folder: Path, keep: bool, training: Mapping[str, Any],
+    folder: Path, training: Mapping[str, Any],
 ) -> pd.DataFrame:  # fmt: skip
     about = repr((activations_key(m, windows, layer), list(seeds), [
         (name, e.identity(), frac) for name, (e, frac) in conditions.items()
@@ -85,17 +81,8 @@ def _found(
         table = pd.concat(tables, names=["condition"]).reset_index()
         table.insert(0, "layer", layer)
         write_whole(path, table.to_csv(index=False))
-        del subject
-    if not keep:
-        _removed(rows)
-    return pd.read_csv(io.StringIO(path.read_text(encoding="utf-8")))
-
-
-def _removed(folder: Path) -> None:
-    if folder.is_dir():
-        for file in folder.iterdir():
-            file.unlink()
-        folder.rmdir()
+    shutil.rmtree(rows, ignore_errors=True)
+    return pd.read_csv(path)
 
 
 def all_texts(m: LanguageModel, n_tokens: int, length: int = 128) -> Int[Tensor, "n length"]:

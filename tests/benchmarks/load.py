@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import torch
 from benchmarks import timing
 from benchmarks.sizes import FEW_SEEDS, LIGHT, Size, median_us
 from faithnb import Experiment, train
+from faithnb.sweeps.workers import cores
 
 STEPS = 60
 """Of a training that is timed."""
@@ -31,7 +31,7 @@ def under_load(size: Size, device: torch.device) -> pd.DataFrame:
         train(experiments, device=device, progress=False)
         torch.set_num_threads(threads)
 
-    cells = [(n_busy, n) for n_busy in (0, os.cpu_count() or 1) for n in (size.measured, 1)]
+    cells = [(n_busy, n) for n_busy in (0, cores()) for n in (size.measured, 1)]
     for n_busy, n in size.each(cells, "load"):
         experiments = [replace(LIGHT, seed=s % FEW_SEEDS, steps=STEPS) for s in range(n)]
         subjects = {"all": partial(on, threads, experiments), "one": partial(on, 1, experiments)}

@@ -83,6 +83,9 @@ def test_the_command_prints_a_line_a_layer_and_condition(tmp_path, monkeypatch, 
                for width in (16, 24) for name in ("with", "without"))  # fmt: skip
     assert command.main([*said[:-1], '{"stps": 5}']) == 1
     assert "stps" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        command.main([*said[:-1], "[5]"])
+    assert "--set" in capsys.readouterr().err
 
 
 def test_texts_are_cut_to_as_many_tokens_as_are_asked_for(monkeypatch):
