@@ -34,8 +34,8 @@ from faithnb.figures.style import BLUE, GREEN, RED
 __all__ = [
     "BLUE", "GREEN", "RED", "against_l0", "along_coordinate", "along_ray", "blind_spots",
     "circuit_code", "circuit_map", "collapse", "contributions", "curves", "data", "dumbbells",
-    "durations", "effect_maps", "estimates", "feature_activity", "feature_weights", "frontier", "history",
-    "jacobians", "lines", "margins", "penalties", "phase_maps", "portrait", "ratios",
+    "durations", "effect_maps", "estimates", "feature_activity", "feature_weights", "frontier",
+    "history", "jacobians", "lines", "margins", "penalties", "phase_maps", "portrait", "ratios",
     "residual_stream", "selected_features", "series", "spectra", "states_by_condition",
     "strips", "survival", "two_axes", "two_relus", "widths",
 ]  # fmt: skip
