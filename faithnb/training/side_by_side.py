@@ -20,9 +20,14 @@ Result = TypeVar("Result")
 ENOUGH = 4
 """Groups a thread from which on none is divided: the last of them may end alone."""
 
+LEAST = 16
+"""Instances that a part has at least: with fewer, the threads wait for the interpreter."""
+
 
 def divided(groups: Sequence[list[int]], n_threads: int) -> list[list[int]]:
     """The groups, cut into parts of equal size so that each thread gets as many as the others.
+
+    A group that would give parts of fewer than :data:`LEAST` stays whole.
 
     Args:
         groups: indices of instances that can share an ensemble.
@@ -31,7 +36,10 @@ def divided(groups: Sequence[list[int]], n_threads: int) -> list[list[int]]:
     if not groups or len(groups) >= ENOUGH * n_threads:
         return list(groups)
     n_parts = n_threads // math.gcd(len(groups), n_threads)
-    sizes = [-(-len(group) // n_parts) for group in groups]
+    parts = [-(-len(group) // n_parts) for group in groups]
+    sizes = [
+        size if size >= LEAST else len(group) for group, size in zip(groups, parts, strict=True)
+    ]
     return [
         group[first : first + size]
         for group, size in zip(groups, sizes, strict=True)
