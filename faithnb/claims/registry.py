@@ -70,6 +70,10 @@ class Claim:
     """Rules for the grid alone."""
     terms: str = ""
     """What the rules' names mean, where they do not say it."""
+    quote: str = ""
+    """The note's own words that it rests on, if it is one of the note's."""
+    changed: str = ""
+    """What was changed of its rules after the seeds that judge them had been looked at."""
     conditions: Callable[[Experiment, Experiment], Conditions | None] | None = None
     """(setting, the same matched) → the conditions it is judged on; ``None`` where it does not
     apply."""
@@ -165,6 +169,8 @@ def claim(
     chapter: Mapping[str, Rule] | None = None,
     grid: Mapping[str, Rule] | None = None,
     terms: str = "",
+    quote: str = "",
+    changed: str = "",
 ) -> Claim:
     """Add a claim to the ledger; see :class:`Claim`.
 
@@ -175,7 +181,7 @@ def claim(
         raise ValueError(f"there is a claim {id} already: {CLAIMS[id].statement}")
     if kind not in get_args(Kind):
         raise ValueError(f"kind = {kind!r} of {id} must be one of {_listed(get_args(Kind))}.")
-    new = Claim(id, kind, statement, rules, chapter or {}, grid or {}, terms)
+    new = Claim(id, kind, statement, rules, chapter or {}, grid or {}, terms, quote, changed)
     judged = [one for one in (*rules.values(), *new.chapter.values()) if one != Reported()]
     if bool(judged) != new.testable:
         raise ValueError(
