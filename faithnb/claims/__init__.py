@@ -12,6 +12,7 @@ from faithnb.claims import (
     own_patching,
     own_representation,
 )
+from faithnb.claims.beside_note import beside_note
 from faithnb.claims.ledger import (
     as_html,
     as_rows,
@@ -26,8 +27,8 @@ from faithnb.claims.own_mechanism import RIGHT_JACOBIAN
 from faithnb.claims.registry import CLAIMS, Claim, claim
 
 __all__ = [
-    "CLAIMS", "RIGHT_JACOBIAN", "Claim", "as_html", "as_rows", "claim", "headline", "judge",
-    "note_features", "note_matching", "of_grid", "own_architectures", "own_certificates",
+    "CLAIMS", "RIGHT_JACOBIAN", "Claim", "as_html", "as_rows", "beside_note", "claim", "headline",
+    "judge", "note_features", "note_matching", "of_grid", "own_architectures", "own_certificates",
     "own_features", "own_language", "own_matching", "own_mechanism", "own_patching",
     "own_representation",
     "read_ledger", "to_json", "where_not",

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 from faithnb.claims.evidence import Evidence, Held, all_of
+from faithnb.claims.passages import PASSAGES
 from faithnb.claims.rules import Reported
 from faithnb.claims.setting import Conditions, Setting
 from faithnb.experiment import Experiment
@@ -181,6 +182,8 @@ def claim(
         raise ValueError(f"there is a claim {id} already: {CLAIMS[id].statement}")
     if kind not in get_args(Kind):
         raise ValueError(f"kind = {kind!r} of {id} must be one of {_listed(get_args(Kind))}.")
+    if not quote and id in PASSAGES:
+        quote = PASSAGES[id].words
     new = Claim(id, kind, statement, rules, chapter or {}, grid or {}, terms, quote, changed)
     judged = [one for one in (*rules.values(), *new.chapter.values()) if one != Reported()]
     if bool(judged) != new.testable:
