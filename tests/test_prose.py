@@ -1,0 +1,129 @@
+"""The book's prose: spelling, and sentences that a reader can take in."""
+
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from faithnb.book.contents import ROOT
+
+MOST_NUMBERS = 3
+"""Glued values that a sentence has at most; more belong in a table."""
+
+CONDITIONALS = re.compile(
+    r"\bif (?:few|many|most|both) (?!of)|\bIf (?:claim|few|many|most)\b"
+    r"|\bWhere (?:(?:these|those|the (?:first|second|last|two|claims?|counts?))\b|it (?:grows|is))"
+    r"|\bWhere (?:claims?|[A-Z]\d+) |\b[Aa]s far as (?:they|it|the)\b|\bWherever\b"
+    r"|\bNear 1\b|\b[Tt]he (?:further|closer|nearer) (?:these|those)\b"
+    r"|\bsee (?:whether|how much)\b|[;,:] look for\b"
+)
+"""What leaves it to the reader to find out what came out; a ``{by-verdict}`` block says it."""
+
+KNOWN_LONG = {
+    "01_absolute_value": 8,
+    "02_when_do_datapoint_features_form": 2,
+    "03_inside_the_transcoder": 3,
+    "04_jacobian_matching": 6,
+    "05_can_it_cheat": 2,
+    "06_superposition": 3,
+    "07_coactivation": 2,
+    "08_kinks": 6,
+    "09_phase_diagram": 1,
+    "10_interventions": 3,
+    "11_which_form": 6,
+    "12_architectures": 4,
+    "14_certificates": 2,
+    "15_repeated_text": 7,
+    "16_which_parts_matter": 2,
+    "claims": 2,
+    "conclusion": 5,
+    "elsewhere": 1,
+    "explorer": 1,
+    "first_attempt": 1,
+    "index": 3,
+    "speed": 1,
+}
+"""Sentences with more glued values, by page, at most."""
+
+KNOWN_OPEN = {
+    "01_absolute_value": 1,
+    "02_when_do_datapoint_features_form": 3,
+    "03_inside_the_transcoder": 2,
+    "04_jacobian_matching": 2,
+    "05_can_it_cheat": 1,
+    "06_superposition": 1,
+    "07_coactivation": 2,
+    "08_kinks": 2,
+    "09_phase_diagram": 2,
+    "10_interventions": 1,
+    "11_which_form": 4,
+    "conclusion": 1,
+    "explorer": 1,
+}
+"""Sentences with such a conditional, by page, at most."""
+
+NO_PROSE = re.compile(r"^(```|\$\$|~~~).*?^\1", re.MULTILINE | re.DOTALL)
+PARAGRAPH = re.compile(r"\n\s*\n|^\|.*$|^\s*[-*] |^\d+\. |^#.*$|^:::.*$", re.MULTILINE)
+END = re.compile(r"(?<=[.!?])[\"”)*]*\s+(?=[\"“(*$\[{]*[A-Z0-9$`{])")
+CASES = re.compile(r"^(?:holds|weaker|mixed|contradicted|undecided)[a-z, ]*: ", re.MULTILINE)
+
+
+def texts():
+    """Prose and captions of every page, in pieces."""
+    for path in sorted((ROOT / "book").rglob("*.md")):
+        yield path.stem, path.read_text(encoding="utf-8")
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            if cell["cell_type"] == "markdown":
+                yield path.stem, "".join(cell["source"])
+            yield path.stem, cell["metadata"].get("mystnb", {}).get("figure", {}).get("caption", "")
+
+
+def sentences(text):
+    for paragraph in PARAGRAPH.split(CASES.sub("\n\n", NO_PROSE.sub("", text))):
+        yield from filter(None, END.split(" ".join(paragraph.split())))
+
+
+def long(sentence):
+    return sentence.count("{glue") > MOST_NUMBERS
+
+
+def open_ended(sentence):
+    return CONDITIONALS.search(sentence) is not None
+
+
+@pytest.mark.parametrize(
+    ("bad", "known"), [(long, KNOWN_LONG), (open_ended, KNOWN_OPEN)], ids=["numbers", "conditions"]
+)
+def test_sentences_say_what_came_out(bad, known):
+    found = [(page, one) for page, text in texts() for one in sentences(text) if bad(one)]
+    many = Counter(page for page, _ in found)
+    too_many = {page: n for page, n in many.items() if n > known.get(page, 0)}
+    assert too_many == {}, "\n".join(f"{p}: {one}" for p, one in found if p in too_many)
+
+
+def test_what_the_reader_should_find_out_is_noticed():
+    for bad in (
+        "So it is not needed, if few memorize.", "If claim B8 is not reproduced, noise does.",
+        "Where the first is near 1, it is absorption.", "Where B17 fails, look at inputs.",
+        "As far as they hold, it recurs.", "Matching helps; see how much of it is left.",
+    ):  # fmt: skip
+        assert open_ended(bad), bad
+    for good in ("It is right if both of them hold.", "Where a coordinate is 0, nothing acts."):
+        assert not open_ended(good), good
+    four = "{glue:text}`a` " * 4
+    assert [long(s) for s in sentences(f"One. {four}.\n\n| {four} |\nholds: {four}.")] == [
+        False, True, True,
+    ]  # fmt: skip
+
+
+def test_spelling():
+    """Of prose, names and comments; what is no mistake stands in ``pyproject.toml``."""
+    command = [Path(sys.executable).parent / "codespell", "book", "notebooks", "faithnb"]
+    pages = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+    found = subprocess.run([*command, *pages], cwd=ROOT, capture_output=True, encoding="utf-8")
+    assert found.returncode == 0, found.stdout + found.stderr
