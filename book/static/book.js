@@ -14,6 +14,65 @@ function reach() {
 addEventListener("load", reach);
 addEventListener("resize", reach);
 
+// One switch shows or hides a page's code. It is hidden at first, and what a reader chose stays.
+// Without scripts there is no switch, and the code is folded as it was written.
+const CODE = "faithnb-code";
+const page = document.documentElement;
+
+function remembered() {
+  try {
+    return localStorage.getItem(CODE) === "shown" ? "shown" : "hidden";
+  } catch {
+    return "hidden"; // a browser may keep nothing for a page on disk
+  }
+}
+page.dataset.code = remembered(); // before anything is drawn
+
+function switchCode(button, state) {
+  page.dataset.code = state;
+  for (const fold of document.querySelectorAll(".cell > details.above-input")) {
+    fold.open = state === "shown";
+  }
+  const words = state === "shown" ? "Hide code" : "Show code";
+  button.setAttribute("aria-label", `${words} on this page`);
+  button.querySelector("span").textContent = words;
+  reach();
+}
+
+function addSwitch() {
+  const header = document.querySelector(".article-header-buttons");
+  if (!header || !document.querySelector("article .cell .cell_input")) return;
+  oneBox();
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "btn btn-sm code-switch";
+  button.innerHTML = "<i class='fa-solid fa-code' aria-hidden='true'></i> <span></span>";
+  button.addEventListener("click", () => {
+    const state = page.dataset.code === "shown" ? "hidden" : "shown";
+    switchCode(button, state);
+    try {
+      localStorage.setItem(CODE, state);
+    } catch {
+      // it holds for this page alone
+    }
+  });
+  header.prepend(button);
+  switchCode(button, page.dataset.code);
+}
+
+// Parameters, imports and what reads the parameters stand in cells of their own, because papermill
+// puts its values after the first; a reader sees one box.
+function oneBox() {
+  const first = document.querySelector("article .cell.tag_parameters");
+  const box = first?.querySelector("pre");
+  while (box && first.nextElementSibling?.matches(".cell:not(:has(> .cell_output))")) {
+    const next = first.nextElementSibling;
+    box.append("\n", ...next.querySelector("pre").childNodes);
+    next.remove();
+  }
+}
+addEventListener("DOMContentLoaded", addSwitch);
+
 // On paper all is dark on white, and evidence that was folded away is open.
 const screenAgain = [];
 
