@@ -17,6 +17,8 @@ from faithnb.lm.parts import Block, Linear, Norm, Rotary, pattern
 from faithnb.lm.visit import Edit, Stop, Visit
 from faithnb.model.layer import Layer
 
+Ids = Int[Tensor, "batch pos"] | list[int]
+
 
 class Tokenizer(Protocol):
     """Text as tokens."""
@@ -107,8 +109,11 @@ class LanguageModel:
         inside = [f"{site}.{k}" for k in range(self.n_layers) for site in of_a_block]
         return [*inside, f"resid.{self.n_layers}"]
 
-    def logits(self, ids: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_vocab"]:
+    def logits(self, ids: Ids) -> Float[Tensor, "batch pos d_vocab"]:
         """What it predicts after each position.
+
+        Args:
+            ids: tokens, or those of one text as :meth:`encode` gives them.
 
         Raises:
             InputError: as :meth:`run`.
@@ -117,16 +122,18 @@ class LanguageModel:
         assert found is not None
         return found
 
-    def next_token_loss(self, ids: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos_less_1"]:
+    def next_token_loss(self, ids: Ids) -> Float[Tensor, "batch pos_less_1"]:
         """Nats for each token but the first.
+
+        Args:
+            ids: as for :meth:`logits`.
 
         Raises:
             InputError: as :meth:`run`.
         """
-        last = f"resid.{self.n_layers}"
+        ids, last = self._checked(ids).to(self.device), f"resid.{self.n_layers}"
         stream = self.run(ids, keep=(last,), until=last)[last]
-        ids = ids.to(self.device)  # one row's logits at a time: they are far larger than the rest
-        losses = [
+        losses = [  # one row's logits at a time: they are far larger than the rest
             F.cross_entropy(self.unembed(row[:-1]), of[1:].long(), reduction="none")
             for row, of in zip(stream, ids, strict=True)
         ]
@@ -138,7 +145,7 @@ class LanguageModel:
 
     def run(
         self,
-        ids: Int[Tensor, "batch pos"],
+        ids: Ids,
         keep: Iterable[str] = (),
         edit: Mapping[str, Edit] | None = None,
         until: str | None = None,
@@ -147,7 +154,7 @@ class LanguageModel:
         """One pass. Gradients are recorded if torch records them and an edit brings some in.
 
         Args:
-            ids: tokens.
+            ids: as for :meth:`logits`.
             keep: sites whose activations the run holds, as edited, within the graph.
             edit: what is done to the activation at a site, on which everything after it depends.
             until: the site after which the pass ends, without logits.
@@ -158,7 +165,7 @@ class LanguageModel:
                 ``until``, or an edit changes a shape.
         """
         first, x = (0, None) if start is None else start
-        self._check_ids(ids)
+        ids = self._checked(ids)
         self.layer(first)
         at = Visit(self.sites, tuple(keep), dict(edit or {}), until, first)
         try:
@@ -196,18 +203,27 @@ class LanguageModel:
             heads = F.scaled_dot_product_attention(q, key, v, is_causal=True)
         return at(f"heads.{k}", heads.transpose(1, 2))
 
-    def _check_ids(self, ids: Tensor) -> None:
-        whole = isinstance(ids, Tensor) and ids.ndim == 2 and not ids.is_floating_point()
-        if not whole or ids.numel() == 0 or ids.min() < 0 or ids.max() >= self.d_vocab:
+    def _checked(self, ids: Ids) -> Int[Tensor, "batch pos"]:
+        if isinstance(ids, list) and ids and all(type(i) is int for i in ids):
+            ids = torch.tensor([ids])
+        if (
+            not isinstance(ids, Tensor)
+            or ids.ndim != 2
+            or ids.is_floating_point()
+            or ids.numel() == 0
+            or ids.min() < 0
+            or ids.max() >= self.d_vocab
+        ):
             raise InputError(
                 f"ids = {shown(ids)} is not allowed: it must be a tensor of shape [batch, pos] of "
-                f"whole numbers from 0 to {self.d_vocab - 1}."
+                f"whole numbers from 0 to {self.d_vocab - 1}, or a list of them."
             )
         if self.positions is not None and ids.shape[1] > len(self.positions):
             raise InputError(
                 f"ids of shape {list(ids.shape)} are not allowed: {self.name} knows "
                 f"{len(self.positions)} positions."
             )
+        return ids
 
 
 @dataclass(frozen=True, eq=False)

@@ -183,7 +183,15 @@ def test_sites_that_there_are_not_are_said(given, said):
         m.run(IDS, **given)
 
 
-@pytest.mark.parametrize("ids", [IDS[0], IDS.float(), IDS[:0], IDS + 101, IDS - 101, [[1, 2]]])
+def test_the_tokens_of_one_text_are_a_batch_of_one():
+    text = IDS[0].tolist()
+    assert torch.equal(m.logits(text), m.logits(IDS[:1]))
+    assert torch.equal(m.next_token_loss(text), m.next_token_loss(IDS[:1]))
+
+
+@pytest.mark.parametrize(
+    "ids", [IDS[0], IDS.float(), IDS[:0], IDS + 101, IDS - 101, [[1, 2]], [], [101], [True]]
+)
 def test_tokens_that_there_are_not_are_said(ids):
     with pytest.raises(InputError, match="whole numbers from 0 to 100"):
         m.run(ids)
