@@ -31,6 +31,8 @@ class Example(NamedTuple):
     """Its seed."""
     transcoder: Transcoder
     """An ensemble of one."""
+    experiment: Experiment
+    """What it was trained on."""
 
 
 class Comparison(Mapping[str, Trained]):
@@ -117,7 +119,8 @@ class Comparison(Mapping[str, Trained]):
 
     def _at(self, name: str, place: int) -> Example:
         trained = self[name]
-        return Example(name, place, trained.experiments[place].seed, trained[place])
+        of = trained.experiments[place]
+        return Example(name, place, of.seed, trained[place], of)
 
 
 def compare(

@@ -18,6 +18,9 @@ from faithnb.training import trained
 PAGE = Path(__file__).parent / "js"
 STYLE = (PAGE / "style.css").read_text(encoding="utf-8")
 
+LOST = "#595959"
+"""The colour of a transcoder that lost the task: a grey darker than that of the state ``other``."""
+
 IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w.]+)";\n', re.MULTILINE)
 
 
@@ -27,7 +30,7 @@ def constants() -> dict[str, Any]:
         "METRICS": {
             "contributes": measures.CONTRIBUTES, "aligned": measures.ALIGNED,
             "datapoint": measures.DATAPOINT, "partial": measures.PARTIAL,
-            "diverged": trained.DIVERGED_AT,
+            "diverged": trained.DIVERGED_AT, "lost": measures.TASK_LOST,
         },
         "CIRCUITS": {
             "thresholds": circuits.THRESHOLDS, "sparsity": codes.SPARSITY,
@@ -35,7 +38,7 @@ def constants() -> dict[str, Any]:
         },
         "COLOURS": {
             "ink": style.INK, "grey": style.GREY,
-            "states": style.STATE_COLOURS, "terms": style.TERM_COLOURS,
+            "states": style.STATE_COLOURS | {"lost the task": LOST}, "terms": style.TERM_COLOURS,
             "series": [colour for colour, _ in style.LOOKS],
             "signed": _stops(style.SIGNED), "loading": _stops(style.LOADING),
             "share": _stops(style.SHARE),

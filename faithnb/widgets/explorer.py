@@ -20,6 +20,7 @@ from torch import Tensor
 from faithnb.common.errors import ParameterError
 from faithnb.data.sampling import pad_points
 from faithnb.experiment import Experiment
+from faithnb.measures.memorization import lost
 from faithnb.model.transcoder import Transcoder
 from faithnb.training.ensemble import train
 from faithnb.training.store import Store
@@ -28,6 +29,7 @@ from faithnb.widgets.bundle import STYLE, script
 from faithnb.widgets.knobs import (
     FORMS,
     KNOBS,
+    MATCHED,
     PAGE_TRAINS,
     STORIES,
     knobs_for,
@@ -61,12 +63,14 @@ class Explorer(anywidget.AnyWidget):
     start: Any = traitlets.Dict().tag(sync=True)
     knobs: Any = traitlets.List(KNOBS).tag(sync=True)
     presets: Any = traitlets.List(STORIES).tag(sync=True)
+    weight: Any = traitlets.Float().tag(sync=True)
 
     def __init__(self, experiment: Experiment, title: str = "Train a transcoder in this page"):
         refuse_what_a_page_cannot_train(experiment)
         fields = asdict(experiment)
         knobs = knobs_for(max(map(len, experiment.points), default=0))
-        super().__init__(fields=fields, start=fields, knobs=knobs, title=title)
+        weight = experiment.jacobian_coefficient or MATCHED["jacobian_coefficient"]
+        super().__init__(fields=fields, start=fields, knobs=knobs, title=title, weight=weight)
         self.trained: Trained | None = None
         """The last result of torch, ``None`` before the first."""
         self.on_msg(lambda _, message, __: self._answer(message))
@@ -222,7 +226,7 @@ class Atlas(anywidget.AnyWidget):
                 "name": name, "d": t.d_in, "H": t.d_sae, "density": base.density,
                 "first": sum(map(len, packs[:-1])),
                 "scales": scales.reshape(scan.state.shape[:2]).tolist(),
-                "states": scan.state.values.tolist(),
+                "states": scan.state.values.tolist(), "lost": lost(scan).values.tolist(),
                 "measures": [
                     {"label": label, "values": _rounded(scan[m].values)}
                     for m, label in self.MEASURES.items()

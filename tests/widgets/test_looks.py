@@ -68,7 +68,8 @@ def test_a_phase_diagram_fills_in(page):
     assert told.startswith("plain, r = 0.30, λ = 0.30: ")
     e = replace(small, repeat_frac=0.3, sparsity_coefficient=0.3)
     m = train(e, progress=False).metrics()
-    assert f": {m.state.item()};" in told
+    state = "lost the task" if measures.lost(m).item() else m.state.item()
+    assert f": {state};" in told
     shown = float(re.search(r"memorization ([\d.]+)", told)[1])
     assert shown == pytest.approx(m.memorization.item(), abs=2e-3)
     page.fill("[name=seed]", "3")  # the cells were another seed's
@@ -128,8 +129,10 @@ def test_an_atlas_answers_keyboard_and_pointer(page, tmp_path):
         cell = scans[name].sel(repeat_frac=float(r), sparsity_coefficient=float(c))
         for row, seed in enumerate((1, 2)):
             line = page.inner_text(f"tbody tr >> nth={row}")
-            assert cell.state.sel(seed=seed).item() in line
-            shown = float(line.split()[2])
+            state = cell.state.sel(seed=seed).item()
+            lost = measures.lost(cell).sel(seed=seed).item()
+            assert line.split("\t")[1] == ("lost the task" if lost else state)
+            shown = float(line.split("\t")[2])
             assert shown == pytest.approx(cell.memorization.sel(seed=seed).item(), abs=1e-3)
         shown = memorization_shown(page)
         assert shown == pytest.approx(cell.memorization.sel(seed=1).item(), abs=2e-3)
@@ -197,7 +200,7 @@ def test_what_a_colour_says_stays_where_the_system_gives_the_colours(page, small
     assert all(contrast(c, b) > 4.5 for w, c, b in page.evaluate(WORDS))
     show(page, small_grid)
     states = page.evaluate(colours, ".fn-legend i")
-    assert len(set(states)) == len(style.STATE_COLOURS) + 1
+    assert len(set(states)) == len(style.STATE_COLOURS) + 2
     words = page.evaluate("getComputedStyle(document.querySelector('.fn-legend')).color")
     ground = page.evaluate("getComputedStyle(document.querySelector('.faithnb')).backgroundColor")
     assert contrast(words, ground) > 7

@@ -1,8 +1,10 @@
 // The book's own phase diagram as a map: choose a cell and look inside its transcoder.
 
-import { card, cells, jacobian, map, meter } from "./drawing.js";
-import { colour, html } from "./elements.js";
+import { cells, nearest } from "./cells.js";
+import { card, jacobian, map, meter } from "./drawing.js";
+import { colour, digits, html } from "./elements.js";
 import {
+  LOST,
   circuitMap,
   contributingJacobian,
   evaluationSample,
@@ -16,7 +18,10 @@ export default {
   async render({ model, el }) {
     const atlas = new Atlas(model);
     el.replaceChildren(atlas.element);
+    const follow = () => atlas.follow();
+    window.addEventListener("hashchange", follow);
     await atlas.open();
+    return () => window.removeEventListener("hashchange", follow);
   },
 };
 
@@ -27,11 +32,22 @@ async function unpack(packed) {
   return new Int16Array(await new Response(plain).arrayBuffer());
 }
 
-/** Where among rising values one is most like this: the cell stays when the scan changes. */
-function nearest(values, value) {
-  if (value === Infinity) return values.length - 1;
-  const off = values.map((v) => Math.abs(v - value));
-  return off.indexOf(Math.min(...off));
+const BORDER = { repeats: 0.1, sparsity: 0.1 }; // near where memorizing begins: the first cell shown
+
+/** The cell and scan that an address names after its #, `r=0.1&lambda=0.1`; null if it names none. */
+function linked(hash) {
+  const says = new URLSearchParams(hash.slice(1));
+  const [repeats, sparsity] = ["r", "lambda"].map((name) => parseFloat(says.get(name)));
+  if (!(repeats >= 0 && sparsity >= 0)) return null;
+  return { cell: { repeats, sparsity }, scan: Number(says.get("scan") || 1) - 1 };
+}
+
+/** What is said of each seed of a cell. */
+function named(scan, i, j) {
+  return scan.states[i][j].map((there, s) => {
+    if (!there) return "diverged";
+    return scan.lost[i][j][s] ? LOST : there;
+  });
 }
 
 class Atlas {
@@ -46,6 +62,12 @@ class Atlas {
       ...this.scans.map(({ name }, k) => html("option", { value: k }, name)),
     );
     this.where = html("p", { class: "fn-numbers", "aria-live": "polite" });
+    this.link = html(
+      "a",
+      { class: "fn-link", title: "an address that opens the atlas here" },
+      "link to this cell",
+    );
+    this.cell = BORDER;
     this.place = html("div", { class: "fn-place" });
     this.meter = meter();
     this.seeds = html("div", {
@@ -70,6 +92,7 @@ class Atlas {
       ),
       html("div", { class: "fn-cards" }, this.place, this.jacobian.element),
       this.where,
+      this.link,
       this.meter.element,
       this.seeds,
       html("div", { class: "fn-cards" }, this.map.element),
@@ -83,7 +106,31 @@ class Atlas {
       this.where.textContent = `This browser cannot open the atlas: ${error.message}.`;
       return;
     }
+    if (!this.follow()) this.chooseScan();
+    this.opened = true;
+  }
+
+  /** Go where the page's address says; whether it says so. */
+  follow() {
+    const to = linked(window.location.hash);
+    if (!to) return false;
+    if (to.scan in this.scans) this.choice.value = to.scan;
+    this.cell = to.cell;
     this.chooseScan();
+    this.grid.picture.focus();
+    return true;
+  }
+
+  /** The address names the cell that is shown, once the reader stays there. */
+  name() {
+    const { repeats, sparsity } = this.cell;
+    const scan = Number(this.choice.value) ? `&scan=${Number(this.choice.value) + 1}` : "";
+    const hash = `#r=${digits(repeats)}&lambda=${digits(sparsity)}${scan}`;
+    this.link.href = hash;
+    this.link.hidden = Boolean(document.getElementById("jupyter-config-data")); // a notebook's address is its own
+    clearTimeout(this.naming);
+    if (!this.opened || this.link.hidden) return;
+    this.naming = setTimeout(() => window.history.replaceState(null, "", hash), 250);
   }
 
   chooseScan() {
@@ -93,11 +140,17 @@ class Atlas {
       scan.repeat_frac,
       scan.sparsity_coefficient,
       (i, j) => this.choose(scan, i, j),
+      (words) => (this.where.textContent = `${this.said} ${words}`),
     );
-    const share = (states) =>
-      states.filter((s) => s === "datapoint" || s === "pair").length / states.length;
+    const share = (states, ...which) =>
+      states.filter((s) => which.includes(s)).length / states.length;
     scan.states.forEach((row, i) =>
-      row.forEach((states, j) => grid.paint(i, j, colour(COLOURS.share, share(states)))),
+      row.forEach((_, j) => {
+        const states = named(scan, i, j);
+        grid.paint(i, j, colour(COLOURS.share, share(states, "datapoint", "pair")));
+        const lost = share(states, LOST, "diverged");
+        if (lost) grid.cover(i, j, lost, COLOURS.states[LOST]);
+      }),
     );
     const scale = `linear-gradient(to right, ${COLOURS.share.join()})`;
     grid.element.append(
@@ -106,11 +159,14 @@ class Atlas {
         { class: "fn-scale" },
         "no seed ",
         html("i", { style: `background: ${scale}` }),
-        " all seeds memorise",
+        " all seeds memorise, ",
+        html("i", { class: "fn-lost", style: `background: ${COLOURS.states[LOST]}` }),
+        " from below: the share that lost the task",
       ),
     );
     this.place.replaceChildren(grid.element);
-    const { sparsity = Infinity, repeats = Infinity } = this.cell || {};
+    this.grid = grid;
+    const { sparsity, repeats } = this.cell;
     grid.choose(nearest(scan.sparsity_coefficient, sparsity), nearest(scan.repeat_frac, repeats));
   }
 
@@ -144,10 +200,14 @@ class Atlas {
       this.at,
       "Jacobian at p,",
     );
-    this.meter.show({ memorization: memorization(net, this.p), state: state(net, this.p) });
+    const states = named(scan, i, j);
+    const first = states[0] === LOST ? LOST : state(net, this.p);
+    this.meter.show({ memorization: memorization(net, this.p), state: first });
     const cell = `r = ${scan.repeat_frac[j].toPrecision(2)}, λ = ${scan.sparsity_coefficient[i].toPrecision(2)}`;
-    this.where.textContent = `${scan.name}, ${cell}. Drawn: seed ${scan.seeds[0]}, the first.`;
+    this.said = `${scan.name}, ${cell}. Drawn: seed ${scan.seeds[0]}, the first.`;
+    this.where.textContent = this.said;
     this.element.dataset.cell = cell;
+    this.name();
     const head = html(
       "tr",
       {},
@@ -156,7 +216,7 @@ class Atlas {
       ),
     );
     const rows = scan.seeds.map((seed, s) => {
-      const found = scan.states[i][j][s];
+      const found = states[s];
       return html(
         "tr",
         {},
@@ -165,7 +225,7 @@ class Atlas {
           "td",
           {},
           html("i", { style: `background: ${COLOURS.states[found] || "transparent"}` }),
-          found || "diverged",
+          found,
         ),
         ...scan.measures.map(({ values }) =>
           html("td", {}, values[i][j][s] === null ? "–" : values[i][j][s].toFixed(3)),

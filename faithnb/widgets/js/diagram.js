@@ -1,7 +1,7 @@
 // The phase diagram computes itself: every cell a training, in as many workers as there are cores.
 
-import { cells, legend } from "./drawing.js";
-import { html } from "./elements.js";
+import { cells, legend } from "./cells.js";
+import { digits, html } from "./elements.js";
 import { startWorker } from "./start.js";
 import { COLOURS } from "./constants.js";
 
@@ -22,9 +22,15 @@ class Diagram {
     this.up = model.get("sparsity_coefficient");
     this.workers = [];
     this.found = new Map();
-    this.panels = model
-      .get("panels")
-      .map(({ name }, k) => cells(name, this.across, this.up, (i, j) => this.tell(k, i, j)));
+    this.panels = model.get("panels").map(({ name }, k) =>
+      cells(
+        name,
+        this.across,
+        this.up,
+        (i, j) => this.tell(k, i, j),
+        (words) => (this.told.textContent = words),
+      ),
+    );
     this.all = this.panels.length * this.across.length * this.up.length;
     this.status = html("p", { class: "fn-status", role: "status" });
     this.told = html("p", { class: "fn-numbers", "aria-live": "polite" });
@@ -44,9 +50,9 @@ class Diagram {
       this.clear();
     };
     const number = (name, label, min, max, step) => {
-      const output = html("output", { "aria-live": "off" }, this.fields[name]);
+      const output = html("output", { "aria-live": "off" }, digits(this.fields[name]));
       const oninput = ({ target }) => {
-        output.textContent = target.value;
+        output.textContent = digits(Number(target.value));
         changes(name, Number(target.value));
       };
       return html(
@@ -110,17 +116,9 @@ class Diagram {
 
   start() {
     this.clear();
-    const queue = this.model.get("panels").flatMap(({ fields }, k) =>
-      this.up.flatMap((lambda, i) =>
-        this.across.map((r, j) => ({
-          key: [k, i, j],
-          fields: { ...fields, repeat_frac: r, sparsity_coefficient: lambda },
-        })),
-      ),
-    );
+    const queue = this.queue();
     const experiment = { ...this.fields };
     const began = performance.now();
-    queue.reverse(); // the corner where it memorises first
     const n = Math.max(1, Math.min(8, navigator.hardwareConcurrency || 2, this.all));
     this.button.textContent = "stop";
     this.status.textContent = `Training ${this.all} transcoders, ${n} at once.`;
@@ -154,6 +152,22 @@ class Diagram {
       next();
       return worker;
     });
+  }
+
+  /** Cells from the diagonal outwards, on which the border lies, of all panels by turns. */
+  queue() {
+    const panels = this.model.get("panels");
+    const queue = this.up.flatMap((lambda, i) =>
+      this.across.flatMap((r, j) =>
+        panels.map(({ fields }, k) => ({
+          key: [k, i, j],
+          fields: { ...fields, repeat_frac: r, sparsity_coefficient: lambda },
+        })),
+      ),
+    );
+    const [m, n] = [this.up.length, this.across.length];
+    const off = ({ key: [, i, j] }) => Math.abs((i + 0.5) / m + (j + 0.5) / n - 1);
+    return queue.sort((a, b) => off(a) - off(b));
   }
 
   halt() {

@@ -18,9 +18,18 @@ export function card(title, wide = false) {
       svg("svg", { viewBox: `0 -4 ${width} ${height + 4}`, "aria-hidden": true }, ...shapes),
     );
   };
-  return { element, show };
+  const wait = (words, width, height) =>
+    show(
+      `${words[0].toUpperCase()}${words.slice(1)} yet.`,
+      width,
+      height,
+      note(words, width, height),
+    );
+  return { element, show, wait };
 }
 
+const note = (words, width, height) =>
+  text(width / 2, height / 2, words, { "text-anchor": "middle", fill: "#595959" });
 export const text = (x, y, words, attributes = {}) => svg("text", { x, y, ...attributes }, words);
 const number = (value) => value.toFixed(2).replace("-0.00", "0.00");
 
@@ -112,13 +121,7 @@ export function losses(show, history, steps) {
     history.some((e) => e[t] > 0),
   );
   const values = terms.flatMap((t) => history.map((e) => e[t]).filter((v) => v > 0));
-  if (!values.length)
-    return show(
-      "No steps yet.",
-      w,
-      h,
-      text(w / 2, h / 2, "no steps yet", { "text-anchor": "middle", fill: "#595959" }),
-    );
+  if (!values.length) return show("No steps yet.", w, h, note("no steps yet", w, h));
   const low = Math.floor(Math.log10(Math.max(1e-6, Math.min(...values))));
   const high = Math.max(low + 1, Math.ceil(Math.log10(Math.max(...values))));
   const x = (step) => left + (step / steps) * (w - left - 8);
@@ -208,14 +211,14 @@ export function meter() {
   const show = (found) => {
     element.hidden = !found.state; // one coordinate alone cannot be memorised
     if (!found.state) return;
-    const { total, full } = found.memorization;
+    const { total, full } = found.memorization || { total: 0, full: 1 };
     const share = Math.min(1, total / full);
     const fill = COLOURS.states[found.state] || COLOURS.grey;
     bar.style.cssText = `width: ${100 * share}%; background: ${fill}`;
     track.setAttribute("aria-valuenow", share.toFixed(3));
-    track.setAttribute("aria-valuetext", `${total.toFixed(3)}, ${found.state}`);
-    value.textContent = total.toFixed(3);
-    name.textContent = found.state || "";
+    value.textContent = found.memorization ? total.toFixed(3) : "–";
+    track.setAttribute("aria-valuetext", `${value.textContent}, ${found.state}`);
+    name.textContent = found.state;
     name.style.borderColor = fill;
   };
   return { element, show };
@@ -234,105 +237,4 @@ export function written(show, features, columnNames, rows, label) {
     shapes.push(text(left + (j + 0.5) * w, rows * h + 14, name, { "text-anchor": "middle" })),
   );
   show(label, left + columnNames.length * w, rows * h + 20, ...shapes);
-}
-
-/** Cells over repeats (across) and sparsity (up); pointer or arrow keys choose one. */
-export function cells(title, across, up, chosen) {
-  const [size, left, bottom] = [Math.max(24, 240 / across.length), 58, 44];
-  const [w, h] = [left + size * across.length + 6, size * up.length + bottom];
-  const place = (i, j) => ({ x: left + j * size, y: (up.length - 1 - i) * size });
-  const rects = up.map((_, i) =>
-    across.map((_, j) =>
-      svg("rect", {
-        ...place(i, j),
-        width: size - 1,
-        height: size - 1,
-        fill: "#fbfbfb",
-        stroke: "none",
-        onclick: () => choose(i, j),
-      }),
-    ),
-  );
-  const frame = svg("rect", {
-    width: size + 1,
-    height: size + 1,
-    fill: "none",
-    stroke: COLOURS.ink,
-    "stroke-width": 2.5,
-  });
-  const every = (n) => Math.ceil(n / 5);
-  const names = [
-    ...across.map((v, j) =>
-      j % every(across.length)
-        ? ""
-        : text(left + (j + 0.5) * size, h - bottom + 14, v.toPrecision(2).replace(/\.?0+$/, ""), {
-            "text-anchor": "middle",
-          }),
-    ),
-    ...up.map((v, i) =>
-      i % every(up.length)
-        ? ""
-        : text(left - 5, place(i, 0).y + size / 2 + 4, v.toPrecision(2).replace(/\.?0+$/, ""), {
-            "text-anchor": "end",
-          }),
-    ),
-    text(left + (size * across.length) / 2, h - 8, "repeat fraction r", {
-      "text-anchor": "middle",
-    }),
-    text(12, (h - bottom) / 2, "sparsity λ", {
-      "text-anchor": "middle",
-      transform: `rotate(-90 12 ${(h - bottom) / 2})`,
-    }),
-  ].filter(Boolean);
-  const picture = html(
-    "div",
-    {
-      class: "fn-picture fn-cells",
-      tabindex: 0,
-      role: "application",
-      "aria-label": `${title}; arrow keys choose a cell`,
-      onkeydown: (event) => {
-        if (event.altKey || event.ctrlKey || event.metaKey) return;
-        const by = { ArrowUp: [1, 0], ArrowDown: [-1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[
-          event.key
-        ];
-        if (!by) return;
-        event.preventDefault();
-        choose(
-          Math.min(up.length - 1, Math.max(0, at[0] + by[0])),
-          Math.min(across.length - 1, Math.max(0, at[1] + by[1])),
-        );
-      },
-    },
-    svg(
-      "svg",
-      { viewBox: `0 -4 ${w} ${h + 4}`, "aria-hidden": true },
-      ...rects.flat(),
-      ...names,
-      frame,
-    ),
-  );
-  const element = html("figure", { class: "fn-card" }, html("figcaption", {}, title), picture);
-  let at = [0, 0];
-  function choose(i, j, tell = true) {
-    at = [i, j];
-    const { x, y } = place(i, j);
-    frame.setAttribute("x", x - 1);
-    frame.setAttribute("y", y - 1);
-    if (tell) chosen(i, j);
-  }
-  choose(0, 0, false);
-  return { element, choose, paint: (i, j, fill) => rects[i][j].setAttribute("fill", fill) };
-}
-
-/** The states and their colours, and what else a picture shows. */
-export function legend(more = {}) {
-  return html(
-    "p",
-    { class: "fn-legend" },
-    ...Object.entries({ ...COLOURS.states, ...more }).flatMap(([name, fill]) => [
-      html("i", { style: `background: ${fill}` }),
-      `${name} `,
-    ]),
-  );
 }

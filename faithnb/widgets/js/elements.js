@@ -26,6 +26,10 @@ export function choice(label, names, onchange) {
   return { element: html("label", {}, html("span", {}, label), select), select };
 }
 
+/** A number to three digits, a whole one in full. */
+export const digits = (value) =>
+  `${Number.isInteger(value) ? value : Number(value.toPrecision(3))}`;
+
 /** The colour of t in [0, 1] on a scale of equally spaced hexadecimal colours. */
 export function colour(scale, t) {
   const at = Math.min(1, Math.max(0, t)) * (scale.length - 1);

@@ -2,9 +2,13 @@
 
 import { certified } from "./certified.js";
 import { card, jacobian, losses, map, meter } from "./drawing.js";
-import { html } from "./elements.js";
+import { digits, html } from "./elements.js";
+import { knob, withoutEffect } from "./knobs.js";
 import { support } from "./measures.js";
 import { startWorker } from "./start.js";
+import { METRICS } from "./constants.js";
+
+const UNTRAINED = "not trained";
 
 const RATES = {
   "as fast as it goes": Infinity,
@@ -27,6 +31,8 @@ class Explorer {
     this.history = [];
     this.running = false;
     this.training = 0; // counted, so that nothing of one that was given up is shown
+    this.learned = false; // the task, in this training
+    this.weight = model.get("weight"); // of matching, when a form is chosen
     this.knobs = new Map();
     this.worker = startWorker({
       onmessage: ({ data }) => {
@@ -92,42 +98,16 @@ class Explorer {
     const groups = this.model
       .get("knobs")
       .map(({ group, knobs }) =>
-        html("fieldset", {}, html("legend", {}, group), ...knobs.map((knob) => this.knob(knob))),
+        html("fieldset", {}, html("legend", {}, group), ...knobs.map((one) => this.knob(one))),
       );
     return html("form", { class: "fn-knobs", onsubmit: () => false }, ...groups);
   }
 
-  knob({ name, label, choices, min, max, step, live }) {
-    const output = html("output", { "aria-live": "off" });
-    const input = choices
-      ? html(
-          "select",
-          { name },
-          ...choices.map((choice) => html("option", { value: choice }, choice)),
-        )
-      : html("input", { name, type: "range", min, max, step });
-    const read = () => (choices ? input.value : Number(input.value));
-    const tell = (value) => {
-      if (choices) return;
-      output.textContent = Number(value.toPrecision(6));
-      input.setAttribute("aria-valuetext", output.textContent); // also where the slider has no place for it
-    };
-    input.oninput = () => {
-      tell(read());
-      this.changed(name, read(), live);
-    };
-    this.knobs.set(name, {
-      put: (value) => {
-        if (!choices) {
-          input.min = Math.min(min, value);
-          input.max = Math.max(max, value);
-        }
-        input.value = value;
-        tell(value);
-      },
-      allow: (yes) => (input.disabled = !yes),
-    });
-    return html("label", { title: name }, html("span", {}, label), input, output);
+  knob(described) {
+    const { name, live } = described;
+    const made = knob(described, (value) => this.changed(name, value, live));
+    this.knobs.set(name, made);
+    return made.element;
   }
 
   buttons() {
@@ -167,50 +147,71 @@ class Explorer {
   /** Take over fields and start from the beginning. */
   put(fields) {
     this.fields = { ...fields };
-    for (const [name, knob] of this.knobs) knob.put(this.fields[name]);
+    for (const [name, { put }] of this.knobs) put(this.fields[name]);
     this.restart();
   }
 
   restart() {
     this.history = [];
+    this.learned = false;
     this.training += 1;
     this.certified.clear();
     this.settle();
     this.working(false);
+    this.status.textContent = "Not trained yet: press train.";
     this.worker.postMessage({ make: this.settled, training: this.training });
   }
 
-  /** One knob: what training can take over goes on, anything else begins anew. */
+  /** One knob: what a training can take over goes on, anything else begins anew, as does what comes
+   * after its end. */
   changed(name, value, live) {
     this.fields[name] = value;
-    if (live) {
+    const said = name === "jacobian_matching" ? this.weigh(value) : "";
+    if (live && !this.finished) {
       this.settle();
       this.worker.postMessage({ set: this.settled });
+      if (said) this.status.textContent = said;
     } else {
       this.restart();
+      if (said) this.status.textContent = `${said} ${this.status.textContent}`;
     }
+  }
+
+  /** A form of matching gets a weight with which it works, and no form has none; in a sentence. */
+  weigh(form) {
+    const before = this.fields.jacobian_coefficient;
+    if (before) this.weight = before;
+    if (form !== "none" && before) return "";
+    const weight = form === "none" ? 0 : this.weight;
+    this.fields.jacobian_coefficient = weight;
+    this.knobs.get("jacobian_coefficient").put(weight);
+    return form === "none"
+      ? "Nothing is matched: the weight μ is 0."
+      : `Form ${form}: the weight μ is now ${digits(weight)}.`;
   }
 
   /** The fields as an experiment that makes sense: nothing is set that has no effect. */
   settle() {
-    const matching = this.fields.jacobian_matching;
     const settled = { ...this.fields };
-    if (matching === "none") settled.jacobian_coefficient = 0;
-    if (matching === "none" || matching === "finite") settled.kink = "zero";
-    this.knobs.get("jacobian_coefficient").allow(matching !== "none");
-    this.knobs.get("kink").allow(matching === "plain" || matching === "smoothed");
-    this.knobs.get("tanh_scale").allow(this.fields.sparsity_penalty === "tanh");
+    if (settled.jacobian_matching === "none") settled.jacobian_coefficient = 0;
+    if (settled.jacobian_matching !== "plain") settled.kink = "zero";
+    const off = withoutEffect(settled);
+    for (const [name, { allow }] of this.knobs) allow(off[name]);
     this.certified.button.hidden = !settled.points.length;
     this.settled = settled;
     this.model.set("fields", settled);
     this.model.save_changes();
+    this.yaml.href = `data:text/yaml;charset=utf-8,${encodeURIComponent(this.asYaml())}`;
+  }
+
+  /** What the knobs say, and what else is not as usual. */
+  asYaml() {
     const usual = this.model.get("usual");
-    const said = Object.keys(settled).filter(
-      (name) =>
-        this.knobs.has(name) || JSON.stringify(settled[name]) !== JSON.stringify(usual[name]),
-    );
-    const lines = said.map((name) => `${name}: ${JSON.stringify(settled[name])}\n`);
-    this.yaml.href = `data:text/yaml;charset=utf-8,${encodeURIComponent(lines.join(""))}`;
+    const unusual = ([name, value]) => JSON.stringify(value) !== JSON.stringify(usual[name]);
+    return Object.entries(this.settled)
+      .filter((field) => this.knobs.has(field[0]) || unusual(field))
+      .map(([name, value]) => `${name}: ${JSON.stringify(value)}\n`)
+      .join("");
   }
 
   run() {
@@ -261,26 +262,44 @@ class Explorer {
   show(found) {
     this.history.push(...found.history);
     losses(this.loss.show, this.history, this.settled.steps);
-    map(this.map.show, found.map);
-    this.meter.show(found);
-    this.jacobian.element.hidden = !found.jacobian;
-    if (found.jacobian) {
-      jacobian(
-        this.jacobian.show,
-        found.jacobian,
-        support(this.settled.points[0]),
-        "Jacobian at p,",
-      );
-    }
-    this.numbers.textContent = `step ${found.step.toLocaleString("en")} of ${this.settled.steps.toLocaleString("en")} · FVU ${found.fvu.toFixed(4)} · L0 ${found.l0.toFixed(2)}`;
+    const state = this.named(found);
+    this.picture(found);
+    this.meter.show(found.step ? { ...found, state } : { state: state && UNTRAINED });
+    const of = `step ${found.step.toLocaleString("en")} of ${this.settled.steps.toLocaleString("en")}`;
+    const measured = `FVU ${found.fvu.toFixed(4)} · L0 ${found.l0.toFixed(2)}`;
+    this.numbers.textContent = found.step ? `${of} · ${measured}` : of;
     this.element.dataset.step = found.step;
-    this.element.dataset.state = found.state || "";
-    if (found.done) {
-      this.working(false);
-      this.finished = true;
-      if (!this.torch.disabled)
-        this.status.textContent = `Trained. ${found.state ? `At p: ${found.state}.` : ""}`;
+    this.element.dataset.state = found.step && state ? state : "";
+    if (found.done) this.ended(found, state);
+  }
+
+  /** The state at p; before a training has learned the task, it cannot have lost it. */
+  named({ state, lost, done }) {
+    if (!lost) this.learned = true;
+    return state && lost && !done && !this.learned ? "not learned yet" : state;
+  }
+
+  /** Jacobian and circuits; random weights are no result. */
+  picture(found) {
+    const { points } = this.settled;
+    this.jacobian.element.hidden = !found.jacobian;
+    if (!found.step) {
+      this.jacobian.wait(UNTRAINED, 160, 160);
+      this.map.wait(UNTRAINED, 640, 224);
+      return;
     }
+    map(this.map.show, found.map);
+    if (found.jacobian)
+      jacobian(this.jacobian.show, found.jacobian, support(points[0]), "Jacobian at p,");
+  }
+
+  ended({ lost }, state) {
+    this.working(false);
+    this.finished = true;
+    if (this.torch.disabled) return;
+    if (lost)
+      this.status.textContent = `Trained, and it lost the task: its FVU is not below ${METRICS.lost}.`;
+    else this.status.textContent = `Trained. ${state ? `At p: ${state}.` : ""}`;
   }
 
   withTorch() {

@@ -71,6 +71,11 @@ export function memorization(net, p) {
   return { total, full: size - Math.max(...y) };
 }
 
+export const LOST = "lost the task";
+
+/** Whether a transcoder has not learned the task, or lost it. */
+export const hasLost = (fvu) => !(fvu < METRICS.lost);
+
 /** "datapoint", "pair", "generalising" or "other"; null where p has fewer than two coordinates. */
 export function state(net, p) {
   const { d, H, W_enc, W_dec } = net;

@@ -10,9 +10,11 @@ import { certificate } from "./certificate.js";
 import { METRICS } from "./constants.js";
 import { Trainer } from "./trainer.js";
 import {
+  LOST,
   circuitMap,
   contributingJacobian,
   evaluationSample,
+  hasLost,
   memorization,
   quality,
   state,
@@ -61,9 +63,11 @@ function network({ experiment: { d_in, d_sae }, W_enc, b_enc, W_dec }) {
 
 function measured(net, p, x) {
   const found = quality(net, x);
+  found.lost = hasLost(found.fvu);
   if (p) {
     found.memorization = memorization(net, p);
-    found.state = state(net, p);
+    const there = state(net, p);
+    found.state = there && found.lost ? LOST : there; // what computes nothing generalises nothing
     found.jacobian = contributingJacobian(net, p, support(p));
   }
   return found;
