@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from faithnb.book.choosing import choose_sentences
+from faithnb.book.citation import identify
 from faithnb.book.contents import ROOT, BuildError, pages
 from faithnb.book.processes import print_anything
 from faithnb.book.rendering import check, render
@@ -41,6 +42,7 @@ def build_book(profile: str = "paper", build: Path = ROOT / "_build") -> Path:
 def _build(profile: str, build: Path) -> Path:
     src = stage(profile, build)
     choose_sentences(src, build / "records")
+    identify(src, ROOT / "CITATION.cff")
     whole = pages(src / "_toc.yml") == pages(ROOT / "_toc.yml")
     html = render(src, build, whole)
     check(html, src, whole)
