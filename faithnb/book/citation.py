@@ -59,8 +59,9 @@ class Work:
         """As in a list of references."""
         rest = [self.journal, self.version and f"Version {self.version}", self.address]
         year = f" ({self.year})" if self.year else ""
+        by = " and ".join(self.authors)
         return " ".join(
-            [f"{' and '.join(self.authors)}{year}.", self.as_sentence]
+            [f"{by[:1].upper()}{by[1:]}{year}.", self.as_sentence]
             + [part if part == self.address else f"{part}." for part in rest if part]
         )
 
@@ -113,11 +114,11 @@ def identify(src: Path, citation: Path) -> None:
     book, note = read_citation(citation)
     config = plain_yaml().load((src / "_config.yml").read_text(encoding="utf-8"))
     config |= {"title": book.title, "author": ", ".join(book.authors)}
-    page = config.setdefault("html", {})
-    page["extra_footer"] = " · ".join(_footer(book))
+    theme = config["sphinx"]["config"]["html_theme_options"]
+    theme["extra_footer"] = " · ".join(_footer(book))
     if book.repository:
         config["repository"] = {"url": book.repository}
-        config["sphinx"]["config"]["html_theme_options"] |= {
+        theme |= {
             "repository_url": book.repository,
             "use_repository_button": True,
             "use_issues_button": True,

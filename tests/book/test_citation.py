@@ -32,10 +32,10 @@ def test_a_repository_is_linked_on_every_page(tmp_path):
     assert theme["repository_url"] == WHERE
     assert theme["use_repository_button"]
     assert theme["use_issues_button"]
-    assert f'<a href="{WHERE}">Code</a>' in config["html"]["extra_footer"]
+    assert f'<a href="{WHERE}">Code</a>' in theme["extra_footer"]
     links = config["parse"]["myst_substitutions"]["links"]
     assert f"[Code]({WHERE}) · [DOI](https://doi.org/10.1/2)" in links
-    assert "the faithnb contributors (2030). Does it compute the same way? Version" in entries
+    assert "The faithnb contributors (2030). Does it compute the same way? Version" in entries
 
 
 def test_what_is_not_known_is_left_out(tmp_path):
@@ -44,7 +44,7 @@ def test_what_is_not_known_is_left_out(tmp_path):
         pytest.skip("it is known by now")
     config, entries = staged(tmp_path)
     assert "repository" not in config
-    assert "<a" not in config["html"]["extra_footer"]
+    assert "<a" not in config["sphinx"]["config"]["html_theme_options"]["extra_footer"]
     assert config["parse"]["myst_substitutions"]["links"].startswith(f"[The note]({note.url})")
     assert "Code" not in json.dumps(config["parse"])
     assert config["sphinx"]["config"]["html_theme_options"]["use_repository_button"] is False
