@@ -1,4 +1,4 @@
-# make book · make pictures · make pdf · make test · make interop · make explore · make sweep · make bench · make score · make clean · make distclean
+# make book · make pictures · make pdf · make test · make interop · make explore · make sweep · make bench · make score · make costs · make clean · make distclean
 # Each sets itself up in .venv first.
 
 PROFILE ?= paper
@@ -11,7 +11,7 @@ VENV := .venv
 INTEROP := .venv-interop
 RUN := $(VENV)/bin/python
 
-.PHONY: book pictures pdf test interop explore sweep bench score clean distclean
+.PHONY: book pictures pdf test interop explore sweep bench score costs clean distclean
 .DELETE_ON_ERROR:
 
 book: $(VENV)/book.installed
@@ -20,6 +20,10 @@ book: $(VENV)/book.installed
 # The book, and its pictures that are kept in book/static for the README.
 pictures: $(VENV)/book.installed
 	@$(RUN) -m faithnb.book --profile $(PROFILE) --pictures
+
+# What the last build took, if it began with an empty store: later builds foretell their length from it.
+costs: $(VENV)/book.installed
+	@$(RUN) -m faithnb.book.costs
 
 pdf: $(VENV)/book.installed
 	@$(RUN) -m faithnb.book.pdf --profile $(PROFILE)

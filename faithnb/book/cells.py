@@ -234,6 +234,11 @@ def merge(
             if "hide-input" not in cell.metadata.tags:
                 cell.metadata.tags.append("hide-input")
     merged.metadata["seconds"] = executed.metadata.papermill.duration
+    merged.metadata["core_seconds"] = executed.metadata.papermill.get("core_seconds", 0.0)
+    merged.metadata["cells"] = [
+        (cell.metadata.get("papermill") or {}).get("duration") or 0.0
+        for cell in executed.cells if cell.cell_type == "code"
+    ]  # fmt: skip
     if "widgets" in executed.metadata:
         merged.metadata["widgets"] = executed.metadata.widgets
     return merged

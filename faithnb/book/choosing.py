@@ -52,7 +52,7 @@ def choose_sentences(src: Path, records: Path) -> None:
     """Put into staged pages the sentences for the verdicts of this build.
 
     Args:
-        src: what :func:`faithnb.book.staging.stage` made.
+        src: what :func:`faithnb.book.staging.fill` made.
         records: the folder of what the notebooks handed over.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import platform
@@ -72,6 +73,11 @@ _opened: set[Path] = set()
 def short(stem: str) -> str:
     """A notebook's name where a hash follows, for people; as long as names of files may be."""
     return stem.replace(".", "_").encode(errors="replace")[:80].decode(errors="ignore")
+
+
+def files_of(beginning: Path) -> list[Path]:
+    """The kept files of a notebook and key: of several runs, where there were several."""
+    return sorted(beginning.parent.glob(f"{glob.escape(beginning.name)}-*.ipynb"))
 
 
 def kept_as(beginning: Path, content: bytes) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import gettempdir, mkdtemp
 from typing import Any, NoReturn
 
+import psutil
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 
@@ -91,12 +92,15 @@ def run(
         )  # fmt: skip
 
 
-def this_python(environment: dict[str, str], folder: Path) -> type[AsyncKernelManager]:
+def this_python(
+    environment: dict[str, str], folder: Path, spent: list[float] | None = None
+) -> type[AsyncKernelManager]:
     """A manager for kernels of this very interpreter, whatever kernels are installed.
 
     Args:
         environment: a kernel's variables.
         folder: where a kernel works.
+        spent: gets the seconds of one core that a kernel took, with its subprocesses, when it ends.
     """
 
     class ThisPython(AsyncKernelManager):
@@ -108,7 +112,22 @@ def this_python(environment: dict[str, str], folder: Path) -> type[AsyncKernelMa
         async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
             await self._async_start_kernel(**options | {"env": environment, "cwd": str(folder)})
 
+        async def shutdown_kernel(self, now: bool = False, restart: bool = False) -> None:  # type: ignore[override]
+            if spent is not None and self.provisioner is not None:
+                spent.append(_core_seconds(getattr(self.provisioner, "pid", None)))
+            await self._async_shutdown_kernel(now=now, restart=restart)
+
     return ThisPython
+
+
+def _core_seconds(pid: int | None) -> float:
+    """What a process took so far, with those that it started and waited for; 0 if it has ended."""
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except (psutil.Error, ValueError):
+        return 0.0
+    of_children = getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
+    return float(times.user + times.system + of_children)
 
 
 def print_anything() -> None:

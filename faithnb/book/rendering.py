@@ -19,7 +19,7 @@ def render(src: Path, build: Path, whole: bool = True) -> Path:
     """Render with Jupyter Book, warnings as errors, into an empty folder.
 
     Args:
-        src: what :func:`faithnb.book.staging.stage` made.
+        src: what :func:`faithnb.book.staging.fill` made.
         build: where to.
         whole: whether no page is left out; a reference to one that is would be an error.
 

@@ -7,8 +7,9 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import torch
@@ -16,19 +17,17 @@ from nbformat import NotebookNode
 
 from faithnb.book.assets import NoParts, vendor
 from faithnb.book.contents import ROOT, BuildError, plain_yaml
+from faithnb.book.costs import Cost
 from faithnb.book.processes import run, say_at_once
 from faithnb.book.running import execute_all
-from faithnb.book.without import leave_out, without_links
+from faithnb.book.telling import Silent
+from faithnb.book.without import leave_out
 from faithnb.common.files import write_whole
 from faithnb.sweeps.workers import cores
 
 
-def stage(profile: str, build: Path) -> Path:
-    """Executed notebooks, prose and configuration side by side, ready to render.
-
-    Pages that prose refers to are always those of this run: pictures come from the notebooks just
-    executed, ``freeze.txt`` from this environment, ``run.md`` from this machine.
-    """
+def lay_out(build: Path) -> tuple[Path, Sequence[str]]:
+    """Prose and configuration, and the pages that cannot be built here."""
     src = build / "src"
     shutil.rmtree(src, ignore_errors=True)
     src.mkdir(parents=True)
@@ -38,18 +37,45 @@ def stage(profile: str, build: Path) -> Path:
     left_out = leave_out(src / "_toc.yml")
     _serve_what_pages_run(src)
     (src / "notebooks").mkdir()
-    parameters = {"profile": profile, "interactive": False}
-    seconds = {}
-    for path, notebook in execute_all(parameters, build, src / "_toc.yml"):
+    return src, left_out
+
+
+def fill(src: Path, parameters: Mapping[str, Any], told: Silent) -> dict[str, Cost]:
+    """Executed notebooks beside prose and configuration, ready to render; what each of them took.
+
+    Pages that prose refers to are always those of this run: pictures come from the notebooks just
+    executed, ``freeze.txt`` from this environment, ``run.md`` from this machine.
+
+    Args:
+        src: what :func:`lay_out` made.
+        parameters: for the notebooks' parameters cells.
+        told: is told what happens.
+    """
+    seconds, costs = {}, {}
+    for path, notebook in execute_all(parameters, src.parent, src / "_toc.yml", told):
         for cell in notebook.cells:
             if file := cell.metadata.get("faithnb", {}).get("file"):
                 write_whole(src / "book" / "static" / file, _svg(cell))
         seconds[path.stem] = notebook.metadata.pop("seconds")
+        costs[path.stem] = _cost(notebook)
         write_whole(src / "notebooks" / path.name, nbformat.writes(notebook))
     write_whole(src / "book" / "freeze.txt", _freeze())
-    write_whole(src / "book" / "run.md", _this_run(profile, seconds))
-    without_links(src, left_out)
-    return src
+    write_whole(src / "book" / "run.md", _this_run(str(parameters["profile"]), seconds))
+    return costs
+
+
+def _cost(notebook: NotebookNode) -> Cost:
+    """What a run took, which its page does not show."""
+    cells, core_seconds = notebook.metadata.pop("cells"), notebook.metadata.pop("core_seconds")
+    whole = sum(cells) or 1.0
+    return Cost(core_seconds, tuple(seconds / whole for seconds in cells))
+
+
+def announce(src: Path, sentence: str) -> None:
+    """Put a sentence above every page."""
+    config = plain_yaml().load((src / "_config.yml").read_text(encoding="utf-8"))
+    config["sphinx"]["config"]["html_theme_options"]["announcement"] = sentence
+    _write_config(src, config)
 
 
 def _serve_what_pages_run(src: Path) -> None:
@@ -62,6 +88,10 @@ def _serve_what_pages_run(src: Path) -> None:
         return
     config = plain_yaml().load((src / "_config.yml").read_text(encoding="utf-8"))
     config["sphinx"]["config"] |= wanted
+    _write_config(src, config)
+
+
+def _write_config(src: Path, config: Mapping[str, Any]) -> None:
     # JSON is YAML in which every reader takes "off" for text
     write_whole(src / "_config.yml", json.dumps(config, indent=1, ensure_ascii=False))
 

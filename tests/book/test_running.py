@@ -166,3 +166,45 @@ def test_a_store_that_is_no_folder_is_said(sandbox, monkeypatch):
     monkeypatch.setenv("FAITHNB_STORE", "   ")
     with pytest.raises(ParameterError, match="FAITHNB_STORE = '   ' is not allowed"):
         running.execute(path, {}, sandbox / "failed")
+
+
+def in_a_row(monkeypatch, sandbox, names):
+    """A book of such notebooks, which run one after the other; the last reads records."""
+    for module in (running, kept):
+        monkeypatch.setattr(module, "ROOT", sandbox)
+    monkeypatch.setattr(running, "side_by_side", lambda: 1)
+    monkeypatch.setattr(running, "pages", lambda _: [f"notebooks/{name}" for name in names])
+    (sandbox / "notebooks").mkdir()
+    (sandbox / "requirements.txt").touch()
+    for name in names:
+        path = sandbox / "notebooks" / f"{name}.ipynb"
+        code = "read_records(" if name == names[-1] else name
+        write(path, notebook("a = 1", f"'{code}'", tags=["parameters"]))
+
+
+def test_a_build_that_was_interrupted_goes_on_where_it_was(sandbox, monkeypatch):
+    names = ["first", "second", "third"]
+    in_a_row(monkeypatch, sandbox, names)
+    ran = []
+
+    def interrupted(path):
+        ran.append(path.name.partition("-")[0])
+        if "second" in ran:
+            raise KeyboardInterrupt
+
+    stands_in(monkeypatch, interrupted)
+    build = running.execute_all({"a": 2}, sandbox / "_build")
+    assert next(build)[0].stem == "first"
+    with pytest.raises(KeyboardInterrupt):
+        next(build)
+    running.remove_unfinished()
+    assert not list(kept.cache().glob("*.part*"))
+    paths = [sandbox / "notebooks" / f"{name}.ipynb" for name in names]
+    assert running.is_kept(paths[0], {"a": 2})
+    assert not running.is_kept(paths[0], {"a": 3})
+    assert not running.is_kept(paths[1], {"a": 2})
+    ran.clear()
+    stands_in(monkeypatch, lambda path: ran.append(path.name.partition("-")[0]))
+    again = [path.stem for path, _ in running.execute_all({"a": 2}, sandbox / "_build")]
+    assert again == names
+    assert ran == ["second", "third"]
