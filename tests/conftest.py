@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 from importlib.util import find_spec
 
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import settings
 
 from faithnb.book.pdf import NoPdf, find_browser
@@ -137,3 +139,49 @@ def page(browser):
     page.goto("about:blank")
     yield page
     context.close()
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory):
+    """The whole book at ``quick``, and the repository before; notebooks that ran already are
+    reused. The processes of a session share it: the first that asks builds, the others wait."""
+    from made import sources  # beside the tests that ask for a book
+
+    from faithnb.book import build
+
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    before, html = folder / "before", folder / "_build" / "html"
+    with FileLock(folder / "book.lock"):
+        if not before.exists():
+            before.write_bytes(pickle.dumps(sources()))
+            build.build_book("quick", html.parent)
+        elif not (html / "claims.json").exists():
+            pytest.fail("the book was not built; the process that tried says why")
+    return html, pickle.loads(before.read_bytes())
+
+
+@pytest.fixture(scope="session")
+def html(built):
+    """The folder of the built book."""
+    return built[0]
+
+
+@pytest.fixture(scope="session")
+def served(html):
+    """The built book's address on a server of this machine."""
+    from browsing import served_at
+
+    with served_at(html) as address:
+        yield address
+
+
+@pytest.fixture(params=["file", "server"])
+def address(request, html, served):
+    """The built book's address, where its widgets have what they need."""
+    if not (html / "_static" / "vendor").exists():
+        if os.environ.get("CI"):
+            pytest.fail("CI must have the widgets' parts in the book: npm could not be reached")
+        pytest.skip("npm could not be reached, and the build said so")
+    return html.as_uri() if request.param == "file" else served

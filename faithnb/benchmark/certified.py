@@ -53,5 +53,5 @@ def _on_box_of(module: Transcoder, layer: Layer, p: Tensor) -> float:
             f"The point has {len(some)} coordinates; boxes of up to {MOST_COORDINATES} are bounded."
         )
     box = box_of(len(p), some, -1.0, 1.0, None)
-    effort = Effort(math.inf, 1, most_boxes=MOST_BOXES, by_programs=False)
+    effort = Effort(math.inf, 1, most_boxes=MOST_BOXES, by_programs=False, kept=False)
     return error_on(module, layer, box, effort).bound

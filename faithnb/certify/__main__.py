@@ -20,7 +20,6 @@ from faithnb.certify.certificate import Certificate, read_certificates, save, ta
 from faithnb.certify.checking import layer_named, wrong
 from faithnb.certify.piecewise import of_layer
 from faithnb.certify.questions import (
-    TIME_LIMIT,
     mechanism_certificate,
     worst_error,
     worst_jacobian_error,
@@ -48,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         print(
-            "Interrupted. Certificates that were finished are in the file, and programs that were "
-            "solved are kept.",
+            "Interrupted. Certificates that were finished are in the file; searches and programs "
+            "that had ended are kept.",
             file=sys.stderr,
         )
         return 130
@@ -75,7 +74,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tolerance", type=float, default=0.1, help="of a radius (default: 0.1)")
     parser.add_argument("--epsilon", type=float, help="up to which a mechanism may leak")
     parser.add_argument("--instance", type=int, default=0, help="of an ensemble (default: 0)")
-    parser.add_argument("--time-limit", type=float, default=TIME_LIMIT, help="seconds for each")
+    parser.add_argument("--time-limit", type=float, help="seconds for each (default: 60)")
+    parser.add_argument(
+        "--most-boxes", type=int, help="in place of a time, the same on every machine"
+    )
     parser.add_argument("--workers", type=int, help="processes (default: one a core)")
     parser.add_argument("--out", type=Path, default=Path("certificate.json"), help="what to write")
     return parser
@@ -137,6 +139,7 @@ def _certify(options: argparse.Namespace) -> int:
     layer = layer_named(options.layer, d_in, point)
     p = pad_points([tuple(point)], d_in)[0]
     time_ = {"time_limit": options.time_limit, "workers": options.workers}
+    time_ |= {"most_boxes": options.most_boxes}
     box = {"support": support, "low": options.low, "high": options.high}
     box |= {"around": p if options.around else None}
     ask = {

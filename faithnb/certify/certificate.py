@@ -42,7 +42,7 @@ class Certificate:
         slack: what rounding, or the tolerances of the solver, may hide.
         gap: how far ``dual_bound`` and ``value`` are apart.
         closed: whether that is at most 1e-6. A certificate that is not closed is valid.
-        seconds: that it took.
+        seconds: that it took; few if its searches were kept.
         low: of the box, ``d_in`` numbers.
         high: likewise.
         by_output: a bound of each output alone; all are valid, and only with ``each`` are they as

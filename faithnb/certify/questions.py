@@ -27,9 +27,6 @@ from faithnb.model.transcoder import Transcoder
 BELOW = 1e-9
 """How far below a number a bound is searched for that is to be within it, rounding included."""
 
-TIME_LIMIT = 60.0
-"""Seconds, where none are said."""
-
 
 @exact
 def worst_error(
@@ -40,8 +37,9 @@ def worst_error(
     high: Reals = 1.0,
     around: Float[Tensor, "d_in"] | None = None,
     each: bool = False,
-    time_limit: float = TIME_LIMIT,
+    time_limit: float | None = None,
     workers: int | None = None,
+    most_boxes: int | None = None,
 ) -> Certificate:
     """The largest ``|ŷ_j − y_j|`` over inputs of a box and over outputs.
 
@@ -58,14 +56,18 @@ def worst_error(
         around: a point that the box is around: ``low`` and ``high`` are distances from it, and the
             other coordinates are its own.
         each: whether each output's own largest error is asked for.
-        time_limit: seconds after which what is known by then is returned, not closed.
+        time_limit: seconds after which what is known by then is returned, not closed: 60 by
+            default, and as many as it takes where ``most_boxes`` is given.
         workers: processes for mixed-integer programs, where any are needed; one a core by default.
+        most_boxes: boxes to split into, at most. No program is solved then, so that without a time
+            limit every machine comes to the same bound, not closed where the boxes do not suffice.
 
     Raises:
         InputError: if the box is empty, or the layer or the architecture is not piecewise linear.
         ParameterError: if there is no time.
     """
-    effort, box = Effort(time_limit, workers, each), box_of(layer.d_in, support, low, high, around)
+    effort = Effort.asked(time_limit, workers, each, most_boxes)
+    box = box_of(layer.d_in, support, low, high, around)
     return error_on(transcoder, layer, box, effort)
 
 
@@ -108,8 +110,9 @@ def worst_jacobian_error(
     around: Float[Tensor, "d_in"] | None = None,
     margin: float = MARGIN,
     each: bool = False,
-    time_limit: float = TIME_LIMIT,
+    time_limit: float | None = None,
     workers: int | None = None,
+    most_boxes: int | None = None,
     diagonal: bool = True,
 ) -> Certificate:
     """The largest entry of ``J_T − J_M``, in absolute value, over the inputs of a box at which both
@@ -124,7 +127,8 @@ def worst_jacobian_error(
         margin: as a share of half of the box's width.
         diagonal: whether entries (j, j) count.
     """
-    effort, box = Effort(time_limit, workers, each), box_of(layer.d_in, support, low, high, around)
+    effort = Effort.asked(time_limit, workers, each, most_boxes)
+    box = box_of(layer.d_in, support, low, high, around)
     return jacobian_on(transcoder, layer, box, effort, margin, diagonal)
 
 
@@ -195,8 +199,9 @@ def mechanism_certificate(
     high: Reals = 1.0,
     around: Float[Tensor, "d_in"] | None = None,
     epsilon: float | None = None,
-    time_limit: float = TIME_LIMIT,
+    time_limit: float | None = None,
     workers: int | None = None,
+    most_boxes: int | None = None,
 ) -> Certificate:
     """Whether on a box every output depends on its own coordinate alone: the largest
     ``|ŷ_j(x) − ŷ_j(x′)|`` over outputs j and inputs of the box with ``x_j = x′_j``.
@@ -208,8 +213,10 @@ def mechanism_certificate(
         transcoder: with as many outputs as inputs; not of TopK, whose copies would compete.
         epsilon: up to which dependence is allowed; the certificate's ``holds`` tells. Smaller
             dependence is not looked at then.
+        most_boxes: as there, for each output.
     """
-    effort, box = Effort(time_limit, workers), box_of(transcoder.d_in, support, low, high, around)
+    effort = Effort.asked(time_limit, workers, most_boxes=most_boxes)
+    box = box_of(transcoder.d_in, support, low, high, around)
     f = of_transcoder(transcoder)
     if f.n_ranked or transcoder.d_in != transcoder.d_out:
         raise InputError(

@@ -16,7 +16,7 @@ from torch import Tensor
 from faithnb.certify.box import Reals, box_of
 from faithnb.certify.certificate import Certificate
 from faithnb.certify.piecewise import of_transcoder
-from faithnb.certify.questions import BELOW, TIME_LIMIT, error_on, jacobian_on
+from faithnb.certify.questions import BELOW, error_on, jacobian_on
 from faithnb.certify.solving import CLOSED, MARGIN, Effort, largest
 from faithnb.certify.splitting import Splitting
 from faithnb.common.checks import exact
@@ -55,12 +55,13 @@ def activation_range(
     low: Reals = -1.0,
     high: Reals = 1.0,
     around: Float[Tensor, "d_in"] | None = None,
-    time_limit: float = TIME_LIMIT,
+    time_limit: float | None = None,
     workers: int | None = None,
+    most_boxes: int | None = None,
 ) -> Ranges:
     """The least and the largest activation of each feature on a box. Arguments and errors are those
     of :func:`faithnb.certify.worst_error`."""
-    effort = Effort(time_limit, workers, each=True)
+    effort = Effort.asked(time_limit, workers, True, most_boxes)
     box = box_of(transcoder.d_in, support, low, high, around)
     f = of_transcoder(transcoder)
     n, eye = len(f.bias), np.eye(len(f.bias))
@@ -89,8 +90,9 @@ def faithful_radius(
     support: Sequence[int] | None = None,
     limit: float = 2.0,
     margin: float = MARGIN,
-    time_limit: float = TIME_LIMIT,
+    time_limit: float | None = None,
     workers: int | None = None,
+    most_boxes: int | None = None,
 ) -> Certificate:
     """The largest r such that on the box ``|x_k − p_k| ≤ r`` over some coordinates no output's
     error exceeds the tolerance, or no entry's of the Jacobian.
@@ -111,15 +113,16 @@ def faithful_radius(
         margin: for the Jacobian, as in :func:`faithnb.certify.worst_jacobian_error`, of each box.
         time_limit: seconds, for all of it.
         workers: as there.
+        most_boxes: as there, for each radius that is looked at.
     """
     for name, given in ("tolerance", tolerance), ("limit", limit):
         if not given > 0:
             raise InputError(f"{name} = {given} is not allowed: it must be above 0.")
-    effort = Effort(time_limit, workers)
+    effort = Effort.asked(time_limit, workers, most_boxes=most_boxes)
     some = torch.nonzero(p)[:, 0].tolist() if support is None else support
 
     def within(r: float) -> Certificate:
-        box, left = box_of(layer.d_in, some, -r, r, p), Effort(max(effort.left, 1e-3), workers)
+        box, left = box_of(layer.d_in, some, -r, r, p), effort.again()
         floor = tolerance - BELOW, tolerance
         if of == "error":
             return error_on(transcoder, layer, box, left, *floor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field, replace
 
@@ -9,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from faithnb.certify.searches import searched
 from faithnb.certify.splitting import Found, Slopes, Splitting
 from faithnb.certify.tasks import Task, answers
 from faithnb.common.errors import ParameterError
@@ -23,6 +25,9 @@ MOST_BOXES = 400_000
 """That splitting bounds before programs take over; where units are ranked it is an eighth, because
 its bounds are not attained at ties."""
 
+TIME_LIMIT = 60.0
+"""Seconds, where neither they nor a number of boxes is said."""
+
 MARGIN = 1e-5
 """How near a kink a Jacobian is not asked about, as a share of half of the box's width."""
 
@@ -31,7 +36,7 @@ MARGIN = 1e-5
 class Effort:
     """How long to try, and with how many processes."""
 
-    time_limit: float = 60.0
+    time_limit: float = TIME_LIMIT
     workers: int | None = None
     each: bool = False
     """Whether every goal's own largest value is asked for, not only that of all."""
@@ -41,6 +46,9 @@ class Effort:
     """Whether programs take over what splitting leaves open. Without them and without a time limit
     the same weights get the same bound on every run."""
 
+    kept: bool = True
+    """Whether long searches are kept in the store, and looked for there."""
+
     begun: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
@@ -48,8 +56,25 @@ class Effort:
             raise ParameterError(
                 f"time_limit = {self.time_limit} is not allowed: it must be above 0 seconds."
             )
-        if self.workers is not None and self.workers < 1:
-            raise ParameterError(f"workers = {self.workers} is not allowed: it must be 1 or more.")
+        for name, given in ("workers", self.workers), ("most_boxes", self.most_boxes):
+            if given is not None and given < 1:
+                raise ParameterError(f"{name} = {given} is not allowed: it must be 1 or more.")
+
+    @classmethod
+    def asked(
+        cls, time_limit: float | None, workers: int | None = None, each: bool = False,
+        most_boxes: int | None = None,
+    ) -> Effort:  # fmt: skip
+        """What the questions' arguments come to: a number of boxes is in place of a clock and of
+        programs."""
+        if most_boxes is None:
+            return cls(TIME_LIMIT if time_limit is None else time_limit, workers, each)
+        limit = math.inf if time_limit is None else time_limit
+        return cls(limit, workers, each, most_boxes, by_programs=False)
+
+    def again(self) -> Effort:
+        """The same for one question more, in the time that is left."""
+        return replace(self, time_limit=max(self.left, 1e-3), begun=time.perf_counter())
 
     @property
     def until(self) -> float:
@@ -86,13 +111,11 @@ def largest(
         enough: stop once something larger was found.
     """
     if problem.m == 0:
-        value = problem.values(np.zeros((1, 0)))[0]
+        value = problem.at_the_point()
         return Outcome(value, np.zeros((len(value), 0)), value, problem.slack)
     most = effort.most_boxes // 8 if problem.f.n_ranked else effort.most_boxes
-    found = problem.run(
-        _start(problem.m), TOLERANCE, effort.until, most, not effort.each, least,
-        enough,
-    )  # fmt: skip
+    limits = most, not effort.each, least, enough
+    found = searched(problem, _start(problem.m), TOLERANCE, effort.until, limits, effort.kept)
     made = Outcome(
         found.value, found.at, found.bound - problem.slack, problem.slack.copy(),
         boxes=found.boxes,

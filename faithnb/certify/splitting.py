@@ -43,6 +43,9 @@ class Found:
     boxes: int = 0
     """How many were bounded."""
 
+    by_clock: bool = False
+    """Whether there was no time for more; otherwise the same is found again."""
+
 
 @dataclass
 class Boxes:
@@ -102,6 +105,21 @@ class Splitting:
         """One goal a point."""
         return (self.f(x) * self.goals[goal]).sum(1)
 
+    def at_the_point(self) -> Float[ndarray, "n_goals"]:
+        """All goals where no coordinate varies. Which of several units with the same z is ranked
+        before the others is nobody's choice, so each goal is the largest over all their orders."""
+        f = self.f
+        z = f.bias * (f.bias > f.threshold)
+        each, n = self.weight * z, f.n_ranked
+        if n <= f.k:
+            return each.sum(1) + self.offset
+        last = np.sort(z[:n])[-f.k]
+        apart = ROUNDING * np.abs(z[:n]).max()
+        sure, tied = z[:n] > last + apart, np.abs(z[:n] - last) <= apart
+        places = f.k - sure.sum()
+        best = -np.sort(-each[:, :n][:, tied], axis=1)[:, :places]
+        return each[:, :n][:, sure].sum(1) + best.sum(1) + each[:, n:].sum(1) + self.offset
+
     def run(
         self,
         start: Float[ndarray, "n m"],
@@ -138,6 +156,7 @@ class Splitting:
 
         while len(left.goal) and found.boxes < most and found.value.max() <= enough:
             if found.boxes and time.perf_counter() > until:
+                found.by_clock = True
                 break
             order = np.argsort(-left.bound)  # the largest first, so that what is found rises early
             now, left = left[order[:AT_ONCE]], left[order[AT_ONCE:]]

@@ -5,32 +5,17 @@ import os
 import re
 from io import BytesIO
 from pathlib import Path
-from urllib.parse import quote
 
 import browsing
 import nbformat
 import papermill
 import pytest
-from browsing import grave, opened, real, served_at
+from browsing import grave, opened, real
 from made import sources
 from pypdf import PdfReader
 
-from faithnb.book import build
 from faithnb.book.contents import ROOT, pages
 from faithnb.claims import CLAIMS
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """The whole book at ``quick``, and the repository before; notebooks that ran already are
-    reused."""
-    before, folder = sources(), tmp_path_factory.mktemp("book") / "_build"
-    return build.build_book("quick", folder).parent, before
-
-
-@pytest.fixture(scope="module")
-def html(built):
-    return built[0]
 
 
 @pytest.mark.book
@@ -82,22 +67,6 @@ def test_pages_open_in_a_browser(html, browser, page, mode):
     tab.context.close()
 
 
-@pytest.fixture(scope="module")
-def served(html):
-    """The book's address on a server of this machine."""
-    with served_at(html) as address:
-        yield address
-
-
-@pytest.fixture(params=["file", "server"])
-def address(request, html, served):
-    if not (html / "_static" / "vendor").exists():
-        if os.environ.get("CI"):
-            pytest.fail("CI must have the widgets' parts in the book: npm could not be reached")
-        pytest.skip("npm could not be reached, and the build said so")
-    return html.as_uri() if request.param == "file" else served
-
-
 @pytest.mark.book
 def test_a_browser_finds_the_book_s_icon(html):
     """One that does not asks the server for a file that is not there."""
@@ -106,85 +75,6 @@ def test_a_browser_finds_the_book_s_icon(html):
             r'<link rel="icon" href="([^"]+)"', (html / f"{page}.html").read_text()
         )
         assert (html / page).parent.joinpath(icon).resolve().is_file()
-
-
-@pytest.mark.book
-def test_a_page_without_kernel_and_network_trains(html, browser, address):
-    tab, errors = opened(browser, f"{address}/notebooks/explorer.html")
-    widget = tab.locator(".faithnb").first
-    done = "document.querySelector('.fn-status').textContent.startsWith('Trained')"
-    ended = {}
-    for story in ("10 % repeats", "10 % repeats, Jacobians matched"):
-        widget.get_by_role("button", name=story, exact=True).click()
-        tab.wait_for_function(f"!({done})")
-        tab.wait_for_function(done, timeout=120_000)
-        ended[story] = widget.get_attribute("data-state")
-        terms = widget.locator(".fn-picture").first.get_attribute("aria-label")
-        assert float(re.search(r"loss ([\d.]+)", terms)[1]) < 1  # it starts above 2
-    assert ended["10 % repeats"] in ("datapoint", "pair")
-    assert ended["10 % repeats, Jacobians matched"] == "generalising"
-    assert real(errors, html) == []
-    tab.set_viewport_size({"width": browsing.WIDTHS[0], "height": 900})
-    assert tab.evaluate("document.documentElement.scrollWidth") <= browsing.WIDTHS[0]
-    assert grave(tab) == []
-    tab.context.close()
-
-
-@pytest.mark.book
-def test_the_page_stays_responsive_while_it_trains(html, browser, address):
-    tab, _ = opened(browser, f"{address}/notebooks/explorer.html")
-    widget = tab.locator(".faithnb").first
-    tab.wait_for_selector(".faithnb[data-step='0']")
-    widget.get_by_role("button", name="10 % repeats", exact=True).click()
-    widget.get_by_role("button", name="pause").click()
-    step = int(widget.get_attribute("data-step"))
-    assert step < 2000
-    assert widget.get_by_role("button", name="train", exact=True).is_enabled()
-    tab.context.close()
-
-
-@pytest.mark.book
-def test_the_other_widgets_answer_in_a_built_page(html, browser, address):
-    tab, errors = opened(browser, f"{address}/notebooks/explorer.html")
-    mechanism = tab.locator("section[aria-label^='Move the input']")
-    mechanism.get_by_role("button", name="one coordinate missing").click()
-    assert "it should be 0.00" in mechanism.inner_text()
-    diagram = tab.locator("section[aria-label^='A phase diagram']")
-    diagram.get_by_role("button", name="train all").click()
-    tab.wait_for_function("document.querySelector('progress[aria-label=trained]').value > 0")
-    diagram.get_by_role("button", name="stop").click()
-    assert diagram.locator(".fn-status").inner_text().startswith("Stopped: ")
-    tab.goto(f"{address}/notebooks/01_absolute_value.html")
-    chapter = tab.locator("section[aria-label^='Train']")
-    chapter.get_by_role("button", name="one step", exact=True).click()
-    tab.wait_for_function("document.querySelector('.faithnb').dataset.step === '1'")
-    assert real(errors, html) == []
-    tab.context.close()
-
-
-@pytest.mark.book
-def test_the_atlas_answers_pointer_and_keyboard(html, browser, address):
-    tab, errors = opened(browser, f"{address}/notebooks/atlas.html")
-    tab.wait_for_selector("tbody tr")
-    atlas = tab.locator(".faithnb")
-    seen = [atlas.get_attribute("data-cell")]
-    atlas.locator(".fn-cells").focus()
-    for key in ("ArrowLeft", "ArrowDown"):
-        tab.keyboard.press(key)
-        seen.append(atlas.get_attribute("data-cell"))
-    atlas.locator(".fn-cells rect").first.click()
-    seen.append(atlas.get_attribute("data-cell"))
-    assert len(set(seen)) == 4
-    scans = atlas.locator("option").count()
-    assert scans == 4
-    for scan in range(scans):
-        tab.select_option("[name=scan]", str(scan))
-        assert atlas.locator("tbody tr").count() >= 2
-        assert "circuits have a feature" in atlas.locator(".fn-wide [role=img]").get_attribute(
-            "aria-label"
-        )
-    assert real(errors, html) == []
-    tab.context.close()
 
 
 @pytest.mark.book
@@ -280,58 +170,6 @@ def test_a_printed_ledger_has_its_evidence_and_no_knobs_are_printed(html, browse
     shown = words["claims"].replace(" ", "")
     assert all(row["evidence"][0].replace(" ", "")[:10] in shown for row in rows)
     assert "as fast as it goes" not in words["explorer"]
-
-
-@pytest.mark.book
-@pytest.mark.parametrize(
-    ("policy", "comes"),
-    [
-        ("default-src 'self' 'unsafe-inline' 'unsafe-eval' blob:", True),
-        ("worker-src 'none'", True),
-        ("script-src 'self' 'unsafe-inline'", False),
-        ("script-src 'self' 'unsafe-inline' 'unsafe-eval'", False),
-        ("script-src 'self'", False),
-    ],
-)
-def test_what_a_security_policy_forbids_is_said(html, browser, served, policy, comes):
-    """In place of each widget, or by the widget, if only its training is forbidden."""
-    if not (html / "_static" / "vendor").exists():
-        pytest.skip("npm could not be reached, and the build said so")
-    tab = browser.new_context().new_page()
-    tab.goto(f"{served}/notebooks/explorer.html?policy={quote(policy)}")
-    said = tab.locator("article p.no-widget:visible")
-    if comes:
-        tab.wait_for_selector(".faithnb >> nth=4")
-        assert said.count() == 0
-        widget = tab.locator(".faithnb").first
-        widget.get_by_role("button", name="one step", exact=True).click()
-        word = "forbids background scripts" if "worker" in policy else "step 1 of"
-        tab.wait_for_function(f"document.querySelector('.faithnb').innerText.includes('{word}')")
-    else:
-        said.first.wait_for()
-        assert said.count() == tab.locator("[type*='widget-view']").count() == 4
-        assert tab.locator(".faithnb").count() == 0
-        assert "a security policy" in said.last.inner_text()
-        assert "forbids the scripts that it needs" in said.last.inner_text()
-    tab.context.close()
-
-
-@pytest.mark.book
-def test_a_widget_that_does_not_come_for_another_reason_is_said(html, browser, served):
-    """Here its scripts are not on the server; one that comes after all takes the word away."""
-    context = browser.new_context()
-    context.route("**/embed-amd.js*", lambda route: route.abort())
-    tab = context.new_page()
-    tab.clock.install()
-    tab.goto(f"{served}/notebooks/explorer.html")
-    said = tab.locator("article p.no-widget:visible")
-    assert said.count() == 0
-    tab.clock.run_for(40_000)
-    assert said.count() == 4
-    assert "did not run" in said.first.inner_text()
-    tab.evaluate(browsing.COMES_LATE)
-    assert said.count() == 3
-    context.close()
 
 
 @pytest.mark.book

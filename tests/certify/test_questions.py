@@ -15,6 +15,7 @@ from faithnb.certify.questions import error_on
 from faithnb.certify.solving import Effort
 from faithnb.certify.tasks import Task
 from faithnb.common.errors import InputError, ParameterError
+from faithnb.model.architectures import TopK
 from faithnb.model.handmade import rescaled, with_linear_part
 from faithnb.model.layers import AbsoluteValue, SmoothAbsolute
 from faithnb.model.networks import GeluNetwork
@@ -111,9 +112,30 @@ def test_a_box_of_one_point_gives_the_value_there(seed):
     x = torch.from_numpy(np.random.default_rng(seed).uniform(-1, 1, t.d_in))
     found = certify.worst_error(t, AbsoluteValue(t.d_in), None, 0.0, 0.0, x)
     error = (t.in_float64()(x[None])[0, 0] - x.abs()).abs().max().item()
-    assert found.bound == pytest.approx(error, abs=1e-11)
     assert found.value == pytest.approx(error, abs=1e-12)
+    assert found.dual_bound == pytest.approx(error, abs=min(found.slack, 1e-12))
+    assert found.bound == max(found.dual_bound + found.slack, found.value)
     assert found.closed
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2]])
+def test_at_a_tie_of_ranks_every_order_counts(order):
+    """At x = 1 three features have z = 1, and one has z = 2; two of the four are kept. So with the
+    largest one comes 3, −4 or 0, and |x| = 1 is missing."""
+    write = torch.tensor([10.0, 3, -4, 0])[order]
+    read, bias = torch.tensor([[2.0, 1, 0.5, 3]])[:, order], torch.tensor([0.0, 0, 0.5, -2])[order]
+    t, layer = TopK.from_arrays(read, bias, write[:, None], k=2), AbsoluteValue(1)
+    one = torch.ones(1)
+    found = certify.worst_error(t, layer, None, 0.0, 0.0, one)
+    assert found.dual_bound == pytest.approx(20 + 3 - 1, abs=1e-12)
+    assert found.bound == found.dual_bound + found.slack
+    assert found.value in (22, 19, 15)  # whichever the transcoder keeps itself
+    assert found.closed == (found.value == 22)
+    near = certify.worst_error(t, layer, None, -1e-3, 1e-3, one)
+    assert found.bound <= near.bound <= found.bound + 0.1
+    ranges = certify.activation_range(t, None, 0.0, 0.0, one)
+    assert sorted(ranges.low) == pytest.approx([0, 0, 0, 2], abs=1e-11)
+    assert sorted(ranges.high) == pytest.approx([1, 1, 1, 2], abs=1e-11)
 
 
 TRANSCODERS = {
@@ -177,13 +199,36 @@ def test_a_time_limit_leaves_a_bound_that_is_valid_and_not_closed():
     assert found.gap == pytest.approx(found.dual_bound - found.value)
 
 
+def test_a_number_of_boxes_leaves_the_same_bound_on_every_run(monkeypatch):
+    """However long it takes, and nothing is solved that a clock could end."""
+    t, layer = Transcoder.random([0], 6, 40, 6), AbsoluteValue(6)
+    t.b_enc.data.uniform_(-0.3, 0.3)
+    found = [certify.worst_error(t, layer, most_boxes=n) for n in (50, 50, 200, 5000)]
+    assert found[0].bound == found[1].bound >= found[2].bound >= found[3].bound
+    assert [c.closed for c in found] == [False, False, False, True]
+    assert max(c.value for c in found) <= min(c.bound for c in found)
+    ties, few = random_transcoder(3, 4, 12), {"most_boxes": 8}
+    asked = {
+        "leak": lambda: certify.mechanism_certificate(t, **few),
+        "slope": lambda: certify.worst_jacobian_error(ties, AbsoluteValue(ties.d_in), **few),
+        "radius": lambda: certify.faithful_radius(t, layer, torch.ones(6), 0.5, **few),
+        "error": lambda: certify.worst_error(ties, AbsoluteValue(ties.d_in), **few),
+    }
+    for name, ask in asked.items():
+        monkeypatch.setattr("time.perf_counter", lambda: 0.0)
+        one = ask()
+        monkeypatch.setattr("time.perf_counter", iter(np.arange(1e9, 2e9, 1e3)).__next__)
+        assert one.bound == ask().bound, name
+        assert one.programs == 0, name
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_programs_that_were_solved_are_kept(workers, monkeypatch):
     monkeypatch.setattr("faithnb.certify.tasks.ALONE", 0.0)
     t = random_transcoder(3, 4, 12)
     layer, exact = AbsoluteValue(t.d_in), t.in_float64()
     box = box_of(t.d_in, None, -1.0, 1.0, None)
-    first = error_on(exact, layer, box, Effort(60, workers, most_boxes=8, each=True))
+    first = error_on(exact, layer, box, Effort(600, workers, most_boxes=8, each=True))
     assert first.programs > 1
     assert first.closed
     assert first.dual_bound == pytest.approx(certify.worst_error(t, layer).dual_bound, abs=1e-6)
@@ -192,7 +237,7 @@ def test_programs_that_were_solved_are_kept(workers, monkeypatch):
         raise AssertionError
 
     monkeypatch.setattr(Task, "solve", refuse)
-    again = error_on(exact, layer, box, Effort(60, 1, most_boxes=8, each=True))
+    again = error_on(exact, layer, box, Effort(600, 1, most_boxes=8, each=True))
     assert (again.bound, again.witness) == (first.bound, first.witness)
 
 
@@ -208,6 +253,7 @@ def test_programs_that_were_solved_are_kept(workers, monkeypatch):
         ({"high": [float("inf")] * 5}, "finite"),
         ({"time_limit": 0}, "above 0 seconds"),
         ({"workers": 0}, "1 or more"),
+        ({"most_boxes": 0}, "most_boxes = 0 is not allowed: it must be 1 or more"),
         ({"around": torch.zeros(4)}, "shape"),
     ],
 )
