@@ -212,7 +212,7 @@ def hand_over(kind: str, data: Mapping[str, Any]) -> None:
     notebook is used again.
 
     Args:
-        kind: ``"claims"``, ``"runs"`` or ``"grid"``.
+        kind: ``"claims"``, ``"runs"``, ``"grid"``, or ``"lost"`` for shares that lost the task.
         data: what JSON can hold; NaN, which it cannot, becomes ``None``.
     """
     if _in_a_notebook():

@@ -70,6 +70,10 @@ def test_sources_hold_no_outputs_and_no_traces(path):
     assert set(notebook.metadata) <= {"kernelspec", "language_info"}
 
 
+WITHOUT_CODE = ("index", "story")
+"""Pages that show what they compute, and no code."""
+
+
 def runs(path):
     """The cells that run, apart from the parameters, whose input the book hides."""
     cells = nbformat.read(path, as_version=4).cells
@@ -85,7 +89,10 @@ def test_cells_are_short_and_half_of_them_open(path):
         lines = [line for line in cell.source.splitlines() if line.strip()]
         assert len(lines) <= 12, cell.source
         tags = cell.metadata.get("tags", [])
-        hidden.append(any(tag.startswith(("hide-", "remove-")) for tag in tags))
+        if path.stem in WITHOUT_CODE:
+            assert "remove-input" in tags
+        else:
+            hidden.append(any(tag.startswith(("hide-", "remove-")) for tag in tags))
     assert sum(hidden) <= len(hidden) / 2
 
 
@@ -191,7 +198,7 @@ def test_notebooks_run_with_every_parameter_changed(tmp_path, path):
     assert result.returncode == 0, result.stderr[-3000:]
     executed = nbformat.read(tmp_path / "out.ipynb", as_version=4)
     figures = [c for c in executed.cells if "figure" in c.metadata.get("mystnb", {})]
-    assert figures or path.stem in ("claims", "claim_by_claim", "benchmark")
+    assert figures or path.stem in ("claims", "claim_by_claim", "benchmark", *WITHOUT_CODE)
     for cell in figures:
         kind = "image/svg+xml" if "image" in cell.metadata.mystnb else "text/html"
         assert any(kind in o.get("data", {}) for o in cell.outputs), cell.source

@@ -44,7 +44,6 @@ KNOWN_LONG = {
     "elsewhere": 1,
     "explorer": 1,
     "first_attempt": 1,
-    "index": 3,
     "speed": 1,
 }
 """Sentences with more glued values, by page, at most."""

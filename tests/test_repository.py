@@ -144,6 +144,7 @@ def test_every_file_of_the_package_has_its_tests():
                 "book/row_pages": "many",
                 "book/staging": "assets", "book/planned": "costs",
                 "book/so_far": "telling", "widgets/knobs": "explorer",
+                "widgets/in_page": "strip", "widgets/portraits": "strip", "widgets/scenes": "story",
                 "model/networks": "layers", "model/sums": "layers", "model/with_point": "layers",
                 "experiment/fields": "experiment",
                 "model/fitting": "architectures", "model/gating": "architecture_losses",

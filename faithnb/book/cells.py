@@ -231,7 +231,7 @@ def merge(
             cell.outputs.append(nbformat.v4.new_output("display_data", NO_SCRIPTS))
         if first is not None and cell is first:
             cell.source = with_values(cell.source, parameters)
-            if "hide-input" not in cell.metadata.tags:
+            if not {"hide-input", "remove-input"} & set(cell.metadata.tags):
                 cell.metadata.tags.append("hide-input")
     merged.metadata["seconds"] = executed.metadata.papermill.duration
     merged.metadata["core_seconds"] = executed.metadata.papermill.get("core_seconds", 0.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -46,6 +46,47 @@ def bias(transcoder: Transcoder, x: Float[Tensor, "B d_in"]) -> Float[Tensor, "n
     return (used * sizes).sum(-1) / used.sum(-1)
 
 
+def _steps(loop: Loop, at: Sequence[int]) -> Iterator[Transcoder]:
+    """The ensemble after each of these steps, which increase; 0 is before the first."""
+    for step in range(at[-1] + 1):
+        if step:
+            loop.draw()
+            loop.update()
+        if step in at:
+            yield loop.transcoder[:].cpu()
+
+
+@settled()
+def snapshots(
+    experiments: Sequence[Experiment], at: Sequence[int], device: str | torch.device = "auto"
+) -> list[Transcoder]:
+    """Train and keep the weights on the way.
+
+    Args:
+        experiments: what to train side by side; they may differ in what one ensemble allows, such
+            as seed, penalty weight and repeat fraction.
+        at: steps after which to keep them, increasing, from 0, which is the initialisation, to
+            ``steps``.
+        device: as in :func:`faithnb.train`.
+
+    Returns:
+        an ensemble a step, with an instance an experiment.
+
+    Raises:
+        ValueError: if a step is not one of the training, or there is none.
+    """
+    _refuse_steps(at, 0, experiments[0].steps)
+    found = []
+    for now in _steps(Loop(experiments, device_named(device)), at):
+        found.append(now.with_weights({name: w.clone() for name, w in now.weights().items()}))
+    return found
+
+
+def _refuse_steps(at: Sequence[int], first: int, last: int) -> None:
+    if list(at) != sorted(set(at)) or not at or not first <= at[0] <= at[-1] <= last:
+        raise ValueError(f"at = {list(at)} is not allowed: steps increase, from {first} to {last}.")
+
+
 @settled()
 def watch(
     base: Experiment, seeds: Sequence[int], at: Sequence[int], device: str | torch.device = "auto"
@@ -64,19 +105,12 @@ def watch(
     Raises:
         ValueError: if a step to look at is not one of the training, or there is none.
     """
-    if list(at) != sorted(set(at)) or not at or not 1 <= at[0] <= at[-1] <= base.steps:
-        raise ValueError(f"at = {list(at)} is not allowed: steps increase, from 1 to {base.steps}.")
+    _refuse_steps(at, 1, base.steps)
     loop = Loop([replace(base, seed=seed) for seed in seeds], device_named(device))
     x = base.evaluation_inputs()
     found = []
-    for step in range(1, at[-1] + 1):
-        loop.draw()
-        loop.update()
-        if step in at:
-            now = loop.transcoder[:].cpu()
-            looks = {"fvu": fvu(now, loop.target, x), "open_at_zero": open_at_zero(now),
-                     "bias": bias(now, x), "slope": slope(now)}  # fmt: skip
-            found.append(
-                xr.Dataset({name: ("seed", v.double().numpy()) for name, v in looks.items()})
-            )
+    for now in _steps(loop, at):
+        looks = {"fvu": fvu(now, loop.target, x), "open_at_zero": open_at_zero(now),
+                 "bias": bias(now, x), "slope": slope(now)}  # fmt: skip
+        found.append(xr.Dataset({name: ("seed", v.double().numpy()) for name, v in looks.items()}))
     return xr.concat(found, dim="step").assign_coords(step=list(at), seed=list(seeds))

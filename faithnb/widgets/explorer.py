@@ -137,20 +137,31 @@ class Mechanism(anywidget.AnyWidget):
     p: Any = traitlets.List().tag(sync=True)
 
     def __init__(self, transcoders: Mapping[str, Transcoder], p: Float[Tensor, "d_in"]):
-        for name, t in transcoders.items():
-            if not t.is_relu or t.W_skip is not None or t.b_dec.any():
-                raise ParameterError(
-                    f"transcoders[{name!r}] is not allowed: the page computes ReLU transcoders "
-                    "without a linear part or a decoder bias."
-                )
-        shown = [
-            {"name": name, "d": t.d_in, "H": t.d_sae} | {
-                weight: [round(v, 5) for v in getattr(t, weight)[0].flatten().tolist()]
-                for weight in LEARNED
-            }
-            for name, t in transcoders.items()
-        ]  # fmt: skip
-        super().__init__(transcoders=shown, p=p.tolist())
+        super().__init__(**mechanism(transcoders, p))
+
+
+def mechanism(
+    transcoders: Mapping[str, Transcoder], p: Float[Tensor, "d_in"]
+) -> dict[str, list[Any]]:
+    """What the page's script of :class:`Mechanism` is given.
+
+    Raises:
+        ParameterError: if the page cannot compute one of the transcoders.
+    """
+    for name, t in transcoders.items():
+        if not t.is_relu or t.W_skip is not None or t.b_dec.any():
+            raise ParameterError(
+                f"transcoders[{name!r}] is not allowed: the page computes ReLU transcoders "
+                "without a linear part or a decoder bias."
+            )
+    shown = [
+        {"name": name, "d": t.d_in, "H": t.d_sae} | {
+            weight: [round(v, 5) for v in getattr(t, weight)[0].flatten().tolist()]
+            for weight in LEARNED
+        }
+        for name, t in transcoders.items()
+    ]  # fmt: skip
+    return {"transcoders": shown, "p": p.tolist()}
 
 
 class PhaseDiagram(anywidget.AnyWidget):

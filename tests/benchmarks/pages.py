@@ -17,7 +17,7 @@ from faithnb.book.pdf import NoPdf, find_browser
 from faithnb.widgets.bundle import script
 
 HTML = ROOT / "_build" / "html"
-PAGES = ("book/index", "notebooks/01_absolute_value", "notebooks/explorer", "notebooks/atlas")
+PAGES = ("notebooks/index", "notebooks/01_absolute_value", "notebooks/explorer", "notebooks/atlas")
 PICTURE = re.compile(r'<svg.*?</svg>|"data:image/[^"]*"', re.DOTALL)
 
 SMALL = {"d_in": 8, "d_sae": 32, "batch_size": 128, "steps": 1500, "learning_rate": 1e-2,

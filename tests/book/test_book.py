@@ -97,7 +97,7 @@ def test_search_and_download_work(html, browser):
     tab.goto((html / "notebooks" / "01_absolute_value.html").as_uri())
     assert tab.locator("a[href$='01_absolute_value.ipynb']").count() >= 1
     tab.goto((html / "index.html").as_uri())
-    tab.wait_for_url("**/book/index.html")
+    tab.wait_for_url("**/notebooks/index.html")
 
 
 @pytest.mark.book

@@ -5,5 +5,5 @@ from faithnb.book.contents import ROOT, pages
 
 def test_pages_are_read_from_the_table_of_contents():
     assert pages(ROOT / "_toc.yml")[:3] == [
-        "book/index", "book/background", "book/minimal"
+        "notebooks/index", "notebooks/story", "book/background"
     ]  # fmt: skip

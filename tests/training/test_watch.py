@@ -7,7 +7,8 @@ import torch
 
 from faithnb import AbsoluteValue, Experiment, Transcoder, measures, train
 from faithnb.data.sampling import evaluation_sample
-from faithnb.training.watch import bias, open_at_zero, slope, watch
+from faithnb.training.init import start
+from faithnb.training.watch import bias, open_at_zero, slope, snapshots, watch
 
 SMALL = Experiment(d_in=4, d_sae=10, batch_size=64, density=0.3, steps=40)
 
@@ -56,3 +57,19 @@ def test_what_is_watched_is_the_training_itself():
 def test_steps_that_training_does_not_have_are_refused(at):
     with pytest.raises(ValueError, match="steps increase, from 1 to 40"):
         watch(SMALL, (0,), at)
+
+
+def test_snapshots_begin_at_the_initialisation_and_end_where_training_does():
+    both = [replace(SMALL, repeat_frac=r) for r in (0.0, 0.2)]
+    kept = snapshots(both, (0, 20, 40), device="cpu")
+    end = train(both, device="cpu", progress=False).transcoder
+    first = start(both, SMALL.make_target())
+    for name, weight in kept[-1].weights().items():
+        assert weight == pytest.approx(end.weights()[name], rel=1e-5)
+        assert (kept[0].weights()[name] == first.weights()[name]).all()
+    assert not (kept[1].W_enc == kept[2].W_enc).any()
+
+
+def test_snapshots_of_steps_that_training_does_not_have_are_refused():
+    with pytest.raises(ValueError, match="steps increase, from 0 to 40"):
+        snapshots([SMALL], (0, 41))

@@ -1,0 +1,95 @@
+"""The strip of the first page: what stands, and what its slider shows."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from axe_playwright_python.sync_playwright import Axe
+from conftest import ELSEWHERE, TRUE, P
+from front import DARK, LIGHT, portrait, put
+
+from faithnb import AbsoluteValue, Transcoder
+from faithnb.data.sampling import evaluation_sample
+from faithnb.model.layer import Circuit
+from faithnb.widgets.in_page import InPage
+from faithnb.widgets.portraits import bar, cells, portraits
+from faithnb.widgets.strip import strip
+
+WHOLE = portrait(1.0, whole=True, state="datapoint")
+APART = portrait(0.0, state="generalising")
+
+
+def made(start=1):
+    return strip(APART, [APART, WHOLE], [APART, APART], [0.0, 0.1], start, "Seed <7>.")
+
+
+def test_portraits_tell_one_feature_for_p_from_three():
+    layer, x = AbsoluteValue(6), evaluation_sample(6, 0.2)
+    apart = Transcoder.from_circuits(TRUE)
+    point = Circuit("p", P, P / 3, 0.0)
+    both = [apart, Transcoder.from_circuits([*ELSEWHERE, point])]
+    a, b = (portraits(t, layer, P, x)[0] for t in both)
+    assert (a.share, a.state, a.at) == (pytest.approx(0), "generalising", (1, 2, 3))
+    assert a.slots() == pytest.approx(torch.cat([torch.eye(3), torch.zeros(1, 3)]).numpy())
+    assert b.whole == (True,)
+    assert b.share == pytest.approx(1)
+    assert b.state == "lost the task"  # it has nothing for its coordinates alone
+    assert b.slots()[3] == pytest.approx([1, 1, 1])
+    assert b.jacobian == pytest.approx(torch.full((3, 3), 1 / 3).numpy())
+
+
+def test_a_portrait_in_html_says_its_numbers():
+    page = cells(WHOLE)
+    assert 'aria-label="Written at p by features of: all of p 1.00, 1.00, 1.00."' in page
+    assert 'aria-label="Jacobian at p, row by row: 0.33, 0.33, 0.33; ' in page
+    assert "width:100%" in bar(WHOLE)
+    negative = replace(APART, writes=np.array([[1.0, -0.25, 0.0]]), whole=(False,))
+    assert "−0.25</b>" in cells(negative)
+
+
+def test_the_slider_shows_each_fraction(page):
+    errors = put(page, made())
+    assert page.inner_text("output") == "10 %"
+    status = "10 % of the data is p: a datapoint feature without matching, a feature a coordinate"
+    assert page.inner_text("[aria-live]").startswith(status)
+    row = ".fn-picture-1 .fn-of-p"
+    assert page.inner_text(row).split() == ["all", "of", "p", "1.00", "1.00", "1.00"]
+    page.focus("input")
+    page.keyboard.press("ArrowLeft")
+    assert page.inner_text(row).split() == ["all", "of", "p", "·", "·", "·"]
+    assert page.get_attribute("input", "aria-valuetext") == "0 %"
+    assert page.inner_text("[aria-live]").startswith("No input repeats: a feature a coordinate")
+    assert errors == []
+
+
+def test_without_scripts_the_strip_stands(browser):
+    page = browser.new_context(java_script_enabled=False).new_page()
+    put(page, made())
+    assert page.locator(".fn-panel").count() == 3
+    assert "1.00" in page.inner_text(".fn-picture-1 .fn-of-p")
+    assert page.inner_text("figcaption") == "Seed <7>."
+    heights = page.locator(".fn-panel").evaluate_all("ps => ps.map((p) => p.clientHeight)")
+    assert len(set(heights)) == 1
+    page.context.close()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("head", [LIGHT, DARK], ids=["light", "dark"])
+def test_it_can_be_read_by_everybody(page, width, head):
+    page.set_viewport_size({"width": width, "height": 800})
+    put(page, made(), head)
+    found = Axe().run(page).response["violations"]
+    assert [v["id"] for v in found if v["impact"] in ("serious", "critical")] == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_what_moves_nothing_brings_no_script():
+    assert "<script" not in InPage("<p>still</p>")._repr_html_()
+
+
+def test_data_cannot_end_the_script_they_stand_in(page):
+    data = {"label": "</script><b>x</b>", "names": ["a"], "said": [""], "start": 0, "places": {}}
+    errors = put(page, InPage('<div class="fn-control"></div>', "slides.js", data))
+    assert page.inner_text(".fn-slider span") == "</script><b>x</b>"
+    assert errors == []
