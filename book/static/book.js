@@ -1,16 +1,36 @@
-// A table or a piece of code that is wider than the page scrolls; then it can be reached with the
-// keyboard too, also after the window has become narrower.
+// What is wider than the page scrolls in a box of its own; then it can be reached with the keyboard
+// too, also after the window has become narrower, and a line says so.
+const WIDE = {
+  ".cell_output .output.text_html:has(table)": "a table that scrolls",
+  ".pst-scrollable-table-container": "a table that scrolls",
+  ".wide-figure": "a figure that scrolls",
+  "article pre": "",
+};
+
 function reach() {
-  const wide = ".cell_output .output.text_html, .pst-scrollable-table-container, article pre";
-  for (const region of document.querySelectorAll(wide)) {
-    if (region.scrollWidth > region.clientWidth) {
+  for (const [selector, name] of Object.entries(WIDE)) {
+    for (const region of document.querySelectorAll(selector)) {
+      const scrolls = region.scrollWidth > region.clientWidth + 1;
+      region.classList.toggle("scrolls", scrolls && name !== "");
+      if (!scrolls) continue;
       region.tabIndex = 0;
-      if (region.matches("pre")) continue;
+      if (name === "") continue;
       region.setAttribute("role", "region");
-      region.setAttribute("aria-label", "a table that scrolls");
+      region.setAttribute("aria-label", name);
     }
   }
 }
+
+// On a narrow screen a figure keeps the size at which it can be read.
+function boxFigures() {
+  for (const image of document.querySelectorAll("article :is(figure, .cell_output) img")) {
+    const box = document.createElement("div");
+    box.className = "wide-figure";
+    image.replaceWith(box);
+    box.append(image);
+  }
+}
+addEventListener("DOMContentLoaded", boxFigures);
 addEventListener("load", reach);
 addEventListener("resize", reach);
 

@@ -17,16 +17,20 @@ from faithnb.figures.style import (
     INK,
     LOADING,
     LOOKS,
+    LOST,
     ORANGE,
     RED,
     SHARE,
     STATE_COLOURS,
     TERM_COLOURS,
+    WIDEST,
     form_looks,
     from_zero,
     heat,
+    label_left,
     log_y,
     new_figure,
+    panels,
     styled,
 )
 from faithnb.measures import STATES
@@ -66,7 +70,7 @@ def frontier(table: xr.Dataset, by: str, y: str, ylabel: str, labels: Mapping[st
 @styled
 def widths(ratio: Sequence[float], match: Any, features_per_circuit: Any) -> Figure:
     """How much of the true solution is found, and how often, over the width of the transcoder."""
-    fig = new_figure(7.2, 2.8)
+    fig = new_figure(WIDEST, 2.8)
     left, right = fig.subplots(1, 2)
     for ax, values, label in (
         (left, match, "circuit match"),
@@ -86,7 +90,7 @@ def widths(ratio: Sequence[float], match: Any, features_per_circuit: Any) -> Fig
 def durations(microseconds: Mapping[str, Mapping[str, float]]) -> Figure:
     """How long a step takes in each way, on a logarithmic axis: groups of ways, a colour each."""
     names = [name for group in microseconds.values() for name in group]
-    fig = new_figure(7.0, 0.9 + 0.3 * len(names))
+    fig = new_figure(WIDEST, 0.9 + 0.3 * len(names))
     ax = fig.subplots()
     height = 0
     for (group, values), colour in zip(microseconds.items(), (GREY, BLUE, ORANGE), strict=False):
@@ -111,25 +115,28 @@ UP = {"sparsity_coefficient": "sparsity coefficient $λ$", "variation_scale": "s
 
 @styled
 def phase_maps(
-    panels: Mapping[str, xr.DataArray],
+    maps: Mapping[str, xr.DataArray],
     threshold: tuple[float, float, float] | None = None,
     up: str = "sparsity_coefficient",
+    label: str = "share of seeds",
+    lost: bool = False,
 ) -> Figure:
     """Values in [0, 1] over ``repeat_frac`` × ``up``, a panel each.
 
     Axes are evenly spaced in the values given; the first may be 0. ``threshold`` is
     ``(a, b_r, b_λ)`` of a + b_r log r + b_λ log λ = 0, drawn as a line. Panels over different
-    values have axes of their own.
+    values have axes of their own. ``label`` says what the colours are; shares that ``lost`` the
+    task have colours of their own.
     """
-    fig = new_figure(0.9 + 3.1 * len(panels), 3.4)
-    alike = len({values.shape for values in panels.values()}) == 1
-    axes = fig.subplots(1, len(panels), sharex=alike, sharey=alike, squeeze=False)[0]
-    for ax, (title, values) in zip(axes, panels.items(), strict=True):
+    alike = len({values.shape for values in maps.values()}) == 1
+    fig, axes = panels(len(maps), 3.0, 3.2, 0.9, sharex=alike, sharey=alike)
+    for ax, (title, values) in zip(axes, maps.items(), strict=True):
         values = values.transpose(up, "repeat_frac")
-        mesh = heat(ax, values, SHARE, 0, 1)
+        mesh = heat(ax, values, LOST if lost else SHARE, 0, 1)
         ax.invert_yaxis()
         ax.set_title(title, fontsize=10)
-        ax.set_xlabel("repeat fraction $r$")
+        if len(maps) != 4 or not alike or ax in axes[2:]:
+            ax.set_xlabel("repeat fraction $r$")
         for name, axis in (("repeat_frac", ax.xaxis), (up, ax.yaxis)):
             ticks = range(0, values.sizes[name], -(-values.sizes[name] // 5))
             axis.set_ticks([k + 0.5 for k in ticks], [f"{values[name][k]:.2g}" for k in ticks])
@@ -142,8 +149,8 @@ def phase_maps(
                                                   (values.sparsity_coefficient, lam)))  # fmt: skip
             ax.plot(*places, color=BLUE, linewidth=1.6, linestyle="--")
             ax.set(xlim=(0, values.sizes["repeat_frac"]), ylim=(0, len(values)))
-    axes[0].set_ylabel(UP[up])
-    fig.colorbar(mesh, ax=axes, fraction=0.03, label="share, or mean")
+    label_left(axes, UP[up])
+    fig.colorbar(mesh, ax=axes, fraction=0.03, label=label)
     return fig
 
 
@@ -157,8 +164,7 @@ def _place(axis: xr.DataArray, value: Float[np.ndarray, "n"]) -> Float[np.ndarra
 @styled
 def collapse(memorised: Mapping[str, xr.DataArray]) -> Figure:
     """Share of seeds that memorise against r·λ, coloured by λ: one curve if only it counts."""
-    fig = new_figure(1.0 + 3.4 * len(memorised), 3.2)
-    axes = fig.subplots(1, len(memorised), sharey=True, squeeze=False)[0]
+    fig, axes = panels(len(memorised), 2.6, 3.0, 1.4, sharey=True)
     for ax, (title, share) in zip(axes, memorised.items(), strict=True):
         share = share.sel(
             repeat_frac=share.repeat_frac > 0,
@@ -171,23 +177,22 @@ def collapse(memorised: Mapping[str, xr.DataArray]) -> Figure:
             ax.plot(at, row, "o-", color=colour, markersize=4, linewidth=1,
                     label=f"λ = {row.sparsity_coefficient:.2g}")  # fmt: skip
         ax.set(xscale="log", xlabel="product $r\\,λ$", ylim=(-0.04, 1.04), title=title)
-    axes[0].set_ylabel("share of seeds that memorise")
-    axes[-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    label_left(axes, "share of seeds that memorise")
+    axes[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return fig
 
 
 @styled
 def survival(
-    panels: Mapping[str, Mapping[str, Sequence[xr.DataArray]]], xlabel: str, ylabel: str
+    shares_of: Mapping[str, Mapping[str, Sequence[xr.DataArray]]], xlabel: str, ylabel: str
 ) -> Figure:
     """Shares over a relative setting, in panels, a colour a condition; a faint line each dataset
     of a condition, a bold one through their mean where all have been measured.
 
     Each array has one dimension, the relative setting; 1 is marked.
     """
-    fig = new_figure(max(5.4, 0.9 + 2.9 * len(panels)), 3.2)
-    axes = fig.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for ax, (title, conditions) in zip(axes, panels.items(), strict=True):
+    fig, axes = panels(len(shares_of), 2.9, 3.1, 0.9, sharey=True)
+    for ax, (title, conditions) in zip(axes, shares_of.items(), strict=True):
         for (name, shares), colour, mark in zip(
             conditions.items(), (RED, GREY, BLUE, ORANGE), "os^D", strict=False
         ):
@@ -202,19 +207,19 @@ def survival(
         ticks = [t for t in (0.05, 0.1, 0.2, 0.5, 1, 2, 5) if low <= t <= high]
         ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
         ax.minorticks_off()
-    axes[0].set_ylabel(ylabel)
-    columns = 4 if len(panels) > 1 else 2
+    label_left(axes, ylabel)
+    columns = 4 if len(shares_of) > 1 else 2
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=columns)
     return fig
 
 
 @styled
 def curves(
-    grids: Mapping[str, xr.Dataset], over: str, panels: Mapping[str, str], xlabel: str
+    grids: Mapping[str, xr.Dataset], over: str, labels: Mapping[str, str], xlabel: str
 ) -> Figure:
     """Measures over one setting, a panel a measure, a colour a series.
 
-    The line goes through the means over ``seed``, faint dots are seeds. ``panels`` maps data
+    The line goes through the means over ``seed``, faint dots are seeds. ``labels`` maps data
     variables to axis labels; a label that ends in "(log)" makes the axis logarithmic. At most
     seven series.
     """
@@ -223,9 +228,8 @@ def curves(
     of_form = form_looks()
     forms = all(series in of_form for series in grids)
     looks = [of_form[series] for series in grids] if forms else LOOKS
-    fig = new_figure(max(5.2, 0.5 + 2.6 * len(panels)), 3.1)
-    axes = fig.subplots(1, len(panels), squeeze=False)[0]
-    for ax, (name, label) in zip(axes, panels.items(), strict=True):
+    fig, axes = panels(len(labels), 2.6, 2.9)
+    for ax, (name, label) in zip(axes, labels.items(), strict=True):
         for (series, grid), (colour, mark) in zip(grids.items(), looks, strict=False):
             values = grid[name].transpose(over, "seed").astype(float)
             at = from_zero(values[over].values)
@@ -244,21 +248,20 @@ def curves(
         ax.set_title(label.removesuffix(" (log)"), fontsize=9.5)
         if label.endswith("(log)"):
             log_y(ax)
-    columns = min(len(grids), 4) if len(panels) > 1 else 2
+    columns = min(len(grids), 4) if len(labels) > 1 else 2
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=columns)
     return fig
 
 
 @styled
-def against_l0(grids: Mapping[str, xr.Dataset], over: str, panels: Mapping[str, str]) -> Figure:
+def against_l0(grids: Mapping[str, xr.Dataset], over: str, labels: Mapping[str, str]) -> Figure:
     """Measures against L0 while one setting changes, a panel a measure, a colour a series.
 
     Means over ``seed``, joined along ``over``; a mark is open where half of the seeds or more fail,
     as the variable ``fails`` says. Labels and looks as in :func:`curves`.
     """
-    fig = new_figure(max(5.2, 0.5 + 3.4 * len(panels)), 3.4)
-    axes = fig.subplots(1, len(panels), squeeze=False)[0]
-    for ax, (name, label) in zip(axes, panels.items(), strict=True):
+    fig, axes = panels(len(labels), 3.2, 3.2)
+    for ax, (name, label) in zip(axes, labels.items(), strict=True):
         for series, grid in grids.items():
             colour, mark = form_looks()[series]
             means = grid[["l0", name, "fails"]].astype(float).mean("seed").sortby(over)

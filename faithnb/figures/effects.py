@@ -15,8 +15,11 @@ from faithnb.figures.style import (
     LOOKS,
     ORANGE,
     SIGNED,
+    WIDEST,
     heat,
+    label_left,
     new_figure,
+    panels,
     styled,
 )
 
@@ -28,7 +31,8 @@ def effect_maps(
     layers: Sequence[int],
     label: str = "effect",
 ) -> Figure:
-    """Effects over layer and position, or layer and head, side by side and coloured alike.
+    """Effects over layer and position, or layer and head, coloured alike: side by side, or one
+    below the other where that would be wider than a page.
 
     Args:
         maps: values ``[layers, columns]`` by title.
@@ -37,8 +41,13 @@ def effect_maps(
         label: of the colours.
     """
     sizes = [np.asarray(values).shape[1] for values in maps.values()]
-    fig = new_figure(1.6 + 0.24 * sum(sizes) + 0.4 * len(maps), max(2.4, 1.5 + 0.13 * len(layers)))
-    axes = fig.subplots(1, len(maps), squeeze=False, width_ratios=sizes, sharey=True)[0]
+    width, height = 1.6 + 0.24 * sum(sizes) + 0.4 * len(maps), max(2.4, 1.5 + 0.13 * len(layers))
+    if width <= WIDEST:
+        fig = new_figure(width, height)
+        axes = fig.subplots(1, len(maps), squeeze=False, width_ratios=sizes, sharey=True).ravel()
+    else:
+        fig = new_figure(WIDEST, height * len(maps))
+        axes = fig.subplots(len(maps), 1, squeeze=False, sharey=True).ravel()
     high = max(float(np.nanmax(np.abs(np.asarray(values)))) for values in maps.values())
     for ax, (title, values) in zip(axes, maps.items(), strict=True):
         mesh = heat(ax, values, SIGNED, -high, high)
@@ -47,24 +56,23 @@ def effect_maps(
     axes[0].set_ylim(len(layers), 0)
     every = max(1, round(len(layers) / 10))
     axes[0].set_yticks(np.arange(len(layers))[::every] + 0.5, [str(k) for k in layers][::every])
-    axes[0].set_ylabel("layer")
+    label_left(axes, "layer")
     fig.colorbar(mesh, ax=axes, label=label, fraction=0.04, pad=0.02)
     return fig
 
 
 @styled
-def estimates(panels: Mapping[str, tuple[Any, Any]], xlabel: str, ylabel: str) -> Figure:
+def estimates(kinds: Mapping[str, tuple[Any, Any]], xlabel: str, ylabel: str) -> Figure:
     """Estimates over what they estimate, a panel a kind, with the diagonal: the later a layer, the
     darker.
 
     Args:
-        panels: values and estimates ``[layers, …]`` by title.
+        kinds: values and estimates ``[layers, …]`` by title.
         xlabel: what the values are.
         ylabel: what the estimates are.
     """
-    fig = new_figure(0.6 + 2.6 * len(panels), 3.1)
-    axes = fig.subplots(1, len(panels), squeeze=False)[0]
-    for ax, (title, sides) in zip(axes, panels.items(), strict=True):
+    fig, axes = panels(len(kinds), 2.6, 2.9)
+    for ax, (title, sides) in zip(axes, kinds.items(), strict=True):
         true, found = (np.asarray(side, dtype=float) for side in sides)
         depth = np.broadcast_to(
             np.linspace(0, 1, len(true)).reshape(-1, *[1] * (true.ndim - 1)), true.shape
@@ -73,7 +81,7 @@ def estimates(panels: Mapping[str, tuple[Any, Any]], xlabel: str, ylabel: str) -
         ends = [min(true.min(), found.min()), max(true.max(), found.max())]
         ax.plot(ends, ends, color=GREY, linewidth=0.8, linestyle="--")
         ax.set(title=title, xlabel=xlabel)
-    axes[0].set_ylabel(ylabel)
+    label_left(axes, ylabel)
     return fig
 
 
@@ -87,7 +95,7 @@ def residual_stream(read: Sequence[float], added: Any) -> Figure:
         added: what attention and MLP add, ``[layers, 2]``.
     """
     added = np.asarray(added, dtype=float)
-    fig = new_figure(7.2, 3.0)
+    fig = new_figure(WIDEST, 3.0)
     left, right = fig.subplots(1, 2)
     left.plot(range(len(read)), read, color=INK, marker="o", markersize=3)
     left.axhline(0, color=GREY, linewidth=0.8, linestyle=":")

@@ -11,7 +11,18 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from faithnb.data.inputs import subsets
-from faithnb.figures.style import BLUE, GREY, INK, ORANGE, new_figure, signed_numbers, styled
+from faithnb.figures.style import (
+    BLUE,
+    GREY,
+    INK,
+    ORANGE,
+    WIDEST,
+    label_left,
+    new_figure,
+    panels,
+    signed_numbers,
+    styled,
+)
 from faithnb.measures import CONTRIBUTES, contribution_sizes
 from faithnb.model.transcoder import Transcoder
 
@@ -32,7 +43,7 @@ def margins(
     x = torch.cat([p[None], missing, alone])
     tables = {title: _around(t, x, k, most) for title, t in transcoders.items()}
     rows = [len(margin) for margin, _ in tables.values()]
-    fig = new_figure(7.2, 0.9 * len(rows) + 0.33 * sum(rows))
+    fig = new_figure(WIDEST, 0.9 * len(rows) + 0.33 * sum(rows))
     grid = fig.add_gridspec(
         len(rows), 2, width_ratios=[2 * k + 1, k], height_ratios=[n + 1.5 for n in rows]
     )
@@ -75,8 +86,7 @@ def _around(
 def along_coordinate(transcoders: Mapping[str, Transcoder], j: int = 0) -> Figure:
     """Output j over coordinate j, all others 0: the layer's ``|x_j|`` as what the linear part
     writes and what the features and the bias write. A panel a transcoder."""
-    fig = new_figure(0.6 + 2.6 * len(transcoders), 3.0)
-    axes = fig.subplots(1, len(transcoders), sharey=True, squeeze=False)[0]
+    fig, axes = panels(len(transcoders), 2.6, 2.8, sharey=True)
     u = torch.linspace(-1, 1, 201)
     for ax, (title, t) in zip(axes, transcoders.items(), strict=True):
         x = torch.zeros(len(u), t.d_in)
@@ -87,6 +97,6 @@ def along_coordinate(transcoders: Mapping[str, Transcoder], j: int = 0) -> Figur
         ax.plot(u, t(x)[0, :, j] - of_features, color=ORANGE, linestyle="--", label="linear part")
         ax.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
         ax.set(xlabel=f"$x_{{{j + 1}}}$", title=title)
-    axes[0].set_ylabel(f"written on $y_{{{j + 1}}}$")
+    label_left(axes, f"written on $y_{{{j + 1}}}$")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return fig

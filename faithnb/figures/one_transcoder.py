@@ -20,8 +20,11 @@ from faithnb.figures.style import (
     ORANGE,
     RED,
     RESIDUAL,
+    WIDEST,
     heat,
+    label_left,
     new_figure,
+    panels,
     signed_numbers,
     styled,
 )
@@ -47,25 +50,25 @@ def circuit_map(cmap: CircuitMap, inst: int = 0, title: str = "") -> Figure:
     order = cmap.order(inst)
     order = order[cmap.alive[inst][order]]
     n_circuits, n_dead = len(cmap.names), (~cmap.alive[inst]).sum()
-    fig = new_figure(8.2, 2.2 + 0.16 * n_circuits)
+    fig = new_figure(WIDEST, 2.2 + 0.16 * n_circuits)
     above, ax, below = fig.subplots(3, 1, sharex=True, height_ratios=[3.5, n_circuits, 1.3])
     above.bar(np.arange(len(order)) + 0.5, cmap.size[inst][order], color=GREY, width=0.8)
-    above.set_ylabel("size", rotation=0, ha="right", va="center", fontsize=7)
-    above.tick_params(labelsize=6, length=2)
+    above.set_ylabel("size", rotation=0, ha="right", va="center", fontsize=8)
+    above.tick_params(labelsize=8, length=2)
     mesh = heat(ax, cmap.loading[inst][:, order], LOADING, 0, 1)
     rest = heat(below, cmap.residual[inst][None, order], RESIDUAL, 0, 1)
-    ax.set_yticks(np.arange(n_circuits) + 0.5, cmap.names, fontsize=7)
+    ax.set_yticks(np.arange(n_circuits) + 0.5, cmap.names, fontsize=8)
     ax.set_ylabel("circuit")
     if n_circuits > cmap.n_true:
         ax.axhline(cmap.n_true, color=RED, linewidth=1)
         for label in ax.get_yticklabels()[cmap.n_true :]:
             label.set_color(RED)
-    below.set_yticks([0.5], ["residual"], fontsize=7)
+    below.set_yticks([0.5], ["residual"], fontsize=8)
     below.set(
         xticks=[], xlabel=f"{len(order)} live features ({n_dead} of {len(order) + n_dead} dead)"
     )
     fig.colorbar(mesh, ax=ax, label="loading", fraction=0.03, pad=0.01, aspect=30)
-    fig.colorbar(rest, ax=below, fraction=0.03, pad=0.01, ticks=[0, 1]).ax.tick_params(labelsize=7)
+    fig.colorbar(rest, ax=below, fraction=0.03, pad=0.01, ticks=[0, 1]).ax.tick_params(labelsize=8)
     above.set_title(title)
     return fig
 
@@ -89,7 +92,7 @@ def circuit_code(
     real = (one.encode(given)[0, :, feature] * one.W_dec[0, feature, at]).numpy()
     near = given @ one.W_enc[0, :, feature]
     order = torch.linspace(0, len(given) - 1, 800).long()  # more dots would only be weight
-    fig = new_figure(8.2, 2.9)
+    fig = new_figure(WIDEST, 2.9)
     left, right = fig.subplots(1, 2, width_ratios=[1.25, 1])
     left.plot(near[order], real[order], ".", color=GREY, markersize=3, label="this feature")
     for k, colour in zip(np.argsort(-size)[:2], (BLUE, RED), strict=True):
@@ -137,8 +140,7 @@ def feature_weights(
     transcoder: Transcoder, features: Mapping[str, int], inst: int = 0, n_coordinates: int = 8
 ) -> Figure:
     """Encoder and decoder weights and the bias of some features, on the first coordinates."""
-    fig = new_figure(2.0 * max(len(features), 2) + 0.6, 2.9)
-    axes = np.atleast_1d(fig.subplots(1, len(features), sharey=True))
+    fig, axes = panels(len(features), 2.0, 2.6, sharey=True)
     n_coordinates = min(n_coordinates, transcoder.d_in, transcoder.d_out)
     at = np.arange(n_coordinates)
     for ax, (label, i) in zip(axes, features.items(), strict=True):
@@ -149,7 +151,7 @@ def feature_weights(
         ax.axhline(0, color="#666666", linewidth=0.8)
         ax.set_xticks(at, [str(k + 1) for k in at])
         ax.set(xlabel="coordinate", title=f"{label}\nbias {transcoder.b_enc[inst, i]:+.2f}")
-    axes[0].set_ylabel("weight")
+    label_left(axes, "weight")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return fig
 
@@ -163,7 +165,7 @@ def feature_activity(
     inst: int = 0,
 ) -> Figure:
     """One feature's contribution along the ray t·p and on random data."""
-    fig = new_figure(7.6, 2.8)
+    fig = new_figure(WIDEST, 2.8)
     ray, random = fig.subplots(1, 2, width_ratios=[1.2, 1])
     one = transcoder[inst]
     t = torch.linspace(-0.5, 1.5, 201)
@@ -194,8 +196,7 @@ def along_ray(
     transcoders: Mapping[str, Transcoder], p: Float[Tensor, "d_in"], up_to: float = 1.25
 ) -> Figure:
     """What each feature contributes at u·p, over u; coloured by what it writes."""
-    fig = new_figure(0.6 + 2.6 * len(transcoders), 2.9)
-    axes = fig.subplots(1, len(transcoders), sharey=True, squeeze=False)[0]
+    fig, axes = panels(len(transcoders), 2.6, 2.8, sharey=True)
     u = torch.linspace(0, up_to, 101)
     kinds = {"writes all of $p$": RED, "writes one coordinate": BLUE, "writes anything else": GREY}
     for ax, (title, transcoder) in zip(axes, transcoders.items(), strict=True):
@@ -208,7 +209,7 @@ def along_ray(
             ax.plot(u, size[:, i], color=kinds[kind], linewidth=1.6)
         ax.axvline(1, color=GREY, linewidth=0.8, linestyle=":")
         ax.set(xlabel="$u$, input $u\\,p$", title=title)
-    axes[0].set_ylabel("contribution $h_i\\,‖w_i‖$")
+    label_left(axes, "contribution $h_i\\,‖w_i‖$")
     for kind, colour in kinds.items():
         axes[0].plot([], [], color=colour, label=kind)
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
@@ -216,17 +217,13 @@ def along_ray(
 
 
 @styled
-def jacobians(panels: Mapping[str, Float[np.ndarray, "k k"]], measure: str = "∂y / ∂x") -> Figure:
+def jacobians(matrices: Mapping[str, Float[np.ndarray, "k k"]], measure: str = "∂y / ∂x") -> Figure:
     """Jacobians on the coordinates of p, or other changes of outputs (rows) with inputs (columns),
-    side by side, all on one colour scale; more than four in two rows."""
-    k, n = len(next(iter(panels.values()))), len(panels)
-    rows = 1 if n <= 4 else 2
-    largest = max(1.2, *(np.abs(J).max() for J in panels.values()))
-    fig = new_figure(0.7 + 2.15 * -(-n // rows), 2.5 * rows)
-    axes = fig.subplots(rows, -(-n // rows), squeeze=False)
-    for ax in axes.flat[n:]:
-        ax.set_axis_off()
-    for ax, (title, J) in zip(axes.flat, panels.items(), strict=False):
+    side by side, all on one colour scale."""
+    k = len(next(iter(matrices.values())))
+    largest = max(1.2, *(np.abs(J).max() for J in matrices.values()))
+    fig, axes = panels(len(matrices), 2.15, 2.4, 0.7)
+    for ax, (title, J) in zip(axes, matrices.items(), strict=True):
         mesh = signed_numbers(ax, J, largest)
         ax.set_title(title, fontsize=9.5)
         ax.set_xticks(np.arange(k) + 0.5, [f"$x_{{{j + 1}}}$" for j in range(k)])
@@ -237,17 +234,16 @@ def jacobians(panels: Mapping[str, Float[np.ndarray, "k k"]], measure: str = "�
 
 
 @styled
-def contributions(panels: Mapping[str, Float[np.ndarray, "n k"]], most: int = 4) -> Figure:
+def contributions(found: Mapping[str, Float[np.ndarray, "n k"]], most: int = 4) -> Figure:
     """What features write on k coordinates, side by side on one colour scale: a row a feature, the
     ``most`` largest first, then the others together, and the sum."""
     tables = {}
-    for title, written in panels.items():
+    for title, written in found.items():
         order = np.linalg.norm(written, axis=1).argsort()[::-1]
         rest = written[order[most:]].sum(0)
         tables[title] = np.stack([*written[order[:most]], rest, written.sum(0)])
     largest = max(1.2, *(np.abs(table).max() for table in tables.values()))
-    fig = new_figure(1.3 + 1.75 * len(tables), 2.9)
-    axes = fig.subplots(1, len(tables), sharey=True, squeeze=False)[0]
+    fig, axes = panels(len(tables), 1.75, 2.8, 1.3, sharey=True)
     for ax, (title, table) in zip(axes, tables.items(), strict=True):
         mesh = signed_numbers(ax, table, largest)
         ax.axhline(len(table) - 1, color=INK, linewidth=1)

@@ -18,6 +18,7 @@ from faithnb.figures.style import (
     LOOKS,
     ORANGE,
     STATE_COLOURS,
+    WIDEST,
     new_figure,
     styled,
 )
@@ -130,7 +131,7 @@ def dumbbells(panels: Mapping[str, Mapping[str, pd.DataFrame]], label: str) -> F
         label: of what they are.
     """
     names = list(next(iter(panels.values())))
-    fig = new_figure(7.2, 1.2 + 0.5 * len(names))
+    fig = new_figure(WIDEST, 1.2 + 0.5 * len(names))
     axes = fig.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for ax, (title, tables) in zip(axes, panels.items(), strict=True):
         for row, table in enumerate(tables.values()):

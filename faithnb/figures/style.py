@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from functools import wraps
 from itertools import cycle
@@ -45,8 +45,19 @@ def form_looks() -> dict[str, tuple[str, str]]:
 
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#8C3A00", RED, "#FBFBFB", BLUE, "#00344F"])
 LOADING = LinearSegmentedColormap.from_list("loading", ["#FBFBFB", "#7DB8DA", BLUE, "#00344F"])
+LOST = LinearSegmentedColormap.from_list("lost", ["#FBFBFB", "#E5BCD2", PINK, "#8A3A66", "#3F1230"])
+"""For the share of transcoders that lost the task, which is not a share that memorizes."""
 SHARE = LinearSegmentedColormap.from_list("share", ["#FBFBFB", "#F6D58E", ORANGE, RED, "#6B2B00"])
 RESIDUAL = LinearSegmentedColormap.from_list("residual", ["#FBFBFB", GREY, INK])
+
+WIDEST = 6.9
+"""In inches, of 96 pixels: a page's text is 688 pixels wide, so no figure is made smaller there."""
+
+SMALLEST = 8
+"""In points: a telephone shows figures at 85 % (``book.css``), so that this is 9 pixels high."""
+
+RASTER, MANY = 200, 300
+"""Dots an inch of a map's cells, which are one image where there are more of them than this."""
 
 STYLE: Any = {
     "figure.facecolor": "white",
@@ -79,7 +90,7 @@ class Picture(Figure):
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         with io.StringIO() as svg, one_style():
-            self.savefig(svg, format="svg", metadata={"Date": None})
+            self.savefig(svg, format="svg", metadata={"Date": None}, dpi=RASTER)
             return {"image/svg+xml": svg.getvalue()}
 
 
@@ -101,11 +112,40 @@ def new_figure(width: float, height: float) -> Picture:
     return Picture(figsize=(width, height), layout="constrained")
 
 
+def panels(
+    n: int, width: float, height: float, beside: float = 0.5, **subplots: Any
+) -> tuple[Picture, list[Axes]]:
+    """A figure of n panels in rows: four stand two by two, and no row has more than three.
+
+    Args:
+        n: how many.
+        width: of one, in inches, where the page is wide enough.
+        height: of a row, in inches.
+        beside: room for what stands at their side.
+        **subplots: what :meth:`~matplotlib.figure.Figure.subplots` is given.
+    """
+    columns = 2 if n == 4 else min(n, 3)
+    rows = -(-n // columns)
+    fig = new_figure(min(WIDEST, max(5.2, beside + width * columns)), height * rows)
+    axes = fig.subplots(rows, columns, squeeze=False, **subplots).ravel()
+    for ax in axes[n:]:
+        ax.set_axis_off()
+    return fig, list(axes[:n])
+
+
+def label_left(axes: Iterable[Axes], label: str) -> None:
+    """Label the vertical axes of the panels that begin a row."""
+    for ax in axes:
+        if ax.get_subplotspec().is_first_col():  # type: ignore[union-attr]
+            ax.set_ylabel(label)
+
+
 def heat(ax: Axes, values: Any, cmap: Any, low: float, high: float) -> Any:
     """A matrix as a grid of cells, first row on top; NaN stays blank."""
+    values = np.asarray(values, dtype=float)
     mesh = ax.pcolormesh(
-        np.ma.masked_invalid(np.asarray(values, dtype=float)),
-        cmap=cmap, vmin=low, vmax=high, edgecolors="white", linewidth=0.4,
+        np.ma.masked_invalid(values), cmap=cmap, vmin=low, vmax=high,
+        edgecolors="white", linewidth=0.4, rasterized=values.size > MANY,
     )  # fmt: skip
     ax.invert_yaxis()
     ax.tick_params(length=0)

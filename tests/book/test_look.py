@@ -38,3 +38,18 @@ def test_a_figure_has_the_page_s_ground_and_its_own_hues(page, folder, theme, gr
     assert abs(blue.mean() - ground) > 80
     assert blue.argmax() == 2
     assert blue.argmin() == 0
+
+
+@pytest.mark.parametrize(("width", "drawn"), [(1280, 500), (390, 425)])
+def test_a_figure_keeps_its_size_on_a_telephone_and_scrolls(page, folder, width, drawn):
+    (folder / "page.html").write_text(PAGE.format(theme="light", ground="white"))
+    page.set_viewport_size({"width": width, "height": 600})
+    page.goto((folder / "page.html").as_uri())
+    assert page.locator("img").bounding_box()["width"] == pytest.approx(drawn, abs=1)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    scrolling = page.get_by_role("region", name="a figure that scrolls")
+    assert scrolling.count() == (drawn > width)
+    if drawn > width:
+        page.keyboard.press("Tab")
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function("document.querySelector('.wide-figure').scrollLeft > 0")

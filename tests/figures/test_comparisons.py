@@ -5,9 +5,12 @@ import pandas as pd
 import pytest
 import xarray as xr
 from conftest import MADE, P
+from matplotlib.collections import QuadMesh
+from matplotlib.text import Text
 
 from faithnb import CircuitMap, Experiment, figures, train
 from faithnb.data.sampling import evaluation_sample
+from faithnb.figures.style import SMALLEST, WIDEST
 from faithnb.model.layers import AbsoluteValue
 from faithnb.model.transcoder import Transcoder
 
@@ -29,7 +32,7 @@ SCAN = xr.DataArray(
     dims=("repeat_frac", "sparsity_coefficient"),
 )
 CURVE = xr.Dataset(
-    {name: (("repeat_frac", "seed"), [[0, 1], [1, 1], [1, 1]]) for name in ("m", "fvu")},
+    {k: (("repeat_frac", "seed"), [[0, 1], [1, 1], [1, 1]]) for k in ("m", "fvu", "n", "l0")},
     coords={"repeat_frac": [0, 0.1, 0.3], "seed": [0, 1]},
 )
 LADDER = xr.Dataset(
@@ -68,6 +71,17 @@ DRAWN = {
     "blind_spots": lambda: figures.blind_spots(),
     "jacobians": lambda: figures.jacobians({"a": np.eye(3), "b": -np.ones((3, 3))}),
     "changes": lambda: figures.jacobians({k: 2 * np.eye(3) for k in "abcde"}, "∂y"),
+    "four maps": lambda: figures.phase_maps(dict.fromkeys("abcd", SCAN), label="lost", lost=True),
+    "five maps of their own": lambda: figures.phase_maps(
+        {k: SCAN[: i + 1] for i, k in enumerate("abcde")}
+    ),
+    "four jacobians": lambda: figures.jacobians(dict.fromkeys("abcd", np.eye(3))),
+    "wide maps": lambda: figures.effect_maps(
+        {"a": np.eye(40), "b": np.eye(40)}, dict.fromkeys("ab", ["x"] * 40), range(40)
+    ),
+    "four curves": lambda: figures.curves(
+        {"a": CURVE}, "repeat_frac", dict.fromkeys(("m", "fvu", "n", "l0"), "m"), "r"
+    ),
     "curves": lambda: figures.curves(
         {"a": CURVE}, "repeat_frac", {"m": "m", "fvu": "f (log)"}, "r"
     ),
@@ -113,6 +127,23 @@ def test_every_figure_shows_itself_as_svg_whatever_the_backend(name, monkeypatch
     assert len(svg) < 1_000_000
     labels = [t for ax in figure.axes for t in (ax.get_xlabel(), ax.get_ylabel()) if t]
     assert labels
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_figure_fits_a_page_and_its_words_are_readable_on_a_telephone(name):
+    figure = DRAWN[name]()
+    assert figure.get_figwidth() <= WIDEST
+    words = [t for t in figure.findobj(Text) if t.get_text().strip() and t.get_visible()]
+    assert min(t.get_fontsize() for t in words) >= SMALLEST
+
+
+def test_many_cells_are_one_image_and_few_are_shapes():
+    many, few = ({"a": np.eye(n)} for n in (20, 3))
+    columns = {"a": ["x"] * 20}
+    drawn = [figures.effect_maps(many, columns, range(20)), figures.jacobians(few)]
+    for figure, images in zip(drawn, (1, 0), strict=True):
+        (mesh,) = (m for m in figure.axes[0].collections if isinstance(m, QuadMesh))
+        assert bool(mesh.get_rasterized()) == bool(images)
 
 
 def test_a_figure_is_the_same_twice():
