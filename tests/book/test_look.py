@@ -53,3 +53,9 @@ def test_a_figure_keeps_its_size_on_a_telephone_and_scrolls(page, folder, width,
         page.keyboard.press("Tab")
         page.keyboard.press("ArrowRight")
         page.wait_for_function("document.querySelector('.wide-figure').scrollLeft > 0")
+
+
+def test_the_style_sheet_is_whole():
+    text = (ROOT / "book" / "static" / "book.css").read_text()
+    assert text.count("{") == text.count("}")
+    assert "<<<<<<<" not in text
