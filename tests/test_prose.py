@@ -25,12 +25,8 @@ CONDITIONALS = re.compile(
 
 KNOWN_LONG = {
     "01_absolute_value": 8,
-    "02_when_do_datapoint_features_form": 2,
     "03_inside_the_transcoder": 3,
-    "04_jacobian_matching": 6,
-    "05_can_it_cheat": 2,
-    "06_superposition": 3,
-    "07_coactivation": 2,
+    "04_jacobian_matching": 2,
     "08_kinks": 6,
     "09_phase_diagram": 1,
     "10_interventions": 3,
@@ -50,12 +46,7 @@ KNOWN_LONG = {
 
 KNOWN_OPEN = {
     "01_absolute_value": 1,
-    "02_when_do_datapoint_features_form": 3,
     "03_inside_the_transcoder": 2,
-    "04_jacobian_matching": 2,
-    "05_can_it_cheat": 1,
-    "06_superposition": 1,
-    "07_coactivation": 2,
     "08_kinks": 2,
     "09_phase_diagram": 2,
     "10_interventions": 1,
