@@ -44,7 +44,8 @@ def fill(src: Path, parameters: Mapping[str, Any], told: Silent) -> dict[str, Co
     """Executed notebooks beside prose and configuration, ready to render; what each of them took.
 
     Pages that prose refers to are always those of this run: pictures come from the notebooks just
-    executed, ``freeze.txt`` from this environment, ``run.md`` from this machine.
+    executed, ``freeze.txt`` from this environment, ``run.md`` and ``chapter_2.md`` from this
+    machine.
 
     Args:
         src: what :func:`lay_out` made.
@@ -61,7 +62,16 @@ def fill(src: Path, parameters: Mapping[str, Any], told: Silent) -> dict[str, Co
         write_whole(src / "notebooks" / path.name, nbformat.writes(notebook))
     write_whole(src / "book" / "freeze.txt", _freeze())
     write_whole(src / "book" / "run.md", _this_run(str(parameters["profile"]), seconds))
+    write_whole(src / "book" / "chapter_2.md", _of_the_scan(str(parameters["profile"]), costs))
     return costs
+
+
+def _of_the_scan(profile: str, costs: Mapping[str, Cost]) -> str:
+    """What chapter 2 took, from which a reader foretells another run of it."""
+    took = [cost.seconds for name, cost in costs.items() if name.startswith("02_")]
+    if not took or not took[0]:
+        return "What the chapter took was not measured in this build.\n"
+    return f"In this copy chapter 2 took {took[0] / 60:.1f} core-minutes at profile `{profile}`.\n"
 
 
 def _cost(notebook: NotebookNode) -> Cost:

@@ -9,6 +9,7 @@ import yaml
 
 from faithnb.book import assets, staging
 from faithnb.book.contents import ROOT
+from faithnb.book.costs import Cost
 
 
 @pytest.fixture
@@ -129,3 +130,11 @@ def test_with_the_parts_only_their_place_is_added_to_the_configuration(
     ]  # fmt: skip
     assert after == before
     assert (tmp_path / "book" / "static" / "vendor" / "mathjax" / "tex-svg.js").exists()
+
+
+def test_a_chapter_says_what_it_took():
+    costs = {"01_x": Cost(60.0), "02_scan": Cost(930.0)}
+    assert staging._of_the_scan("paper", costs) == (
+        "In this copy chapter 2 took 15.5 core-minutes at profile `paper`.\n"
+    )
+    assert "not measured" in staging._of_the_scan("paper", {"01_x": Cost(60.0)})
