@@ -1,4 +1,4 @@
-# make book · make pictures · make pdf · make test · make interop · make explore · make sweep · make bench · make score · make costs · make clean · make distclean
+# make book · make pictures · make pdf · make test · make interop · make explore · make sweep · make bench · make score · make costs · make verify · make publish-record · make clean · make distclean
 # Each sets itself up in .venv first.
 
 PROFILE ?= paper
@@ -11,7 +11,7 @@ VENV := .venv
 INTEROP := .venv-interop
 RUN := $(VENV)/bin/python
 
-.PHONY: book pictures pdf test interop explore sweep bench score costs clean distclean
+.PHONY: book pictures pdf test interop explore sweep bench score costs verify publish-record clean distclean
 .DELETE_ON_ERROR:
 
 book: $(VENV)/book.installed
@@ -24,6 +24,14 @@ pictures: $(VENV)/book.installed
 # What the last build took, if it began with an empty store: later builds foretell their length from it.
 costs: $(VENV)/book.installed
 	@$(RUN) -m faithnb.book.costs
+
+# The last build against what is published, claim by claim; the exit status says whether all agrees.
+verify: $(VENV)/book.installed
+	@$(RUN) -m faithnb.book.published compare
+
+# The record of what is published, from a finished build with PROFILE=paper.
+publish-record: $(VENV)/book.installed
+	@$(RUN) -m faithnb.book.published keep
 
 pdf: $(VENV)/book.installed
 	@$(RUN) -m faithnb.book.pdf --profile $(PROFILE)

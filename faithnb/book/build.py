@@ -16,6 +16,7 @@ from faithnb.book.costs import Costs, today, write_last
 from faithnb.book.machine import measured
 from faithnb.book.planned import PUBLISHED, paper_here, plan
 from faithnb.book.processes import print_anything, say_at_once
+from faithnb.book.published import as_markdown, read_published
 from faithnb.book.rendering import check, render
 from faithnb.book.running import in_order, is_kept, remove_unfinished, side_by_side
 from faithnb.book.so_far import SoFar, title_of
@@ -64,6 +65,8 @@ def _build(profile: str, build: Path) -> Path:
     page = _first_page(build, [*together, *last]) if todo.expected > WORTH_A_PAGE else None
     with Telling(todo.weights, todo.costs, todo.expected, page) as told:
         costs = fill(src, parameters, told)
+        here_too = as_markdown(read_published(), read_ledger(build / "records"))
+        write_whole(src / "book" / "verify.md", here_too)
         choose_sentences(src, build / "records")
         identify(src, ROOT / "CITATION.cff")
         without_links(src, left_out)
