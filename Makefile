@@ -1,4 +1,4 @@
-# make book · make pictures · make pdf · make test · make interop · make explore · make sweep · make bench · make score · make costs · make verify · make publish-record · make clean · make distclean
+# make book · make pictures · make pdf · make test · make interop · make explore · make sweep · make bench · make bench-gpu · make score · make costs · make verify · make publish-record · make clean · make distclean
 # Each sets itself up in .venv first.
 
 PROFILE ?= paper
@@ -11,7 +11,7 @@ VENV := .venv
 INTEROP := .venv-interop
 RUN := $(VENV)/bin/python
 
-.PHONY: book pictures pdf test interop explore sweep bench score costs verify publish-record clean distclean
+.PHONY: book pictures pdf test interop explore sweep bench bench-gpu score costs verify publish-record clean distclean
 .DELETE_ON_ERROR:
 
 book: $(VENV)/book.installed
@@ -50,6 +50,10 @@ sweep: $(VENV)/book.installed
 
 bench: $(VENV)/book.installed
 	@PYTHONPATH=tests $(RUN) -m benchmarks --size $(if $(FULL),full,normal) --out _build/bench.json
+
+# At most ten minutes on a machine with a GPU; the speed page shows the record.
+bench-gpu: $(VENV)/book.installed
+	@PYTHONPATH=tests $(RUN) -m benchmarks.gpu --out $(or $(OUT),book/static/bench-gpu.json)
 
 # Two entries of results/ in part (faithnb/benchmark/again.py says which), or those that ENTRIES names.
 score: $(VENV)/book.installed

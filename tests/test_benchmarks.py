@@ -6,7 +6,19 @@ from dataclasses import replace
 
 import pytest
 import torch
-from benchmarks import certificates, loops, memory, pages, products, record, sizes, tables, timing
+from benchmarks import (
+    certificates,
+    gpu,
+    loops,
+    machine,
+    memory,
+    pages,
+    products,
+    record,
+    sizes,
+    tables,
+    timing,
+)
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from faithnb.certify import worst_error
@@ -128,7 +140,7 @@ def test_a_record_holds_every_table_and_is_written_whole(tmp_path, monkeypatch):
     few = sizes.Size(((16, 1), (16, 6)), rounds=2, slice_s=0)
     monkeypatch.setitem(sizes.SIZES, "few", few)
     found = record.measure("few", CPU, ["steps", "ways", "memory"], progress=False)
-    record.write(found, tmp_path / "there" / "bench.json")
+    machine.write(found, tmp_path / "there" / "bench.json")
     read = json.loads((tmp_path / "there" / "bench.json").read_text())
     assert list(read["tables"]) == ["steps", "ways", "memory"]
     assert read["machine"]["torch"] == torch.__version__
@@ -140,3 +152,45 @@ def test_a_record_holds_every_table_and_is_written_whole(tmp_path, monkeypatch):
             assert 0 < row["low"] <= row["median"] <= row["high"]
     assert all(row["copies"] > 1 for row in read["tables"]["memory"])
     assert [p.name for p in (tmp_path / "there").iterdir()] == ["bench.json"]
+
+
+def test_what_a_gpu_is_asked_for_runs_on_a_cpu_too(tmp_path, monkeypatch):
+    kept = []
+    tiny = sizes.SIZES["tiny"]
+    monkeypatch.setattr(gpu, "FORMS", {k: sizes.FORMS[k] for k in ("none", "finite")})
+    names = [name for name in gpu.TABLES if name != "bounds"]
+    found = gpu.measured(tiny, CPU, names, 60, lambda so_far: kept.append(json.dumps(so_far)))
+    assert found["failed"] == {}
+    assert list(found["tables"]) == names
+    assert len(kept) == len(names)
+    assert all(row["agrees"] for row in found["tables"]["agreement"])
+    assert all(row["cpu"] == row["device"] for row in found["tables"]["verdicts"])
+    launches = {row["way"]: row for row in found["tables"]["launches"]}
+    assert launches["one by one"]["differs"] == 0
+    assert "a graph takes a GPU" in launches["graph"]["failed"]
+
+
+def test_a_table_that_fails_costs_the_others_nothing(monkeypatch):
+    def fails(size, device):
+        raise ValueError("no room\nat all")
+
+    monkeypatch.setattr(gpu, "TABLES", {"a": fails, "b": gpu.many, "c": gpu.many})
+    found = gpu.measured(sizes.SIZES["tiny"], CPU, ["a", "b"], 60, lambda so_far: None)
+    assert found["failed"] == {"a": "ValueError: no room"}
+    assert list(found["tables"]) == ["b"]
+    found = gpu.measured(sizes.SIZES["tiny"], CPU, ["c"], -1, lambda so_far: None)
+    assert found["failed"]["c"].startswith("was not begun")
+
+
+def test_weights_that_differ_do_not_agree(monkeypatch):
+    def trained(experiments, device, progress):
+        off = 0.0 if device is gpu.CPU else 1e-3
+        found = real(experiments, device=CPU, progress=progress)
+        found.transcoder.W_enc.data[1:] += off
+        return found
+
+    real = gpu.train
+    monkeypatch.setattr(gpu, "train", trained)
+    monkeypatch.setattr(gpu, "FORMS", {"none": sizes.LIGHT})
+    found = gpu.agreement(sizes.SIZES["tiny"], torch.device("cpu", 0))
+    assert not found.agrees.any()

@@ -10,7 +10,8 @@ import pandas as pd
 import torch
 
 from benchmarks import sizes, tables
-from benchmarks.record import measure, write
+from benchmarks.machine import write
+from benchmarks.record import measure
 
 
 def main() -> None:

@@ -45,6 +45,7 @@ class Size:
     loops_at: tuple[int, ...] = (16,)
     measured: int = 64
     swept: int = 2_000
+    agreeing: int = 200
     boxes: int = 3
     certified: tuple[int, int, int] = (16, 64, 3_000)
     progress: bool = True
@@ -55,7 +56,7 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(((16, 1), (16, 64)), rounds=2, slice_s=0.001, measured=4, swept=20,
+    "tiny": Size(((16, 1), (16, 64)), rounds=2, slice_s=0.001, measured=4, swept=20, agreeing=5,
                  boxes=1, certified=(3, 8, 500)),
     "short": Size(((16, 1), (16, 64)), rounds=5, slice_s=0.03, loops_at=(8, 16),
                   boxes=2),

@@ -19,12 +19,11 @@ from unittest import mock
 import pandas as pd
 import torch
 
-from benchmarks import certificates, load, loops, memory, pages, timing
+from benchmarks import certificates, gpu, load, loops, memory, pages, timing
 from benchmarks.sizes import (
     FEW_SEEDS,
     FORMS,
     LIGHT,
-    MICRO,
     Ensembles,
     Size,
     median_us,
@@ -286,20 +285,6 @@ def _swept_here(size: Size, device: torch.device) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def many(size: Size, device: torch.device) -> pd.DataFrame:
-    """A GPU's work: 10,000 transcoders, 3,000 steps each."""
-    experiments = [
-        replace(LIGHT, seed=i % 20, sparsity_coefficient=0.01 * (1 + i // 20))
-        for i in range(10_000)
-    ]
-    run = partial(train, experiments, device=device, progress=size.progress)
-    seconds = timing.seconds(run, 1)
-    return pd.DataFrame([{
-        "instances": len(experiments), "steps": LIGHT.steps, "seconds": seconds,
-        "step_us": seconds / len(experiments) / LIGHT.steps * MICRO,
-    }])  # fmt: skip
-
-
 def book_pages(size: Size, device: torch.device) -> pd.DataFrame:
     """The pages of the book that is built: sizes, and the first paint in a browser."""
     return pd.DataFrame(pages.opened(max(2, size.rounds // 3)))
@@ -313,6 +298,6 @@ def in_page(size: Size, device: torch.device) -> pd.DataFrame:
 TABLES = {
     "steps": steps, "ways": ways, "scaling": scaling, "load": load.under_load,
     "memory": memory_peaks, "measuring": measuring, "checking": checking, "importing": importing,
-    "certificates": certificates.certificates, "sweeping": sweeping, "many": many,
+    "certificates": certificates.certificates, "sweeping": sweeping, "many": gpu.many,
     "pages": book_pages, "in page": in_page,
 }  # fmt: skip
