@@ -62,7 +62,7 @@ def trained() -> dict[str, np.ndarray]:
 
 def of_the_book(folder: Path) -> dict[str, np.ndarray]:
     """The ledger, and each value that a chapter glued, as it is printed."""
-    ledger = json.loads((folder / "html" / "claims.json").read_text(encoding="utf-8"))
+    ledger = json.loads((folder / "html" / "claims.json").read_text(encoding="utf-8"))["claims"]
     values = {f"ledger {row['id']} {key}": row[key] for row in ledger for key in row}
     for path in sorted((folder / "src" / "notebooks").glob("*.ipynb")):
         for cell in nbformat.read(path, 4).cells:

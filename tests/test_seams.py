@@ -261,7 +261,7 @@ def test_a_claim_about_what_was_added_reaches_the_ledger(monkeypatch, tmp_path):
         table = train([replace(matched, seed=s) for s in range(6)], progress=False).metrics()
         judge(Run(), "D1", {"FVU": table.fvu})
         *_, row = as_rows(handed, {"D1": "notebooks/x"}, {})
-        assert (row["id"], row["verdict"], row["n"]) == ("D1", "reproduced", 6)
+        assert (row["id"], row["verdict"], row["n"]) == ("D1", "holds", 6)
     finally:
         CLAIMS.clear()
         CLAIMS.update(before)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from faithnb.book.about import about_build
 from faithnb.book.cells import read_notebook
 from faithnb.book.choosing import choose_sentences
 from faithnb.book.citation import identify
@@ -22,6 +23,7 @@ from faithnb.book.running import in_order, is_kept, remove_unfinished, side_by_s
 from faithnb.book.so_far import SoFar, title_of
 from faithnb.book.staging import announce, fill, lay_out
 from faithnb.book.telling import RENDERING, Telling, in_minutes
+from faithnb.book.verdict_boxes import complete_boxes
 from faithnb.book.without import without_links
 from faithnb.claims.ledger import read_ledger, to_json
 from faithnb.common.errors import ParameterError
@@ -68,6 +70,7 @@ def _build(profile: str, build: Path) -> Path:
         here_too = as_markdown(read_published(), read_ledger(build / "records"))
         write_whole(src / "book" / "verify.md", here_too)
         choose_sentences(src, build / "records")
+        complete_boxes(src, build / "records")
         identify(src, ROOT / "CITATION.cff")
         without_links(src, left_out)
         if profile != PUBLISHED:
@@ -77,7 +80,8 @@ def _build(profile: str, build: Path) -> Path:
         whole = pages(src / "_toc.yml") == pages(ROOT / "_toc.yml")
         html = render(src, build, whole)
         check(html, src, whole)
-        write_whole(html / "claims.json", to_json(read_ledger(build / "records")))
+        rows = read_ledger(build / "records")
+        write_whole(html / "claims.json", to_json(rows, about_build(profile, rows)))
         told.ends(RENDERING)
     took = Costs(today(), here, round(time.monotonic() - started, 1), costs)
     write_last(build, profile, took, sorted(kept), from_empty)

@@ -35,9 +35,6 @@ WORDS = ("holds", "weaker", "mixed", "contradicted", "undecided")
 ALIKE = {
     "not measured": "undecided",
     "at the headline setting only": "holds",
-    "reproduced": "holds",
-    "partly": "mixed",
-    "not reproduced": "contradicted",
 }
 """Verdicts that are worded as another one where a chapter speaks of its own setting."""
 

@@ -24,12 +24,15 @@ from faithnb.claims.ledger import (
     where_not,
 )
 from faithnb.claims.own_mechanism import RIGHT_JACOBIAN
+from faithnb.claims.page import changes
 from faithnb.claims.registry import CLAIMS, Claim, claim
+from faithnb.claims.verdicts import LOOKS, VERDICTS, by_chance, in_short, tally, verdict
 
 __all__ = [
-    "CLAIMS", "RIGHT_JACOBIAN", "Claim", "as_html", "as_rows", "beside_note", "claim", "headline",
+    "CLAIMS", "LOOKS", "RIGHT_JACOBIAN", "VERDICTS", "Claim", "as_html", "as_rows", "beside_note",
+    "by_chance", "changes", "claim", "headline", "in_short",
     "judge", "note_features", "note_matching", "of_grid", "own_architectures", "own_certificates",
     "own_features", "own_language", "own_matching", "own_mechanism", "own_patching",
     "own_representation",
-    "read_ledger", "to_json", "where_not",
+    "read_ledger", "tally", "to_json", "verdict", "where_not",
 ]  # fmt: skip

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from faithnb.claims.evidence import number
-from faithnb.claims.ledger import of_grid
+from faithnb.claims.page import chip
 from faithnb.claims.passages import NOTE, Passage
+from faithnb.claims.verdicts import LOOKS, counts
 
 
 def beside_note(rows: Sequence[Mapping[str, Any]], part: str) -> str:
@@ -25,20 +26,19 @@ def beside_note(rows: Sequence[Mapping[str, Any]], part: str) -> str:
 
 def _card(row: Mapping[str, Any], passage: Passage) -> str:
     """A claim as a card; its verdict is a class, too, so that a stylesheet may colour it."""
-    said = "; ".join([row["verdict"], *row["caveats"]])
-    word = row["verdict"].replace(" ", "-")
+    besides = html.escape("; ".join(filter(None, (counts(row), *row["caveats"]))))
     links = [f"[chapter]({row['chapter'].split('/')[-1]}.ipynb)"] if row["chapter"] else []
     links += [f"{{numref}}`{passage.figure}`"] if passage.figure else []
     return "\n".join([
         "::::{card}",
-        f":class-card: passage verdict-{word}",
+        f":class-card: passage v-{LOOKS[row['verdict']].key}",
         "",
         f"({row['id'].lower()})=",
         f"<blockquote><p>“{html.escape(passage.words, quote=False)}”</p>"
         f"<footer>{html.escape(passage.section)}</footer></blockquote>",
         "",
         f'**{row["id"]}** ({row["kind"]}). {row["statement"]} '
-        f'<span class="chip">{html.escape(said)}</span>',
+        f'{chip(row)} <span class="counts">{besides}</span>',
         "",
         " · ".join([*_measured(row), *links]),
         "::::",
@@ -47,11 +47,9 @@ def _card(row: Mapping[str, Any], passage: Passage) -> str:
 
 
 def _measured(row: Mapping[str, Any]) -> list[str]:
-    """Value, interval, and the count of settings, as far as there are any."""
+    """Value and interval of the worst part, as far as there are any."""
     found = []
     if row["value"] is not None:
         ends = row["interval"] and f" [{number(row['interval'][0])}, {number(row['interval'][1])}]"
         found.append(f"{row['statistic']}: {number(row['value'])}{ends or ''}")
-    if row["n_of_grid"]:
-        found.append(f"holds in {of_grid(row)} settings")
     return found

@@ -14,17 +14,12 @@ NOTHING: Held = float("nan")
 
 Interval: TypeAlias = tuple[float, float] | None
 
-Outcome = Literal["yes", "partly", "no", "missing", "reported"]
-"""The rule is met; the direction is right but the size is not; it is not met; there was too little
-to measure it on; or the evidence is reported and not judged."""
+Outcome = Literal["holds", "weaker", "undecided", "contradicted", "missing", "reported"]
+"""What a part of a claim is: see :func:`graded`. *Missing* is a part that there was too little to
+measure on; *reported* is what is not judged."""
 
-IN_WORDS = {
-    "yes": "rule met",
-    "partly": "rule met in part",
-    "no": "rule not met",
-    "missing": "could not be measured",
-    "reported": "reported, not judged",
-}
+IN_WORDS = {"missing": "could not be measured", "reported": "reported, not judged"}
+"""Outcomes that are not their own word."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +31,45 @@ class Evidence:
     interval: Interval
     n: int
     outcome: Outcome
+    unit: str = "seeds"
+    """Of what there are ``n``."""
+    asked: str = ""
+    """What its rule asks for, in words."""
+    threshold: float | tuple[float, float] | None = None
+    """What its rule asks for, as a number, or as a band."""
+    null: float | None = None
+    """What it would be without the claimed effect: the border between its direction and the
+    opposite one. A band has none."""
+    chance: float | None = None
+    """How likely its rule is met by chance, at the null; ``None`` if that is not known."""
 
     def __str__(self) -> str:
         text = f"{self.what}: {number(self.value)}"
         if self.interval is not None:
             text += f" [{number(self.interval[0])}, {number(self.interval[1])}]"
-        return f"{text}, n = {self.n}: {IN_WORDS[self.outcome]}"
+        return f"{text}, n = {self.n} {self.unit}: {IN_WORDS.get(self.outcome, self.outcome)}"
+
+
+def graded(met: bool, low: float, high: float, null: float, more: bool = True) -> Outcome:
+    """The word for one part of a claim.
+
+    *Holds*: its rule is met. If not, the interval decides. *Weaker*: all of it is on the claimed
+    side of the null, so the direction is right and the size is not. *Contradicted*: all of it is
+    on the other side. *Undecided*: it includes the null.
+
+    Args:
+        met: whether the rule is met.
+        low: end of the interval; the value itself where there is none.
+        high: its other end.
+        null: the border between the two sides, which belongs to neither.
+        more: whether the claimed side is the one above.
+    """
+    if met:
+        return "holds"
+    above, below = low > null, high < null
+    if above or below:
+        return "weaker" if above == more else "contradicted"
+    return "undecided"
 
 
 def all_of(*held: Held) -> Held:

@@ -6,7 +6,6 @@ from the evidence that the rules make of them; nobody types one in.
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,46 +14,34 @@ from typing import Any
 
 import numpy as np
 
-from faithnb.claims.evidence import Evidence, number
+from faithnb.claims.evidence import Evidence
+from faithnb.claims.page import as_html, box
 from faithnb.claims.registry import CLAIMS, Claim, Given
 from faithnb.claims.rules import Reported
+from faithnb.claims.verdicts import NOT_FRESH, VERDICTS, judged, of_grid, verdict, worst
 from faithnb.notebook import JUDGED_FROM, Run, hand_over, read_records, show
+
+__all__ = [
+    "VERDICTS", "Verdict", "as_html", "as_rows", "caveats", "headline", "judge", "of_grid",
+    "read_ledger", "to_json", "verdict", "where_not",
+]  # fmt: skip
 
 ENOUGH = 5
 """Seeds below which a verdict carries the words "too few seeds"."""
 
-NOT_MEASURED, NOT_TESTABLE = "not measured", "not testable as stated"
-VERDICTS = ("reproduced", "partly", "not reproduced", NOT_TESTABLE, NOT_MEASURED)
-
-
-def verdict(claim: Claim, evidence: Sequence[Evidence]) -> str:
-    """What the evidence says: all of it, some of it, or none meets the claim's rules.
-
-    Where something could not be measured, a claim is reproduced in part at best.
-    """
-    if not evidence:
-        return NOT_MEASURED
-    if not claim.testable:
-        return NOT_TESTABLE
-    outcomes = [e.outcome for e in evidence if e.outcome != "reported"]
-    if not outcomes:
-        return NOT_MEASURED
-    if set(outcomes) == {"yes"}:
-        return "reproduced"
-    measured = [o for o in outcomes if o != "missing"]
-    if not measured:
-        return NOT_MEASURED
-    return "not reproduced" if set(measured) == {"no"} else "partly"
+SEEN_BELOW = 1000
+"""A rule was changed, if it was, after a look at seeds below; on those from here on it is judged
+as it stands."""
 
 
 def caveats(evidence: Sequence[Evidence], first_seed: int) -> list[str]:
     """What a reader must know of a verdict: too few seeds, parts without evidence, or seeds that
     chose the settings."""
-    judged = [e for e in evidence if e.outcome not in ("reported", "missing") and e.interval]
-    found = ["too few seeds"] if any(e.n < ENOUGH for e in judged) else []
+    parts = [e for e in judged(evidence) if e.outcome != "missing" and e.interval]
+    found = ["too few seeds"] if any(e.n < ENOUGH for e in parts) else []
     if any(e.outcome == "missing" for e in evidence):
         found.append("a part could not be measured")
-    return found + (["seeds that chose settings or rules"] if first_seed < JUDGED_FROM else [])
+    return found + ([NOT_FRESH] if first_seed < JUDGED_FROM else [])
 
 
 def judge(run: Run, claim_id: str, given: Given, reported: Given | None = None) -> None:
@@ -74,9 +61,10 @@ def judge(run: Run, claim_id: str, given: Given, reported: Given | None = None) 
     claim = CLAIMS[claim_id]
     beside = [Reported().evidence(what, values) for what, values in (reported or {}).items()]
     evidence = (*claim.evidence(given), *beside)
-    found = Verdict(claim, evidence, tuple(caveats(evidence, run.first_seed)))
+    seeds = {"first": run.first_seed, "n": run.n_seeds}
+    found = Verdict(claim, evidence, tuple(caveats(evidence, run.first_seed)), seeds)
     hand_over("claims", {claim_id: {
-        "kind": claim.kind, "statement": claim.statement, "rule": claim.rule,
+        "kind": claim.kind, "statement": claim.statement, "rule": claim.rule, "seeds": seeds,
         "evidence": [asdict(e) for e in evidence], "caveats": list(found.caveats)}})  # fmt: skip
     show(found)
 
@@ -88,18 +76,13 @@ class Verdict:
     claim: Claim
     evidence: tuple[Evidence, ...]
     caveats: tuple[str, ...] = ()
+    seeds: Mapping[str, int] | None = None
 
     def __str__(self) -> str:
-        words = [verdict(self.claim, self.evidence), *self.caveats]
-        return ", ".join(words)
+        return ", ".join([verdict(self.claim, self.evidence), *self.caveats])
 
     def _repr_html_(self) -> str:
-        items = "".join(f"<li>{html.escape(str(e))}</li>" for e in self.evidence)
-        return (
-            f'<div class="verdict"><p><strong>{html.escape(self.claim.id)}: '
-            f"{html.escape(str(self))}.</strong> "
-            f"{html.escape(self.claim.statement)}</p><ul>{items}</ul></div>"
-        )
+        return box(_row(self.claim, self.evidence, {"caveats": self.caveats, "seeds": self.seeds}))
 
 
 def where_not(settings: Sequence[Mapping[str, Any]], holds: Sequence[float]) -> list[str]:
@@ -148,26 +131,55 @@ def as_rows(
     ]  # fmt: skip
     rows = []
     for claim in (*CLAIMS.values(), *added):
-        found = recorded.get(claim.id, {"evidence": [], "caveats": []})
+        found = recorded.get(claim.id, {"evidence": []})
         evidence = [_from_json(e) for e in found["evidence"]]
-        first = next((e for e in evidence if e.outcome != "reported"), next(iter(evidence), None))
-        rows.append({
-            "id": claim.id, "kind": claim.kind, "statement": claim.statement,
-            "rule": found.get("rule", claim.rule),
-            "chapter": (chapters or {}).get(claim.id),
-            "verdict": verdict(claim, evidence), "caveats": list(found["caveats"]),
-            "statistic": first.what if first else None,
-            "value": _finite(first.value) if first else None,
-            "interval": list(map(_finite, first.interval)) if first and first.interval else None,
-            "n": first.n if first else 0,
-            "share_of_grid": (grid or {}).get(claim.id, {}).get("share"),
-            "n_of_grid": (grid or {}).get(claim.id, {}).get("n", 0),
-            "fails_at": list((grid or {}).get(claim.id, {}).get("fails", [])),
-            "parts": len(judged := [e for e in evidence if e.outcome != "reported"]),
-            "parts_met": sum(e.outcome == "yes" for e in judged),
-            "evidence": list(map(str, evidence)),
-        })  # fmt: skip
+        on_grid = (grid or {}).get(claim.id, {})
+        rows.append(_row(claim, evidence, found, on_grid, (chapters or {}).get(claim.id)))
     return rows
+
+
+def _row(
+    claim: Claim,
+    evidence: Sequence[Evidence],
+    found: Mapping[str, Any],
+    on_grid: Mapping[str, Any] | None = None,
+    chapter: str | None = None,
+) -> dict[str, Any]:
+    """A claim's row; its value is that of its worst part."""
+    of_grid, parts, shown = on_grid or {}, judged(evidence), worst(evidence)
+    outcomes = [e.outcome for e in parts]
+    seeds = found.get("seeds")
+    seen = seeds is None or seeds["first"] < SEEN_BELOW
+    return {
+        "id": claim.id, "kind": claim.kind, "statement": claim.statement, "quote": claim.quote,
+        "rule": found.get("rule", claim.rule), "changed": claim.changed if seen else "",
+        "chapter": chapter, "seeds": seeds,
+        "verdict": verdict(claim, evidence, of_grid.get("share")),
+        "caveats": list(found.get("caveats", ())),
+        "statistic": shown.what if shown else None,
+        "value": _finite(shown.value) if shown else None,
+        "interval": _ends(shown) if shown else None,
+        "n": shown.n if shown else 0, "unit": shown.unit if shown else None,
+        "share_of_grid": of_grid.get("share"), "n_of_grid": of_grid.get("n", 0),
+        "fails_at": list(of_grid.get("fails", [])),
+        "parts": len(parts), "parts_met": outcomes.count("holds"),
+        "parts_contradicted": outcomes.count("contradicted"),
+        "evidence": [_numbers(e) for e in evidence],
+    }  # fmt: skip
+
+
+def _numbers(part: Evidence) -> dict[str, Any]:
+    """Evidence as ``claims.json`` has it."""
+    low, high = _ends(part) or (None, None)
+    return {
+        "statistic": part.what, "value": _finite(part.value), "low": low, "high": high,
+        "n": part.n, "unit": part.unit, "asked": part.asked, "threshold": part.threshold,
+        "null": part.null, "chance": part.chance, "outcome": part.outcome, "text": str(part),
+    }  # fmt: skip
+
+
+def _ends(part: Evidence) -> list[float | None] | None:
+    return list(map(_finite, part.interval)) if part.interval else None
 
 
 def read_ledger(folder: Path | None = None) -> list[dict[str, Any]]:
@@ -197,50 +209,6 @@ def headline(
     }
 
 
-def of_grid(row: Mapping[str, Any]) -> str:
-    """In how many of how many settings a row's claim holds."""
-    if not row["n_of_grid"]:
-        return "–"
-    return f"{row['share_of_grid'] * row['n_of_grid']:.0f} of {row['n_of_grid']}"
-
-
-def as_html(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The ledger as a table for the page."""
-    marks = dict(zip(VERDICTS, ("●", "◐", "○", "–", "?"), strict=True))
-    body = []
-    for row in rows:
-        met = [f"{row['parts_met']} of {row['parts']} parts"] if row["verdict"] == "partly" else []
-        said = "; ".join([row["verdict"], *met, *row["caveats"]])
-        share = of_grid(row)
-        evidence = "".join(f"<li>{html.escape(e)}</li>" for e in row["evidence"])
-        fails = "; ".join(map(html.escape, row["fails_at"]))
-        elsewhere = f"<p>On the grid it does not hold at: {fails}.</p>" if fails else ""
-        where = html.escape((row["chapter"] or "").split("/")[-1].split("_")[0])
-        body.append(
-            f"<tr><td>{html.escape(row['id'])}</td><td>{html.escape(row['kind'])}<br>{where}</td>"
-            f"<td>{html.escape(row['statement'])}<details><summary>rule and evidence</summary>"
-            f"<p>{html.escape(row['rule'])}</p><ul>{evidence}</ul>{elsewhere}</details></td>"
-            f"<td><strong>{marks[row['verdict']]} {html.escape(said)}</strong></td>"
-            f"<td>{_headline_value(row)}</td><td>{row['n']}</td><td>{share}</td></tr>"
-        )
-    head = "".join(
-        f"<th>{name}</th>"
-        for name in ("claim", "kind, page", "statement", "verdict", "value", "n", "grid")
-    )
-    return (
-        f'<table class="ledger"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table>"
-    )
-
-
-def _headline_value(row: Mapping[str, Any]) -> str:
-    if row["value"] is None:
-        return "–"
-    interval = row["interval"]
-    ends = f"<br>[{number(interval[0])}, {number(interval[1])}]" if interval else ""
-    return number(row["value"]) + ends
-
-
 def _from_json(found: Mapping[str, Any]) -> Evidence:
     """Evidence as it was handed over; JSON has no NaN."""
 
@@ -255,6 +223,11 @@ def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def to_json(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The ledger as ``claims.json`` holds it."""
-    return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+def to_json(rows: Sequence[Mapping[str, Any]], build: Mapping[str, Any] | None = None) -> str:
+    """The ledger as ``claims.json`` holds it.
+
+    Args:
+        rows: ``claims`` of the file.
+        build: what is known of the build that they come from.
+    """
+    return json.dumps({"build": build or {}, "claims": rows}, indent=1, ensure_ascii=False) + "\n"

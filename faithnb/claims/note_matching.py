@@ -28,6 +28,13 @@ from faithnb.measures import TASK_LOST
 from faithnb.measures.equal_error import overlapping
 from faithnb.sweeps.conditions import matched as matched_by
 
+INDEX = (
+    "the masking index counted features that contribute less than 0.05, which a circuit split in "
+    "two does twice as often; it now counts features that a step of 0.05 turns off, which does not "
+    "change."
+)
+"""What was changed of C22 to C24."""
+
 FAILING = f"Failing: in state datapoint or pair, or with an FVU of at least {TASK_LOST:g}."
 
 claim(
@@ -39,7 +46,7 @@ claim(
 )  # fmt: skip
 claim(
     "C18", "identity", "K E_v‖(J₁ − J₂)v‖² = ‖J₁ − J₂‖_F².",
-    {"distance from the norm in standard errors": Exact(4)},
+    {"distance from the norm in standard errors": Exact(4, unit="draws")},
     terms="The mean is over Rademacher, Gaussian and spherical probes.",
 )  # fmt: skip
 
@@ -49,6 +56,7 @@ C19 = claim(
     chapter={"failing, share of the whole scan, without minus with": Above(0)},
     terms=FAILING + " The first is judged at two amounts of repetition, each with its own weight "
                     "of matching; the second over the scan, seed by seed.",
+    changed="the whole scan joined, and a training that diverged counts as failing.",
 )  # fmt: skip
 
 
@@ -84,7 +92,7 @@ def _(s: Setting) -> dict[str, Any]:
 C21 = claim(
     "C21", "empirical", "What is left: the features of p's coordinates stay a bit rotated.",
     {"rotation, with matching minus no repeats": Above(0),
-     "rotation with matching": Below(HALF, "that of memorizing transcoders")},
+     "rotation with matching": Below(HALF, "that of memorizing transcoders", without=1.0)},
 )  # fmt: skip
 
 
@@ -109,11 +117,13 @@ C22 = claim(
     {"masking index under L1, matched over not": Larger(),
      "the same, at the same error": Larger()},
     terms=f"Judged on base data, among transcoders with an FVU below {TASK_LOST:g}.",
+    changed=INDEX,
 )  # fmt: skip
 C23 = claim(
     "C23", "empirical", "tanh L1 reduces the cheat.",
     {"masking index, matched, L1 over tanh, at the same error": Larger()},
     terms=f"Judged on base data, among transcoders with an FVU below {TASK_LOST:g}.",
+    changed=INDEX,
 )  # fmt: skip
 
 
@@ -158,12 +168,13 @@ claim(
     "Penalizing what features contribute to the Jacobian would push back.",
     {"masking index with matching": Reported(), "memorizing, without matching": Reported()},
     terms="Each with and without such a penalty.",
+    changed=INDEX,
 )  # fmt: skip
 
 C25 = claim(
     "C25", "empirical",
     "Under superposition the Jacobian has a tail that is an artefact and not worth matching.",
-    {"σ₂ / σ₁ with one active coordinate": Below(0.5),
+    {"σ₂ / σ₁ with one active coordinate": Below(0.5, unit="layers"),
      "L0, matching the whole over the active part, at the same error": Larger()},
     terms="The layer is trained and in superposition; σ are the singular values of its Jacobian, "
           "the median over inputs, whose spread is the interval.",
@@ -214,7 +225,7 @@ claim("C27", "argument", "Replacing one step at a time bounds how far mechanisms
 claim(
     "C28", "empirical",
     "The exact Jacobian objective is extremely expensive, the sampled one cheap.",
-    {"step with exact matching over one without": Above(3),
-     "step with sampled matching over one without": Below(2)},
+    {"step with exact matching over one without": Above(3, without=1, unit="timings"),
+     "step with sampled matching over one without": Below(2, unit="timings")},
     terms="A training step by automatic differentiation.",
 )  # fmt: skip

@@ -46,7 +46,7 @@ P4 = claim(
 P5 = claim(
     "P5", "empirical",
     "The box around p in which the error is proved to be small grows with the weight of matching.",
-    {"rank correlation of radius and weight": Above(0.8),
+    {"rank correlation of radius and weight": Above(0.8, without=0),
      "radius at the largest weight over that without matching": Often(Bound("≥", 4))},
     terms="Radius: of the largest box around p, over its coordinates, in which no output is off by "
           "more than 0.1.",
@@ -55,7 +55,7 @@ P6 = claim(
     "P6", "empirical",
     "The error at p with signs changed ranks transcoders nearly as the proof on p's coordinates "
     "does, and better than the error on the data and the Jacobian error around p.",
-    {"rank correlation with what is proved, signs changed": Above(0.8),
+    {"rank correlation with what is proved, signs changed": Above(0.8, without=0),
      "how far that is ahead": Above(0.0)},
     terms=f"Over all conditions of the chapter. {PROVED}",
 )  # fmt: skip

@@ -11,6 +11,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from faithnb.claims.evidence import NOTHING
+from faithnb.claims.own_features import HALF_THE_BATCH
 from faithnb.claims.registry import claim
 from faithnb.claims.rules import Above, Bound, Larger, Often
 from faithnb.claims.setting import Setting, area
@@ -40,6 +41,7 @@ B13 = claim(
     "has none, and restores what a layer with one does.",
     {"another mechanism, unmatched": Often(), "the layer's mechanism, smoothed": Often()},
     terms=ANOTHER + " In the chapter, on a layer without a feature for p and on one with.",
+    changed=HALF_THE_BATCH,
 )  # fmt: skip
 B14 = claim(
     "B14", "empirical",
@@ -48,6 +50,8 @@ B14 = claim(
     {"patching error, another over the layer's mechanism": Larger()},
     terms=ANOTHER + " In the chapter, on each layer over all variants of matching, and among "
           "unmatched transcoders with half the repeats on the note's layer.",
+    changed="trained with half the batch, to save time; on the layer with p, near its border, it "
+            "came to meet its rule by that.",
 )  # fmt: skip
 B15 = claim(
     "B15", "empirical",
@@ -55,6 +59,7 @@ B15 = claim(
     {"rank correlation, patching error minus FVU": Above(0)},
     terms="The correlation is with the error at parts of p, along its ray, with flipped signs, on "
           "dense inputs and at p with noise, each.",
+    changed=HALF_THE_BATCH,
 )  # fmt: skip
 B17 = claim(
     "B17", "empirical",
@@ -62,6 +67,7 @@ B17 = claim(
     "the error on the data.",
     {"AUROC, patching minus output change": Above(0), "AUROC, patching minus FVU": Above(0)},
     terms="The label is another mechanism, for the transcoders of B14. " + ANOTHER,
+    changed="it must be ahead of the error on the data, too; " + HALF_THE_BATCH,
 )  # fmt: skip
 
 

@@ -19,23 +19,23 @@ L11 = claim(
     "L11", "empirical",
     "One gradient estimates what patching single heads does; where a whole token is exchanged, in "
     "the residual stream of early layers, it sees next to nothing of the effect.",
-    {"correlation of estimate and effect over heads": Above(0.6),
-     "effect of the exchanged token's stream, layers 0 to 9": Above(0.9),
-     "estimate of the same": Below(0.5)},
+    {"correlation of estimate and effect over heads": Above(0.6, without=0),
+     "effect of the exchanged token's stream, layers 0 to 9": Above(0.9, without=0),
+     "estimate of the same": Below(0.5, without=1)},
     terms=EFFECT,
 )  # fmt: skip
 L12 = claim(
     "L12", "empirical",
     "In a repeated random sequence the heads that matter are those that attend to what came next "
     "the last time.",
-    {"correlation of effect and attention over heads": Above(0.25)},
+    {"correlation of effect and attention over heads": Above(0.25, without=0)},
     terms=f"{EFFECT} Effects of heads are estimated by one gradient.",
 )  # fmt: skip
 L13 = claim(
     "L13", "empirical",
     "A tenth of the heads does most of a task: chosen by one gradient on other prompts, they keep "
     "the larger part of the logit difference where all others are corrupted.",
-    {"effect kept by a tenth of the heads": Above(0.4),
+    {"effect kept by a tenth of the heads": Above(0.4, without=0),
      "effect kept by as many at random": Below(0.3)},
     terms=EFFECT,
 )  # fmt: skip
@@ -43,14 +43,14 @@ L14 = claim(
     "L14", "empirical",
     "A transcoder in an MLP's place moves the map of which parts matter by a good part of what the "
     "mean output in its place does.",
-    {"map error over that of the mean output": Above(0.3)},
+    {"map error over that of the mean output": Above(0.3, without=0)},
     terms=MAP,
 )  # fmt: skip
 L15 = claim(
     "L15", "empirical",
     "Matching finite differences lowers a transcoder's Jacobian error on a real MLP, and the map "
     "error with it.",
-    {"Jacobian error, matched over not": Below(0.95),
+    {"Jacobian error, matched over not": Below(0.95, without=1),
      "map error, matched over not": Below(1.0)},
     terms=MAP,
 )  # fmt: skip

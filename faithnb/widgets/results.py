@@ -8,16 +8,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from faithnb.claims.ledger import of_grid
+from faithnb.claims.verdicts import in_short
 from faithnb.measures.memorization import DATAPOINT, MEMORIZED
 from faithnb.widgets.in_page import InPage
 
 LOOKS = {
-    "holds": ("#00734f", "✓"), "reproduced": ("#00734f", "✓"),
+    "holds": ("#00734f", "✓"),
     "at the headline setting only": ("#6a51a3", "◇"),
     "weaker": ("#1f6fa3", "↓"),
-    "mixed": ("#965600", "◐"), "partly": ("#965600", "◐"),
-    "contradicted": ("#b3261e", "✕"), "not reproduced": ("#b3261e", "✕"),
+    "mixed": ("#965600", "◐"),
+    "contradicted": ("#b3261e", "✕"),
 }  # fmt: skip
 """Colour and sign of a verdict."""
 NO_LOOK = "#666666", "?"
@@ -187,7 +187,7 @@ def _card(result: Result, row: Mapping[str, Any]) -> str:
         f'<div class="fn-result"><p class="fn-title"><a href="{_address(row)}">'
         f"{html.escape(result.title)}</a></p><p>{html.escape(result.sentence)}</p>"
         f'<div class="fn-bars">{bars}</div>'
-        f'<p class="fn-chip">{_mark(row["verdict"])}{row["id"]}: {html.escape(row["verdict"])}</p>'
+        f'<p class="fn-chip">{_mark(row["verdict"])}{row["id"]}: {html.escape(in_short(row))}</p>'
         "</div>"
     )
 
@@ -219,8 +219,7 @@ def scoreboard(rows: Sequence[Mapping[str, Any]]) -> InPage:
 
 def _square(row: Mapping[str, Any]) -> str:
     colour, sign = LOOKS.get(row["verdict"], NO_LOOK)
-    grid = f" On the grid it holds in {of_grid(row)} settings." if row["n_of_grid"] else ""
-    words = html.escape(f"{row['id']}, {row['verdict']}: {row['statement']}{grid}")
+    words = html.escape(f"{row['id']}, {in_short(row)}: {row['statement']}")
     return (
         f'<li><a style="--c:{colour}" href="{_address(row)}" title="{words}" aria-label="{words}">'
         f"<span>{sign}</span>{row['id']}</a></li>"

@@ -9,10 +9,10 @@ from faithnb.book.contents import ROOT, BuildError
 from faithnb.claims.registry import CLAIMS
 
 THERE = [
-    {"id": "C1", "verdict": "reproduced", "value": 0.5, "interval": [0.4, 0.6]},
-    {"id": "C2", "verdict": "partly", "value": 0.5, "interval": None},
-    {"id": "C3", "verdict": "reproduced", "value": 0.5, "interval": [0.4, None]},
-    {"id": "C4", "verdict": "reproduced", "value": None, "interval": None},
+    {"id": "C1", "verdict": "holds", "value": 0.5, "interval": [0.4, 0.6]},
+    {"id": "C2", "verdict": "mixed", "value": 0.5, "interval": None},
+    {"id": "C3", "verdict": "holds", "value": 0.5, "interval": [0.4, None]},
+    {"id": "C4", "verdict": "holds", "value": None, "interval": None},
 ]
 
 
@@ -36,7 +36,7 @@ def test_a_number_outside_of_its_interval_does_not_agree(value, agrees):
 
 
 def test_another_verdict_does_not_agree_and_neither_does_a_claim_that_is_missing():
-    rows = published.compared(THERE, [*here(C2={"verdict": "not reproduced"})[:3], {"id": "N1"}])
+    rows = published.compared(THERE, [*here(C2={"verdict": "contradicted"})[:3], {"id": "N1"}])
     assert {row.id: row.agrees for row in rows} == {
         "C1": True, "C2": False, "C3": True, "C4": False, "N1": True,
     }  # fmt: skip
@@ -82,14 +82,14 @@ def test_the_exit_status_says_whether_all_agrees(tmp_path, monkeypatch, capsys):
     for rows, status in ((here(), 0), (here(C1={"value": 9.0}), 1)):
         monkeypatch.setattr(published, "read_ledger", lambda _, rows=rows: rows)
         assert published.main(["compare"], build) == status
-    assert capsys.readouterr().out.splitlines()[1].startswith("C1 | reproduced | reproduced |")
+    assert capsys.readouterr().out.splitlines()[1].startswith("C1 | holds | holds |")
 
 
 def test_the_page_shows_both_columns_or_says_that_there_is_no_record():
     assert published.as_markdown(None, here()) == f"{published.NONE_YET}\n"
     about = dict.fromkeys(("date", "python", "torch", "processor"), "x")
     page = published.as_markdown(about | {"claims": THERE}, here(C1={"value": 0.7}))
-    assert "| C1 | reproduced | reproduced | 0.5 | [0.4, 0.6] | 0.7 | no |" in page
+    assert "| C1 | holds | holds | 0.5 | [0.4, 0.6] | 0.7 | no |" in page
     assert page.count("\n| C") == 4
 
 

@@ -37,16 +37,22 @@ def test_the_figures_are_those_of_the_notebooks():
 
 
 def test_a_card_has_words_verdict_value_and_links():
-    evidence = {"what": "error", "value": 0.25, "interval": [0.125, None], "n": 16, "outcome": "no"}
+    evidence = {
+        "what": "error",
+        "value": 0.25,
+        "interval": [0.125, None],
+        "n": 16,
+        "outcome": "undecided",
+    }
     found = {"kind": "empirical", "statement": "", "evidence": [evidence], "caveats": []}
     rows = as_rows({"C1": found}, {"C1": "notebooks/03_x"}, {"C1": {"share": 0.5, "n": 8}})
     card, other = beside_note(rows, "Background").split("::::{card}")[1:]
     assert f"“{PASSAGES['C1'].words}”" in card
     assert CLAIMS["C1"].statement in card
     assert "error: 0.25 [0.125, –]" in card
-    assert "holds in 4 of 8 settings" in card
+    assert "0 of 1 part, 4 of 8 settings" in card
     assert "[chapter](03_x.ipynb) · {numref}`fig-pairs`" in card
-    assert f'<span class="chip">{rows[0]["verdict"]}</span>' in card
+    assert '<span class="chip v-undecided">' in card
     assert "chapter" not in other
 
 

