@@ -30,7 +30,7 @@ OTHER = {
 """Another value for every parameter of a notebook."""
 ELSE = {
     "kink": "one", "repeat_frac": 0.15, "sparsity_coefficient": 0.07,
-    "jacobian_matching": "finite",
+    "jacobian_matching": "finite", "architecture": "topk", "k": 3,
 }  # fmt: skip
 """And another for notebooks that have the first by default."""
 ONLY = {("06_superposition", "target"), *(("13_representation", k) for k in ("architecture", "k"))}

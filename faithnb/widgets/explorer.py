@@ -28,16 +28,16 @@ from faithnb.training.trained import Trained
 from faithnb.widgets.bundle import STYLE, script
 from faithnb.widgets.knobs import (
     FORMS,
+    KEPT,
     KNOBS,
+    LEARNED,
     MATCHED,
     PAGE_TRAINS,
+    RELU,
     STORIES,
     knobs_for,
     refuse_what_a_page_cannot_train,
 )
-
-LEARNED = ("W_enc", "b_enc", "W_dec")
-"""What a page needs of a transcoder, in this order."""
 
 
 class Explorer(anywidget.AnyWidget):
@@ -64,6 +64,7 @@ class Explorer(anywidget.AnyWidget):
     knobs: Any = traitlets.List(KNOBS).tag(sync=True)
     presets: Any = traitlets.List(STORIES).tag(sync=True)
     weight: Any = traitlets.Float().tag(sync=True)
+    k: Any = traitlets.Int(KEPT).tag(sync=True)
 
     def __init__(self, experiment: Experiment, title: str = "Train a transcoder in this page"):
         refuse_what_a_page_cannot_train(experiment)
@@ -100,7 +101,10 @@ class Explorer(anywidget.AnyWidget):
         terms = {str(name): history[name].values.tolist() for name in history.data_vars}
         transcoder = self.trained.transcoder
         self.send({"fields": fields, "trained": {
-            "weights": [getattr(transcoder, name)[0].flatten().tolist() for name in LEARNED],
+            "weights": [
+                getattr(transcoder, name)[0].flatten().tolist()
+                for name in LEARNED[transcoder.architecture]
+            ],
             "history": [
                 {"step": step, **{name: values[k] for name, values in terms.items()}}
                 for k, step in enumerate(steps)
@@ -149,15 +153,15 @@ def mechanism(
         ParameterError: if the page cannot compute one of the transcoders.
     """
     for name, t in transcoders.items():
-        if not t.is_relu or t.W_skip is not None or t.b_dec.any():
+        if t.architecture not in LEARNED or t.W_skip is not None or t.b_dec.any():
             raise ParameterError(
-                f"transcoders[{name!r}] is not allowed: the page computes ReLU transcoders "
+                f"transcoders[{name!r}] is not allowed: the page computes {', '.join(LEARNED)} "
                 "without a linear part or a decoder bias."
             )
     shown = [
-        {"name": name, "d": t.d_in, "H": t.d_sae} | {
+        {"name": name, "d": t.d_in, "H": t.d_sae, "k": getattr(t, "k", 0)} | {
             weight: [round(v, 5) for v in getattr(t, weight)[0].flatten().tolist()]
-            for weight in LEARNED
+            for weight in LEARNED[t.architecture]
         }
         for name, t in transcoders.items()
     ]  # fmt: skip
@@ -259,7 +263,9 @@ def _rounded(values: np.ndarray) -> list[Any]:
 def explore(experiment: Experiment, *title: str) -> Explorer:
     """The experiment in a widget, with a title: change it, train it, watch it. What a page cannot
     train is taken as the page can, starting from the fields that it knows; without matching, if it
-    does not know its form."""
+    does not know its form, and as a ReLU, if it does not know its architecture."""
+    if experiment.architecture not in LEARNED:
+        experiment = replace(experiment, **RELU | PAGE_TRAINS)
     if experiment.jacobian_matching not in FORMS:
         experiment = replace(experiment, jacobian_matching="none", jacobian_coefficient=0.0,
                              jacobian_start=0.0)  # fmt: skip

@@ -7,18 +7,23 @@ from typing import Any
 from faithnb.common.errors import ParameterError
 from faithnb.experiment import Experiment
 from faithnb.matching import MATCHING
+from faithnb.model.fitting import FIELDS
 
 
 def _slider(name: str, label: str, low: float, high: float, step: float, live: bool = True) -> Any:
     return {"name": name, "label": label, "min": low, "max": high, "step": step, "live": live}
 
 
-def _choice(name: str, label: str, *choices: str) -> Any:
-    return {"name": name, "label": label, "choices": choices, "live": True}
+def _choice(name: str, label: str, *choices: str, live: bool = True) -> Any:
+    return {"name": name, "label": label, "choices": choices, "live": live}
 
 
 FORMS = ("none", *(name for name, of in MATCHING.items() if of.in_page))
 """The forms of Jacobian matching that a page knows."""
+
+WEIGHTS = ("W_enc", "b_enc", "W_dec")
+LEARNED = {"relu": WEIGHTS, "topk": WEIGHTS, "jumprelu": (*WEIGHTS, "threshold")}
+"""What a page needs of a transcoder of each architecture that it trains, in this order."""
 
 KNOBS: list[dict[str, Any]] = [
     {
@@ -47,6 +52,8 @@ KNOBS: list[dict[str, Any]] = [
     {
         "group": "Training (a change begins anew)",
         "knobs": [
+            _choice("architecture", "layer", *LEARNED, live=False),
+            _slider("k", "k of TopK", 1, 16, 1, live=False),
             _slider("d_in", "coordinates", 4, 32, 1, live=False),
             _slider("d_sae", "features", 4, 128, 4, live=False),
             _slider("batch_size", "batch size", 32, 512, 32, live=False),
@@ -69,7 +76,14 @@ def knobs_for(longest: int) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-HEADLINE = {"d_in": 16, "d_sae": 64, "batch_size": 256, "steps": 2000, "sparsity_coefficient": 0.1}
+PLAIN = {"architecture": "relu", "k": 0}
+HEADLINE = PLAIN | {
+    "d_in": 16,
+    "d_sae": 64,
+    "batch_size": 256,
+    "steps": 2000,
+    "sparsity_coefficient": 0.1,
+}
 MATCHED = {"jacobian_coefficient": 0.1, "kink": "zero"}
 STORIES: list[dict[str, Any]] = [
     {
@@ -97,7 +111,7 @@ STORIES: list[dict[str, Any]] = [
         "name": "small",
         "about": "Eight coordinates, 32 features, 10 % repeats, in a second. Whether it "
         "memorises depends on the seed: try several.",
-        "fields": {
+        "fields": PLAIN | {
             "d_in": 8, "d_sae": 32, "batch_size": 128, "steps": 1500, "repeat_frac": 0.1,
             "sparsity_coefficient": 0.15, "jacobian_matching": "none",
         },
@@ -106,7 +120,8 @@ STORIES: list[dict[str, Any]] = [
 """The note's three stories and our own: what a button sets, and what is then to be seen."""
 
 PAGE_TRAINS: dict[str, Any] = {
-    "target": "abs", "sampling": "exact", "architecture": "relu", "skip": False, "k": 0,
+    "target": "abs", "sampling": "exact", "skip": False, "gate_gradient": "threshold",
+    "aux_coefficient": 0.0,
     "data": "sparse_uniform",
     "point_variation": "none",
     "jacobian_estimator": "sampled", "probe": "rademacher", "matching_at": "all",
@@ -114,6 +129,12 @@ PAGE_TRAINS: dict[str, Any] = {
     "blur": 0.0, "turn": 0,
 }  # fmt: skip
 """The values of fields that the page's own training knows; torch knows all."""
+
+RELU: dict[str, Any] = {name: getattr(Experiment, name) for name in ("architecture", *FIELDS)}
+"""What a page trains in place of an architecture that it does not know."""
+
+KEPT = 3
+"""How many features a TopK keeps in the page, if nothing else was said."""
 
 
 def refuse_what_a_page_cannot_train(experiment: Experiment) -> None:
@@ -128,6 +149,11 @@ def refuse_what_a_page_cannot_train(experiment: Experiment) -> None:
                 f"{name} = {value!r} is not allowed: a page trains {name} = {known!r} only; "
                 "use faithnb.train."
             )
+    if experiment.architecture not in LEARNED:
+        raise ParameterError(
+            f"architecture = {experiment.architecture!r} is not allowed: a page trains one of "
+            f"{', '.join(LEARNED)}; use faithnb.train."
+        )
     if experiment.jacobian_matching not in FORMS:
         raise ParameterError(
             f"jacobian_matching = {experiment.jacobian_matching!r} is not allowed: a page trains "

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from faithnb import Experiment, train
 from faithnb.widgets.bundle import STYLE, script
+from faithnb.widgets.knobs import LEARNED
 
 STORY = Experiment(d_in=8, d_sae=32, batch_size=128, steps=1500, repeat_frac=0.1)
 
@@ -15,9 +16,10 @@ def module(name):
 
 
 def network(transcoder):
-    names = ("W_enc", "b_enc", "W_dec")
+    names = LEARNED[transcoder.architecture]
     weights = {name: getattr(transcoder, name)[0].flatten().tolist() for name in names}
-    return {"d": transcoder.d_in, "H": transcoder.d_sae, **weights}
+    k = getattr(transcoder, "k", 0)
+    return {"d": transcoder.d_in, "H": transcoder.d_sae, "k": k, **weights}
 
 
 def three_trained():

@@ -1,6 +1,6 @@
 """A page's scripts: they measure what the package measures, and ask for nothing else."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ import torch
 from conftest import MADE, MEMORIZATION, D, P
 from showing import STORY, module, network, three_trained
 
-from faithnb import CircuitMap, Transcoder, explore, measures
+from faithnb import CircuitMap, Transcoder, explore, measures, train
 from faithnb.data.sampling import evaluation_sample, pad_points
 from faithnb.model.layers import AbsoluteValue
 from faithnb.widgets.bundle import script
@@ -22,7 +22,8 @@ def trained():
 def measured(page, transcoder, p, density=0.1):
     code = """async ([module, net, p, density]) => {
         const m = await import(module);
-        for (const name of ["W_enc", "b_enc", "W_dec"]) net[name] = Float64Array.from(net[name]);
+        for (const name of ["W_enc", "b_enc", "W_dec", "threshold"])
+            if (net[name]) net[name] = Float64Array.from(net[name]);
         const sample = m.evaluationSample(net.d, density, 300);
         const map = m.circuitMap(net, [p], sample);
         return {
@@ -74,6 +75,14 @@ def test_measures_of_trained_transcoders(page, trained, inst):
     live = [i for i in found["order"] if max(row[i] for row in found["loadings"]) > 0.9]
     best = [int(np.argmax([row[i] for row in found["loadings"]])) for i in live]
     assert best == sorted(best)
+
+
+@pytest.mark.parametrize("more", [{"architecture": "topk", "k": 2}, {"architecture": "jumprelu"}])
+def test_measures_of_other_architectures(page, more):
+    e = replace(STORY, repeat_frac=0.1, steps=600, **more)
+    t = train(e, progress=False).transcoder
+    assert t.architecture != "jumprelu" or (t.threshold != e.threshold_init).any()
+    compare(page, t, pad_points(STORY.points, 8)[0], AbsoluteValue(8))
 
 
 def test_a_point_of_one_coordinate_has_no_state(page, trained):

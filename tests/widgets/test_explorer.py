@@ -50,6 +50,16 @@ def test_what_a_page_does_not_know_is_refused_and_explored_without():
     assert explore(strange).experiment == replace(SMALL, d_sae=40)
 
 
+def test_architectures_that_a_page_trains_are_explored_and_others_as_relus():
+    topk = replace(SMALL, architecture="topk", k=2)
+    assert explore(topk).experiment == topk
+    jumprelu = replace(SMALL, architecture="jumprelu", gate_gradient="input", bandwidth=0.1)
+    assert explore(jumprelu).experiment == replace(jumprelu, gate_gradient="threshold")
+    assert explore(replace(SMALL, architecture="batch_topk", k=1.5)).experiment == SMALL
+    with pytest.raises(ParameterError, match="a page trains one of relu, topk, jumprelu"):
+        Explorer(replace(SMALL, architecture="gated"))
+
+
 def test_there_is_always_room_for_the_points():
     def fewest(explorer):
         knobs = [knob for group in explorer.knobs for knob in group["knobs"]]

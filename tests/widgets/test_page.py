@@ -43,6 +43,27 @@ def test_the_page_comes_to_the_package_s_weights(page):
     assert shown == pytest.approx(memorization, abs=2e-3)
 
 
+@pytest.mark.parametrize("architecture", ["topk", "jumprelu"])
+def test_the_page_trains_other_architectures(page, architecture):
+    errors = show(page, explore(replace(STORY, steps=150)))
+    page.select_option("[name=architecture]", architecture)
+    is_topk = architecture == "topk"
+    assert page.is_disabled("[name=k]") != is_topk
+    words = "TopK: k is now 3. Not trained yet: press train."
+    assert page.inner_text(".fn-status") == (words if is_topk else words[18:])
+    assert page.is_hidden("button:text-is('certify worst error')")  # which knows ReLUs alone
+    page.click(".fn-primary")
+    until(page, TRAINED)
+    e = replace(STORY, steps=150, architecture=architecture, k=3 if is_topk else 0)
+    assert Experiment(**page.evaluate("window.model.get('fields')")) == e
+    x = evaluation_sample(8, 0.1)[:512]
+    fvu = measures.fvu(train(e, progress=False).transcoder, AbsoluteValue(8), x).item()
+    assert f"FVU {fvu:.3f}" in page.inner_text(".fn-numbers")
+    page.select_option("[name=architecture]", "relu")
+    assert page.evaluate("window.model.get('fields').k") == 0
+    assert errors == []
+
+
 def test_steps_pause_reset_and_knobs_turned_meanwhile(page):
     errors = show(page, explore(STORY))
     page.click("text=one step")

@@ -10,6 +10,7 @@ import torch
 from faithnb import Experiment, Transcoder, train
 from faithnb.data.rng import Stream
 from faithnb.widgets.bundle import script
+from faithnb.widgets.knobs import LEARNED
 
 MODULE = "data:text/javascript;base64," + base64.b64encode(script("trainer.js").encode()).decode()
 SMALL = Experiment(
@@ -29,9 +30,9 @@ def in_page(page, experiment, steps=None):
     }"""
     fields = dataclasses.asdict(experiment)
     steps = experiment.steps if steps is None else steps
-    W_enc, b_enc, W_dec, history = page.evaluate(code, [MODULE, fields, steps])
+    W_enc, b_enc, W_dec, *more, history = page.evaluate(code, [MODULE, fields, steps])
     shape = experiment.d_in, experiment.d_sae
-    weights = np.reshape(W_enc, shape), np.array(b_enc), np.reshape(W_dec, shape[::-1])
+    weights = np.reshape(W_enc, shape), np.array(b_enc), np.reshape(W_dec, shape[::-1]), *more
     return weights, history
 
 
@@ -58,6 +59,15 @@ def test_random_numbers_are_the_package_s(page, seed):
         assert stream.signs(3, (40,), torch.float64)[0].tolist() == sign
 
 
+WAYS = [
+    {},
+    {"sparsity_penalty": "l1"},
+    {"sparsity_penalty": "none"},
+    *(
+        {"jacobian_matching": form, "jacobian_coefficient": 0.1}
+        for form in ("plain", "smoothed", "finite")
+    ),
+]
 FORMS = [
     {},
     {"repeat_frac": 0.0},
@@ -66,6 +76,8 @@ FORMS = [
     {"sparsity_penalty": "l1"},
     {"sparsity_penalty": "none"},
     {"tanh_scale": 4.0},
+    *({"architecture": "topk", "k": 2} | more for more in WAYS),
+    *({"architecture": "jumprelu", "bandwidth": 0.2} | more for more in WAYS),
     *(
         {"jacobian_matching": form, "jacobian_coefficient": 0.1, "kink": kink}
         for form, kink in (
@@ -79,11 +91,13 @@ FORMS = [
 @pytest.mark.parametrize("form", FORMS, ids=str)
 def test_after_200_steps_the_weights_are_the_package_s(page, form):
     experiment = dataclasses.replace(SMALL, **form)
-    (W_enc, b_enc, W_dec), history = in_page(page, experiment)
+    found, history = in_page(page, experiment)
     expected = train(experiment, device="cpu", progress=False)
-    t = expected.transcoder
-    for found, weight in ((W_enc, t.W_enc), (b_enc, t.b_enc), (W_dec, t.W_dec)):
-        assert np.abs(found - weight[0].numpy()).max() < 1e-4
+    names = LEARNED[experiment.architecture]
+    for weight, name in zip(found, names, strict=True):
+        assert np.abs(weight - getattr(expected.transcoder, name)[0].numpy()).max() < 1e-4
+    if experiment.architecture == "jumprelu":
+        assert np.abs(np.array(found[-1]) - experiment.threshold_init).max() > 1e-3  # they learn
     at = expected.history.step.values
     for name in ("reconstruction", "sparsity", "jacobian", "loss"):
         values = np.array([history[k][name] for k in at])

@@ -5,7 +5,7 @@
 // or faces meet as coordinates vary. A second method beside faithnb/certify, which splits boxes. Planes that are
 // parallel to 1e-12 are taken as parallel: in the box they differ by no more than rounding does.
 
-import { Stream } from "./trainer.js";
+import { Stream } from "./random.js";
 
 const PARALLEL = 1e-12;
 const MOST_CORNERS = 4e6; // some ten seconds

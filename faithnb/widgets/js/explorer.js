@@ -166,7 +166,7 @@ class Explorer {
    * after its end. */
   changed(name, value, live) {
     this.fields[name] = value;
-    const said = name === "jacobian_matching" ? this.weigh(value) : "";
+    const said = this.complete(name, value);
     if (live && !this.finished) {
       this.settle();
       this.worker.postMessage({ set: this.settled });
@@ -175,6 +175,15 @@ class Explorer {
       this.restart();
       if (said) this.status.textContent = `${said} ${this.status.textContent}`;
     }
+  }
+
+  /** What a choice needs beside it to have an effect, put there; in a sentence. */
+  complete(name, value) {
+    if (name === "jacobian_matching") return this.weigh(value);
+    if (value !== "topk" || this.fields.k > 0) return "";
+    this.fields.k = this.model.get("k");
+    this.knobs.get("k").put(this.fields.k);
+    return `TopK: k is now ${this.fields.k}.`;
   }
 
   /** A form of matching gets a weight with which it works, and no form has none; in a sentence. */
@@ -195,9 +204,10 @@ class Explorer {
     const settled = { ...this.fields };
     if (settled.jacobian_matching === "none") settled.jacobian_coefficient = 0;
     if (settled.jacobian_matching !== "plain") settled.kink = "zero";
+    if (settled.architecture !== "topk") settled.k = 0;
     const off = withoutEffect(settled);
     for (const [name, { allow }] of this.knobs) allow(off[name]);
-    this.certified.button.hidden = !settled.points.length;
+    this.certified.button.hidden = !settled.points.length || settled.architecture !== "relu";
     this.settled = settled;
     this.model.set("fields", settled);
     this.model.save_changes();

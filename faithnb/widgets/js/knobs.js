@@ -17,6 +17,8 @@ export function withoutEffect(fields) {
   else if (penalty !== "tanh") off.tanh_scale = `No effect: ${penalty} has no scale.`;
   else if (fields.sparsity_coefficient === 0)
     off.tanh_scale = "No effect: the weight λ of the penalty is 0.";
+  if (fields.architecture !== "topk")
+    off.k = `No effect: ${fields.architecture} keeps no fixed number of features.`;
   if (!fields.points.length) off.repeat_frac = "No effect: there is no point to repeat.";
   return off;
 }

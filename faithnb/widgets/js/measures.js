@@ -1,18 +1,20 @@
-// What is measured of a transcoder, once more for a page without a kernel: faithnb/measures for one network { d, H, W_enc, b_enc, W_dec } that explains |x|.
+// What is measured of a transcoder, once more for a page without a kernel: faithnb/measures for one network
+// { d, H, W_enc, b_enc, W_dec } that explains |x|, with `k` or `threshold` where its architecture has one.
 //
 // W_enc[k * H + i] is what coordinate k gives feature i, W_dec[i * d + k] what feature i writes to k.
 
-import { Stream, sampleBase } from "./trainer.js";
+import { gated } from "./gates.js";
+import { Stream, sampleBase } from "./random.js";
 import { CIRCUITS, METRICS } from "./constants.js";
 
 /** h_i for each feature at x. */
-export function encode({ d, H, W_enc, b_enc }, x) {
+export function encode(net, x) {
+  const { d, H, W_enc, b_enc } = net;
   const h = Float64Array.from(b_enc);
   for (let k = 0; k < d; k++) {
     if (x[k] !== 0) for (let i = 0; i < H; i++) h[i] += x[k] * W_enc[k * H + i];
   }
-  for (let i = 0; i < H; i++) h[i] = Math.max(0, h[i]);
-  return h;
+  return gated(h, net);
 }
 
 /** ‖w_dec,i‖ of each feature. */

@@ -14,11 +14,12 @@ export default {
     const at = support(p);
     const x = Array.from(p);
     const largest = Math.max(...at.map((k) => Math.abs(p[k])));
-    const columns = model.get("transcoders").map(({ name, d, H, ...weights }) => {
+    const columns = model.get("transcoders").map(({ name, d, H, k, ...weights }) => {
       const net = {
         d,
         H,
-        ...Object.fromEntries(Object.entries(weights).map(([k, v]) => [k, Float64Array.from(v)])),
+        k,
+        ...Object.fromEntries(Object.entries(weights).map(([of, v]) => [of, Float64Array.from(v)])),
       };
       const features = card("what each contributing feature writes");
       const slopes = card("Jacobian");

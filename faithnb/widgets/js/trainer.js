@@ -1,59 +1,13 @@
 // The package's training once more, for one transcoder in a page without a kernel.
 //
-// The same mathematics (faithnb/gradients.py), the same random numbers (faithnb/streams.py), the same
+// The same mathematics (faithnb/training/gradients.py), the same random numbers (random.js), the same
 // optimiser: after the same steps the weights are those of `faithnb.train`, but for rounding. Zeros of
 // the input and silent features are skipped, which is most of them.
 
-const PURPOSES = ["init", "data", "noise", "probe", "evaluation", "variation", "blur"];
+import { kthLargest } from "./gates.js";
+import { PURPOSES, Stream, sampleBase } from "./random.js";
+
 const COPIES = 16; // rows a repeated point is split over when each row draws its own numbers
-
-function mix(x) {
-  x ^= x >>> 16;
-  x = Math.imul(x, 0x7feb352d);
-  x ^= x >>> 15;
-  x = Math.imul(x, 0x846ca68b);
-  return x ^ (x >>> 16);
-}
-
-/** Numbers that are a function of seed, purpose, step and place. */
-export class Stream {
-  constructor(seed, purpose) {
-    const high = Math.floor(seed / 2 ** 31) & 0x7fffffff;
-    const low = (seed % 2 ** 31) | 0;
-    this.key = mix(mix(mix(high + 1) ^ low) ^ (PURPOSES.indexOf(purpose) + 1));
-    this.step = -1;
-    this.mixed = 0;
-  }
-
-  word(step, place) {
-    if (step !== this.step) [this.step, this.mixed] = [step, mix(this.key ^ step)];
-    return mix((mix((place + 0x2545f491) | 0) + this.mixed) | 0);
-  }
-
-  /** Uniform on (0, 1): an odd multiple of 2^-24. */
-  uniform(step, place) {
-    return ((this.word(step, place) >>> 9) * 2 + 1) / 2 ** 24;
-  }
-
-  /** The k-th of n standard normal numbers. */
-  normal(step, k, n) {
-    const radius = Math.sqrt(-2 * Math.log(this.uniform(step, k)));
-    return radius * Math.cos(2 * Math.PI * this.uniform(step, n + k));
-  }
-
-  /** -1 or 1. */
-  sign(step, k) {
-    return (this.word(step, k >> 4) >>> (8 + (k & 15))) & 1 ? 1 : -1;
-  }
-}
-
-/** Base samples of one step, row by row: U(-1, 1) with probability `density`, else 0. */
-export function sampleBase(stream, step, rows, d, density, x) {
-  for (let k = 0; k < rows * d; k++) {
-    const value = 1 - stream.uniform(step, k) * (2 / density);
-    x[k] = value > -1 ? value : 0;
-  }
-}
 
 /** One transcoder in training; `experiment` has the fields of `faithnb.Experiment`. */
 export class Trainer {
@@ -79,6 +33,9 @@ export class Trainer {
       for (let k = 0; k < d; k++) this.W_dec[i * d + k] /= Math.sqrt(norm);
     }
     this.weights = [this.W_enc, this.b_enc, this.W_dec];
+    this.floor = new Float64Array(H); // above which a feature is on
+    this.threshold = experiment.architecture === "jumprelu" ? this.floor : null;
+    if (this.threshold) this.weights.push(this.threshold.fill(experiment.threshold_init));
     this.gradients = this.weights.map((w) => new Float64Array(w.length));
     this.moments = this.weights.map((w) => [
       new Float64Array(w.length),
@@ -104,7 +61,7 @@ export class Trainer {
   /** Pre-activations at x into `z`; the features that are on into `on`; how many they are. */
   encode(x, at = 0) {
     const { d_in: d, d_sae: H } = this.experiment;
-    const { W_enc, z, on, given } = this;
+    const { W_enc, z, given } = this;
     z.set(this.b_enc);
     let m = 0; // coordinates that are not 0
     for (let k = 0; k < d; k++) if (x[at + k] !== 0) given[m++] = k;
@@ -126,9 +83,29 @@ export class Trainer {
       const [value, row] = [x[at + given[j]], given[j] * H];
       for (let i = 0; i < H; i++) z[i] += value * W_enc[row + i];
     }
+    return this.gate();
+  }
+
+  /** The features that an architecture keeps, into `on`; how many they are. */
+  gate() {
+    const { z, on, floor, experiment } = this;
     let n = 0;
-    for (let i = 0; i < H; i++) if (z[i] > 0) on[n++] = i;
-    return n;
+    for (let i = 0; i < z.length; i++) if (z[i] > floor[i]) on[n++] = i;
+    if (experiment.architecture !== "topk" || n <= experiment.k) return n;
+    const least = kthLargest(z, experiment.k);
+    let kept = 0;
+    for (let a = 0; a < n; a++) if (z[on[a]] >= least) on[kept++] = on[a];
+    return kept;
+  }
+
+  /** What a threshold learns through its window of width ε: −(θ/ε) ∂L/∂h where z is within ε/2. */
+  learnThresholds(ofHidden) {
+    const { z, threshold } = this;
+    const { bandwidth } = this.experiment;
+    for (let i = 0; i < z.length; i++) {
+      if (Math.abs(z[i] - threshold[i]) < bandwidth / 2)
+        this.gradients[3][i] -= (threshold[i] / bandwidth) * ofHidden(i);
+    }
   }
 
   /** One step of Adam; the terms of the loss before it. */
@@ -213,6 +190,15 @@ export class Trainer {
       db_enc[i] += dh;
       for (let k = 0; k < d; k++) if (x[at + k] !== 0) dW_enc[k * H + i] += dh * x[at + k];
     }
+    if (!this.threshold) return;
+    const scale = tanh ? e.tanh_scale : 1;
+    this.learnThresholds((i) => {
+      const h = z[i] > this.threshold[i] ? z[i] : 0;
+      const t = tanh ? Math.tanh(scale * h * norms[i]) : 0;
+      let dh = strength * scale * (1 - t * t) * norms[i];
+      for (let k = 0, w = i * d; k < d; k++) dh += 2 * weight * y[k] * W_dec[w + k];
+      return dh;
+    });
   }
 
   /** The difference of Jacobians along one random direction, or of outputs after a small step.
@@ -311,6 +297,12 @@ export class Trainer {
         db_enc[i] += dh;
         for (let k = 0; k < d; k++) dW_enc[k * H + i] += dh * input[k];
       }
+      if (!this.threshold) continue;
+      this.learnThresholds((i) => {
+        let dh = 0;
+        for (let k = 0; k < d; k++) dh += sign * dr[k] * W_dec[i * d + k];
+        return dh;
+      });
     }
   }
 
@@ -337,5 +329,6 @@ export class Trainer {
         weight[k] -= (size * m[k]) / (Math.sqrt(s[k]) / root + 1e-8);
       }
     });
+    this.threshold?.forEach((value, i) => (this.threshold[i] = Math.max(0, value)));
   }
 }

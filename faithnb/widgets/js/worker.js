@@ -57,8 +57,8 @@ function look() {
   nextLook = end + Math.max(LOOK_EVERY, (end - start) / LOOK_SHARE);
 }
 
-function network({ experiment: { d_in, d_sae }, W_enc, b_enc, W_dec }) {
-  return { d: d_in, H: d_sae, W_enc, b_enc, W_dec };
+function network({ experiment: { d_in, d_sae, k }, W_enc, b_enc, W_dec, threshold }) {
+  return { d: d_in, H: d_sae, W_enc, b_enc, W_dec, k, threshold };
 }
 
 function measured(net, p, x) {
