@@ -1,10 +1,12 @@
 """The other widgets answer, and all can be seen, read and pressed."""
 
+import io
 import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 from showing import (
     FILLS,
     GRID,
@@ -241,6 +243,18 @@ def test_a_policy_against_workers_is_said_each_time(page, small_grid, head):
             assert "forbids background scripts" in page.inner_text(".fn-status")
             assert page.inner_text(".fn-primary") == name
         assert errors == []
+
+
+@pytest.mark.parametrize(("theme", "ground"), [("light", 1.0), ("dark", 0.01)])
+def test_pictures_are_dark_where_the_page_is(page, small_grid, theme, ground):
+    """What one sees, filters included; colours of words are turned with those of cells."""
+    show(page, small_grid)
+    page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
+    for card in page.locator(".fn-card").all():
+        with Image.open(io.BytesIO(card.screenshot())) as seen:
+            corner = seen.convert("RGB").getpixel((4, seen.height // 2))
+        assert lightness(f"rgb{corner}") == pytest.approx(ground, abs=0.01)
+    assert page.locator(".fn-legend.fn-card").count() == 1
 
 
 def test_where_the_keyboard_is_can_be_seen(page, small_grid):

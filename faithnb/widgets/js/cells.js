@@ -115,7 +115,7 @@ const edge = (name, values, k) =>
 export function legend(more = {}) {
   return html(
     "p",
-    { class: "fn-legend" },
+    { class: "fn-legend fn-card fn-wide" },
     ...Object.entries({ ...COLOURS.states, ...more }).flatMap(([name, fill]) => [
       html("i", { style: `background: ${fill}` }),
       `${name} `,
