@@ -204,7 +204,7 @@ def test_what_a_colour_says_stays_where_the_system_gives_the_colours(page, small
     states = page.evaluate(colours, ".fn-legend i")
     assert len(set(states)) == len(style.STATE_COLOURS) + 2
     words = page.evaluate("getComputedStyle(document.querySelector('.fn-legend')).color")
-    ground = page.evaluate("getComputedStyle(document.querySelector('.faithnb')).backgroundColor")
+    ground = page.evaluate("getComputedStyle(document.querySelector('.fn-legend')).backgroundColor")
     assert contrast(words, ground) > 7
 
 
