@@ -11,6 +11,7 @@ from pathlib import Path
 import nbformat
 
 from faithnb.book.contents import BuildError, pages
+from faithnb.book.links import broken_links
 from faithnb.book.processes import run, say_at_once
 from faithnb.common.files import write_whole
 
@@ -46,7 +47,8 @@ def render(src: Path, build: Path, whole: bool = True) -> Path:
 
 def check(html: Path, src: Path, whole: bool = True) -> None:
     """Every page is there, with as many pictures as its source asks for, nothing unresolved, no
-    warnings, and nothing that it would load from elsewhere if it can do without.
+    warnings, no link within the book that leads nowhere, and nothing that it would load from
+    elsewhere if it can do without.
 
     Args:
         html: the rendered pages.
@@ -83,6 +85,8 @@ def check(html: Path, src: Path, whole: bool = True) -> None:
                 say_at_once(unfilled)
         if 'class="output stderr' in article:
             wrong.append(f"{page}: a cell prints warnings, which readers would see")
+    if whole:
+        wrong += [f"{link}: the link leads nowhere" for link in broken_links(html)]
     if wrong:
         raise BuildError("the book is not complete:\n" + "\n".join(wrong))
 
