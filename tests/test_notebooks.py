@@ -30,10 +30,11 @@ OTHER = {
 """Another value for every parameter of a notebook."""
 ELSE = {
     "kink": "one", "repeat_frac": 0.15, "sparsity_coefficient": 0.07,
-    "jacobian_matching": "finite", "architecture": "topk", "k": 3,
+    "jacobian_matching": "finite",
 }  # fmt: skip
 """And another for notebooks that have the first by default."""
-ONLY = {("06_superposition", "target"), *(("13_representation", k) for k in ("architecture", "k"))}
+BOTH = ("explorer", "13_representation")
+ONLY = {("06_superposition", "target"), *((n, k) for n in BOTH for k in ("architecture", "k"))}
 """What can have one value alone, or none without another."""
 
 
