@@ -23,6 +23,7 @@ from faithnb.experiment import Experiment
 from faithnb.measures.stats import rate_interval
 from faithnb.parameters import Address, Allowed, OneOf, Range, YesNo, clean, parameter, unknown_name
 from faithnb.sweeps.cluster import connect
+from faithnb.tables import show_tables_so
 from faithnb.training.store import Store
 
 T = TypeVar("T")
@@ -160,6 +161,7 @@ def read_parameters(
     experiment = Experiment(**{k: v for k, v in chosen.items() if k in of_experiment})
     run = Run(**{k: v for k, v in chosen.items() if k in of_run})
     variables["_parameters_read"] = True
+    show_tables_so()
     return experiment, run
 
 

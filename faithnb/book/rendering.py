@@ -42,7 +42,21 @@ def render(src: Path, build: Path, whole: bool = True) -> Path:
         raise BuildError(
             "Jupyter Book reports:\n" + "\n".join(dict.fromkeys(said)) + f"\nThe whole log: {log}"
         )
+    for page in (build / "html").rglob("*.html"):
+        write_whole(page, with_tables_named(page.read_text(encoding="utf-8")))
     return build / "html"
+
+
+TABLE = re.compile(
+    r"""(<figure[^>]*\ id="tab-(?:(?!</figure>).)*?<span\ class="caption-number">
+    |\ href="[^"]*\#tab-[^"]*"[^>]*><span\ class="std\ std-numref">)Fig\.\ """,
+    re.DOTALL | re.VERBOSE,
+)
+
+
+def with_tables_named(page: str) -> str:
+    """A page on which tables, which MyST-NB counts among the figures, are called tables."""
+    return TABLE.sub(r"\1Table ", page)
 
 
 def check(html: Path, src: Path, whole: bool = True) -> None:

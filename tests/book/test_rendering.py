@@ -1,5 +1,6 @@
 """Rendering: what a page must show, and what must not be in it."""
 
+import re
 import shutil
 
 import pytest
@@ -94,3 +95,17 @@ def test_what_does_not_resolve_fails_the_rendering(tmp_path, page, complaint):
     (src / "book" / "index.md").write_text(page)
     with pytest.raises(BuildError, match=complaint):
         rendering.render(src, tmp_path / "_build")
+
+
+def test_tables_are_called_tables_and_figures_figures():
+    number = '<span class="caption-number">Fig. 8.{} </span>'
+    link = (
+        '<a class="reference internal" href="{}"><span class="std std-numref">Fig. 8.2</span></a>'
+    )
+    figure = '<figure class="x" id="{}"><div></div><figcaption>{}</figcaption></figure>'
+    page = "".join([
+        figure.format("fig-a", number.format(1)), figure.format("tab-b", number.format(2)),
+        link.format("#tab-b"), link.format("08_kinks.html#tab-b"), link.format("#fig-a"),
+    ])  # fmt: skip
+    named = rendering.with_tables_named(page)
+    assert re.findall(r"(Fig\.|Table) 8", named) == ["Fig.", "Table", "Table", "Table", "Fig."]
