@@ -18,10 +18,11 @@ def in_digits(value: Any) -> str:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         return str(value)
     if isinstance(value, numbers.Integral):
-        return f"{value:,}"
-    if np.isnan(value):
+        return f"{int(value):,}"
+    number = float(value)
+    if np.isnan(number):
         return "–"
-    return f"{value:,.0f}" if 100 <= abs(value) < 1e7 else f"{float(f'{value:.2g}'):g}"
+    return f"{number:,.0f}" if 100 <= abs(number) < 1e7 else f"{float(f'{number:.2g}'):g}"
 
 
 def as_html(frame: pd.DataFrame) -> str:
