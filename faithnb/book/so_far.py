@@ -104,6 +104,7 @@ def exported(notebook: NotebookNode) -> str:
     """An executed notebook as HTML: its own values filled into the prose, cells that the book
     folds away left out, and roles as plain words."""
     notebook = deepcopy(notebook)
+    notebook.metadata.pop("widgets", None)
     values, own = _glued(notebook), handed_over(notebook).get("claims", {})
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -122,7 +123,8 @@ def exported(notebook: NotebookNode) -> str:
 
 
 def _shown(output: NotebookNode) -> bool:
-    return not any("faithnb.record" in t or "papermill.record" in t for t in output.get("data", {}))
+    left_out = ("faithnb.record", "papermill.record", "jupyter.widget-view")
+    return not any(name in kind for kind in output.get("data", {}) for name in left_out)
 
 
 def _glued(notebook: NotebookNode) -> dict[str, str]:

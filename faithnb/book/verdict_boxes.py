@@ -24,7 +24,7 @@ def complete_boxes(src: Path, records: Path) -> None:
     """Put the ledger's verdicts, with both counts, into staged notebooks.
 
     Args:
-        src: what :func:`faithnb.book.staging.stage` made.
+        src: what :func:`faithnb.book.staging.fill` made.
         records: the folder of what the notebooks handed over.
 
     Raises:

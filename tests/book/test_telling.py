@@ -32,7 +32,10 @@ def chapter():
         "# A <chapter>\n\nIt is {glue:text}`share:.2f`, elsewhere {glue:text}`../b.ipynb::x:.1f` "
         "{cite}`olah`; see {py:func}`~faithnb.train`."
     )
-    return V4.new_notebook(cells=[V4.new_markdown_cell(prose), hidden, code])
+    view = {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "a widget"}
+    code.outputs.append(V4.new_output("display_data", view))
+    cells = [V4.new_markdown_cell(prose), hidden, code]
+    return V4.new_notebook(cells=cells, metadata={"widgets": {"state": "of a widget"}})
 
 
 def told(tmp_path, clock, weights=None, expected=100.0):
@@ -122,6 +125,7 @@ def test_a_chapter_can_be_read_without_the_book():
     assert "shown" in page
     assert "printed" in page
     assert "secret" not in page
+    assert "widget" not in page
     assert not re.search(r"\{\w+[:\w]*\}`|0\.1234|cite", page)
     assert not re.search(r"(?:src|href)=.https?:", page)
     assert title_of(chapter()) == "A <chapter>"
