@@ -84,6 +84,14 @@ def test_it_can_be_read_by_everybody(page, width, head):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize(("width", "rows"), [(390, 3), (700, 1), (1280, 1)])
+def test_panels_stand_in_one_row_where_there_is_room(page, width, rows):
+    page.set_viewport_size({"width": width, "height": 800})
+    put(page, made())
+    tops = page.locator(".fn-panel").evaluate_all("ps => ps.map((p) => p.offsetTop)")
+    assert len(set(tops)) == rows
+
+
 def test_what_moves_nothing_brings_no_script():
     assert "<script" not in InPage("<p>still</p>")._repr_html_()
 
