@@ -24,7 +24,6 @@ CONDITIONALS = re.compile(
 """What leaves it to the reader to find out what came out; a ``{by-verdict}`` block says it."""
 
 KNOWN_LONG = {
-    "01_absolute_value": 8,
     "03_inside_the_transcoder": 3,
     "04_jacobian_matching": 2,
     "08_kinks": 6,
@@ -44,7 +43,6 @@ KNOWN_LONG = {
 """Sentences with more glued values, by page, at most."""
 
 KNOWN_OPEN = {
-    "01_absolute_value": 1,
     "03_inside_the_transcoder": 2,
     "08_kinks": 2,
     "09_phase_diagram": 2,
