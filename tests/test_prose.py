@@ -30,7 +30,6 @@ KNOWN_LONG = {
     "09_phase_diagram": 1,
     "10_interventions": 3,
     "11_which_form": 6,
-    "16_which_parts_matter": 2,
     "claims": 2,
     "conclusion": 5,
     "elsewhere": 1,
