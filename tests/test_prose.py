@@ -31,7 +31,6 @@ KNOWN_LONG = {
     "10_interventions": 3,
     "11_which_form": 6,
     "claims": 2,
-    "conclusion": 5,
     "elsewhere": 1,
     "explorer": 1,
     "first_attempt": 1,
@@ -45,7 +44,6 @@ KNOWN_OPEN = {
     "09_phase_diagram": 2,
     "10_interventions": 1,
     "11_which_form": 4,
-    "conclusion": 1,
     "explorer": 1,
 }
 """Sentences with such a conditional, by page, at most."""
