@@ -24,9 +24,7 @@ CONDITIONALS = re.compile(
 """What leaves it to the reader to find out what came out; a ``{by-verdict}`` block says it."""
 
 KNOWN_LONG = {
-    "03_inside_the_transcoder": 3,
     "04_jacobian_matching": 2,
-    "08_kinks": 6,
     "09_phase_diagram": 1,
     "10_interventions": 3,
     "11_which_form": 6,
@@ -39,8 +37,6 @@ KNOWN_LONG = {
 """Sentences with more glued values, by page, at most."""
 
 KNOWN_OPEN = {
-    "03_inside_the_transcoder": 2,
-    "08_kinks": 2,
     "09_phase_diagram": 2,
     "10_interventions": 1,
     "11_which_form": 4,
