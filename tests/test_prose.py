@@ -25,7 +25,6 @@ CONDITIONALS = re.compile(
 
 KNOWN_LONG = {
     "04_jacobian_matching": 2,
-    "10_interventions": 3,
     "11_which_form": 6,
     "claims": 2,
     "elsewhere": 1,
@@ -36,7 +35,6 @@ KNOWN_LONG = {
 """Sentences with more glued values, by page, at most."""
 
 KNOWN_OPEN = {
-    "10_interventions": 1,
     "11_which_form": 4,
     "explorer": 1,
 }
