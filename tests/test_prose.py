@@ -25,7 +25,6 @@ CONDITIONALS = re.compile(
 
 KNOWN_LONG = {
     "04_jacobian_matching": 2,
-    "11_which_form": 6,
     "claims": 2,
     "elsewhere": 1,
     "explorer": 1,
@@ -35,7 +34,6 @@ KNOWN_LONG = {
 """Sentences with more glued values, by page, at most."""
 
 KNOWN_OPEN = {
-    "11_which_form": 4,
     "explorer": 1,
 }
 """Sentences with such a conditional, by page, at most."""
