@@ -26,9 +26,7 @@ CONDITIONALS = re.compile(
 KNOWN_LONG = {
     "04_jacobian_matching": 2,
     "claims": 2,
-    "elsewhere": 1,
     "explorer": 1,
-    "first_attempt": 1,
     "speed": 1,
 }
 """Sentences with more glued values, by page, at most."""
