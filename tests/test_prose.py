@@ -25,15 +25,10 @@ CONDITIONALS = re.compile(
 
 KNOWN_LONG = {
     "04_jacobian_matching": 2,
-    "claims": 2,
-    "explorer": 1,
-    "speed": 1,
 }
 """Sentences with more glued values, by page, at most."""
 
-KNOWN_OPEN = {
-    "explorer": 1,
-}
+KNOWN_OPEN = {}
 """Sentences with such a conditional, by page, at most."""
 
 NO_PROSE = re.compile(r"^(```|\$\$|~~~).*?^\1", re.MULTILINE | re.DOTALL)
