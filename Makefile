@@ -51,7 +51,7 @@ sweep: $(VENV)/book.installed
 bench: $(VENV)/book.installed
 	@PYTHONPATH=tests $(RUN) -m benchmarks --size $(if $(FULL),full,normal) --out _build/bench.json
 
-# At most ten minutes on a machine with a GPU; the speed page shows the record.
+# At most ten minutes on a machine with a GPU; OUT names another file for the record.
 bench-gpu: $(VENV)/book.installed
 	@PYTHONPATH=tests $(RUN) -m benchmarks.gpu --out $(or $(OUT),book/static/bench-gpu.json)
 
