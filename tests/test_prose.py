@@ -23,12 +23,10 @@ CONDITIONALS = re.compile(
 )
 """What leaves it to the reader to find out what came out; a ``{by-verdict}`` block says it."""
 
-KNOWN_LONG = {
-    "04_jacobian_matching": 2,
-}
+KNOWN_LONG: dict[str, int] = {}
 """Sentences with more glued values, by page, at most."""
 
-KNOWN_OPEN = {}
+KNOWN_OPEN: dict[str, int] = {}
 """Sentences with such a conditional, by page, at most."""
 
 NO_PROSE = re.compile(r"^(```|\$\$|~~~).*?^\1", re.MULTILINE | re.DOTALL)
