@@ -39,7 +39,7 @@ class Portrait:
     share: float
     """Memorization, in whole datapoint features."""
     state: str
-    """A state of :func:`faithnb.measures.state`, or ``"lost the task"``."""
+    """A state of :func:`~faithnb.measures.memorization.state`, or ``"lost the task"``."""
     fvu: float
     """On base data."""
 
