@@ -202,7 +202,7 @@ C10 = claim(
             "and states say little.",
 )  # fmt: skip
 C11 = claim(
-    "C11", "empirical", "It is the product of the two that decides.",
+    "C11", "empirical", "The product of repetition and sparsity decides.",
     {"b_r / b_λ": Within(0.67, 1.5)},
     grid={"slope on log λ": Above(0)},
     terms="The slopes of the log odds on log r and log λ are those of the whole scan, of a second "
@@ -300,7 +300,8 @@ claim(
 
 C15 = claim(
     "C15", "empirical",
-    "The three single features persist beside it, rotated so that they are off at p.",
+    "The three single features persist beside the datapoint feature, rotated so that they are "
+    "off at p.",
     {"all features of p's coordinates off at p": Often(),
      "a feature for each coordinate of p": Often()},
     terms=f"Judged in state datapoint, with a decoder cosine above {ALIGNED:g}; off is a "

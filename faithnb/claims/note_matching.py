@@ -51,7 +51,7 @@ claim(
 )  # fmt: skip
 
 C19 = claim(
-    "C19", "empirical", "Adding it to the loss lowers memorization dramatically.",
+    "C19", "empirical", "Adding Jacobian matching to the loss lowers memorization dramatically.",
     {"failing, without over with": Removed()},
     chapter={"failing, share of the whole scan, without minus with": Above(0)},
     terms=FAILING + " The first is judged at two amounts of repetition, each with its own weight "
@@ -68,7 +68,7 @@ def _(s: Setting) -> dict[str, Any]:
 
 
 C20 = claim(
-    "C20", "empirical", "In the note's example it removes the datapoint feature.",
+    "C20", "empirical", "In the note's example Jacobian matching removes the datapoint feature.",
     {"generalizing with matching": Often(),
      "relative to no repeats, with matching": Within(0.9, 1.1)},
     terms="FVU and L0 are compared with those without repeats.",
@@ -90,7 +90,7 @@ def _(s: Setting) -> dict[str, Any]:
 
 
 C21 = claim(
-    "C21", "empirical", "What is left: the features of p's coordinates stay a bit rotated.",
+    "C21", "empirical", "After matching, the features of p's coordinates stay a bit rotated.",
     {"rotation, with matching minus no repeats": Above(0),
      "rotation with matching": Below(HALF, "that of memorizing transcoders", without=1.0)},
 )  # fmt: skip
@@ -165,7 +165,7 @@ def _(s: Setting) -> dict[str, Any]:
 
 claim(
     "C24", "argument",
-    "Penalizing what features contribute to the Jacobian would push back.",
+    "Penalizing what features contribute to the Jacobian would counteract the cheat.",
     {"masking index with matching": Reported(), "memorizing, without matching": Reported()},
     terms="Each with and without such a penalty.",
     changed=INDEX,

@@ -23,16 +23,17 @@ A1 = claim(
 )  # fmt: skip
 A2 = claim(
     "A2", "empirical",
-    "That measure is no clean bill: where it finds no feature for p in layers with thresholds, p "
-    "is computed otherwise than by the layer, which without repeats it is not.",
+    "Where the note's measure finds no feature for p, transcoders with thresholds have another "
+    "mechanism than the layer's at p with many repeats, and the layer's without repeats.",
     {"mechanism error at p, many repeats": Often(Bound(">", ALIKE)),
      "mechanism error at p, without repeats": Often(Bound("≤", ALIKE))},
     terms="Of BatchTopK and JumpReLU transcoders without a feature for p. " + FEATURE,
 )  # fmt: skip
 A3 = claim(
     "A3", "empirical",
-    "A gate with a threshold hides a conjunction: with many repeats features of most JumpReLU "
-    "transcoders act at p that no coordinate of p turns on alone, which no ReLU's do.",
+    "A gate with a threshold hides a conjunction: with many repeats most JumpReLU transcoders "
+    "have features that act at p and that no coordinate of p turns on alone; ReLU transcoders "
+    "have none.",
     {"conjunctions, JumpReLU, many repeats": Often(A_PART, at_least=0.5),
      "conjunctions, JumpReLU, without repeats": Never(HARDLY),
      "conjunctions, ReLU, many repeats": Never(HARDLY)},
@@ -71,8 +72,8 @@ A6 = claim(
 )  # fmt: skip
 A7 = claim(
     "A7", "empirical",
-    "A linear part takes the incentive away by computing another thing on all data, "
-    "|x| = x + 2 ReLU(−x), and p decides of which sign.",
+    "A linear part removes the incentive by computing another formula on all data, "
+    "|x| = x + 2 ReLU(−x), and p decides its sign.",
     {"linear part's share of what is written at p": Often(Bound("≥", 0.6)),
      "mechanism error on data without p": Often(Bound("≥", 0.3)),
      "the same without a linear part": Often(Bound("≤", ALIKE)),

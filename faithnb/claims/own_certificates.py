@@ -29,7 +29,7 @@ P2 = claim(
 )  # fmt: skip
 P3 = claim(
     "P3", "empirical",
-    "Smoothed matching brings it down to what it is without repeats.",
+    "Smoothed matching lowers the certified worst error to what it is without repeats.",
     {"proved with matching over without repeats, same seed": Often(Bound("≤", 2)),
      "the same without matching": Never(Bound("≤", 2))},
     terms=PROVED,

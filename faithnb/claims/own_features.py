@@ -45,7 +45,7 @@ B2 = claim(
     terms=PATTERN,
 )  # fmt: skip
 B4 = claim(
-    "B4", "empirical", "Matching Jacobians removes such a feature, too.",
+    "B4", "empirical", "Matching Jacobians removes a pattern feature, too.",
     {"failing, unmatched over matched": Removed()},
     terms=f"Failing: with a pattern feature or an FVU of at least {TASK_LOST:g}. " + PATTERN,
 )  # fmt: skip
@@ -98,7 +98,7 @@ def _(s: Setting) -> dict[str, Any]:
 
 
 B3 = claim(
-    "B3", "empirical", "The more the strengths vary, the rarer it gets.",
+    "B3", "empirical", "The more the strengths vary, the rarer a pattern feature gets.",
     {"slope on the spread": Below(0)},
     terms="The slope is that of the log odds of a pattern feature on the spread of its magnitudes, "
           "next to log r.",
@@ -140,8 +140,8 @@ B10 = claim(
 )  # fmt: skip
 B11 = claim(
     "B11", "empirical",
-    "Between that line and the one that training from random initialisation shows, both solutions "
-    "survive.",
+    "Between the equilibrium and the border that training from random initialisation shows, both "
+    "solutions survive.",
     {"memorized, from p memorized over random initialisation": Induced()},
     chapter={"memorized, from the layer's own circuits": Never()},
     terms="At 1.5 times the equilibrium, headline density and penalty.",

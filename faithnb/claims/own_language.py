@@ -30,14 +30,14 @@ L2 = claim(
 )  # fmt: skip
 L3 = claim(
     "L3", "empirical",
-    "It is learned without features of its own.",
+    "Position 0 is learned without features of its own.",
     {"share of features of its own": Never(A_TENTH)},
     terms=f"ReLU transcoders. {OWN}",
 )  # fmt: skip
 L4 = claim(
     "L4", "empirical",
-    "What is learned there is a point and not the layer's computation: where another token comes "
-    "first, most of the change of the output is not predicted.",
+    "What is learned at position 0 is a point and not the layer's computation: where another "
+    "token comes first, most of the change of the output is not predicted.",
     {"response error": Often(HALF)},
     terms="Between the begin token and other tokens at position 0, kept among the data.",
 )  # fmt: skip
@@ -48,21 +48,21 @@ L5 = claim(
 )  # fmt: skip
 L6 = claim(
     "L6", "empirical",
-    "It is learned without datapoint features: ReLU transcoders write at the window with features "
-    "that act elsewhere, too.",
+    "A window that repeats is learned without datapoint features: ReLU transcoders write at the "
+    "window with features that act elsewhere, too.",
     {"share of features of its own, with repeats": Never(A_TENTH)},
     terms=OWN,
 )  # fmt: skip
 L7 = claim(
     "L7", "empirical",
-    "What is learned is the layer's computation near the window: the response to a replaced token "
-    "is predicted better with repeats than without.",
+    "What is learned of such a window is the layer's computation near it: the response to a "
+    "replaced token is predicted better with repeats than without.",
     {"response error, without repeats over with": Larger()},
     terms=RESPONSE,
 )  # fmt: skip
 L8 = claim(
     "L8", "empirical",
-    "Chapter 8's prediction for smooth layers: forms that hold gates fixed lose the task, and "
+    "As chapter 8 predicts for smooth layers, forms that hold gates fixed lose the task, and "
     "finite differences at the same weight do not.",
     {"FVU, plain over finite": Larger(),
      "FVU, finite relative to none": Often(Bound("≤", 1.1))},
@@ -109,7 +109,8 @@ L18 = claim(
 )  # fmt: skip
 L19 = claim(
     "L19", "empirical",
-    "But the response to a replaced token is predicted worse than without matching.",
+    "At equal L0, and at equal FVU, the response to a replaced token is predicted worse with "
+    "matching than without.",
     {"response error at equal L0, plain over none": Larger(),
      "response error at equal FVU, plain over none": Larger(),
      "response error at equal L0, finite over none": Larger(),

@@ -56,8 +56,8 @@ L15 = claim(
 )  # fmt: skip
 L16 = claim(
     "L16", "empirical",
-    "To steer, the difference in means of what the MLP writes is better than what the feature "
-    "writes that tells the two kinds of text apart best.",
+    "For steering, the difference in means of what the MLP writes is better than what the "
+    "feature writes that best tells the two kinds of text apart.",
     {"shift by the difference in means less that by the feature": Above(0.0)},
     terms="Shift: how far a step of the same length moves neutral sentences from bad words to "
           "good ones, in logits. Means over seeds, which decide what words are held out.",

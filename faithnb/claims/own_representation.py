@@ -9,8 +9,8 @@ FEATURE = "A feature for p: memorization of p of at least 60 % of a datapoint fe
 
 A21 = claim(
     "A21", "empirical",
-    "A repeated point gives an autoencoder a feature for p as it gives a transcoder one; it takes "
-    "no computation to explain.",
+    "A repeated point gives an autoencoder a feature for p as it gives a transcoder one; no "
+    "computation is needed for it.",
     {"feature for p, with repeats": Often(), "feature for p, without": Never()},
     terms=FEATURE,
 )  # fmt: skip
