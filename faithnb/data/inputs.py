@@ -30,7 +30,7 @@ def fixed(kind: str, n: int, d: int) -> Inputs:
 def ball(p: Point, radius: float = 1e-3, n: int = 64) -> Inputs:
     """n fixed inputs around p, within ``radius`` in each coordinate that is not 0.
 
-    A memorising transcoder holds its rotated features exactly on their kink at p, so a Jacobian
+    A memorizing transcoder holds its rotated features exactly on their kink at p, so a Jacobian
     read at p itself flips on rounding; averaged over the ball it does not. The coordinates that are
     0 stay 0, where the target's own derivative may be undefined and can be masked.
     """

@@ -163,7 +163,7 @@ def _place(axis: xr.DataArray, value: Float[np.ndarray, "n"]) -> Float[np.ndarra
 
 @styled
 def collapse(memorised: Mapping[str, xr.DataArray]) -> Figure:
-    """Share of seeds that memorise against r·λ, coloured by λ: one curve if only it counts."""
+    """Share of seeds that memorize against r·λ, coloured by λ: one curve if only it counts."""
     fig, axes = panels(len(memorised), 2.6, 3.0, 1.4, sharey=True)
     for ax, (title, share) in zip(axes, memorised.items(), strict=True):
         share = share.sel(
@@ -177,7 +177,7 @@ def collapse(memorised: Mapping[str, xr.DataArray]) -> Figure:
             ax.plot(at, row, "o-", color=colour, markersize=4, linewidth=1,
                     label=f"λ = {row.sparsity_coefficient:.2g}")  # fmt: skip
         ax.set(xscale="log", xlabel="product $r\\,λ$", ylim=(-0.04, 1.04), title=title)
-    label_left(axes, "share of seeds that memorise")
+    label_left(axes, "share of seeds that memorize")
     axes[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return fig
 

@@ -120,7 +120,7 @@ def circuit_code(
 def selected_features(
     transcoder: Transcoder, p: Float[Tensor, "d_in"], inst: int = 0
 ) -> dict[str, int]:
-    """The features worth looking at: the one that memorises p most, and those that write its
+    """The features worth looking at: the one that memorizes p most, and those that write its
     coordinates most purely; if there is none of these, the one that contributes most at p."""
     one = transcoder[inst]
     m = memorization(one, p, per_feature=True)[0]
@@ -265,7 +265,7 @@ def portrait(
     """How a transcoder computes f(p): what each feature that contributes there writes, and the
     Jacobian of these features.
 
-    Features that contribute at most 1e-2 at p are left out of both. A memorising transcoder holds
+    Features that contribute at most 1e-2 at p are left out of both. A memorizing transcoder holds
     some exactly on their kink there, where it is a matter of rounding whether they count.
     """
     one, support = transcoder[0], p.nonzero()[:, 0]

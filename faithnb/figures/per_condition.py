@@ -41,7 +41,7 @@ def _groups(values: Groups) -> dict[str, Sequence[Any]]:
 
 @styled
 def states_by_condition(states: Groups) -> Figure:
-    """How often each state occurs in each condition, with a 95 % interval on "memorised".
+    """How often each state occurs in each condition, with a 95 % interval on "memorized".
 
     Diverged transcoders, whose state is "", are left out.
     """
@@ -61,7 +61,7 @@ def states_by_condition(states: Groups) -> Figure:
                     linewidth=1.6, marker="o", markersize=4)  # fmt: skip
     ax.set_yticks(range(len(states)), [f"{k}\nn = {len(s)}" for k, s in states.items()])
     ax.invert_yaxis()
-    ax.set(xlim=(0, 1), xlabel="share of seeds (point and bar: memorised, 95 % Wilson interval)")
+    ax.set(xlim=(0, 1), xlabel="share of seeds (point and bar: memorized, 95 % Wilson interval)")
     fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return fig
 

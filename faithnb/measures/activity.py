@@ -99,7 +99,7 @@ def rotation(transcoder: Transcoder, p: Point) -> PerInstance:
     """How far the features of p's coordinates read the *other* coordinates of p negatively.
 
     −p_k w_enc,k / (p_j w_enc,j), averaged over the other coordinates k of p and over the features
-    j of :func:`coordinate_features`: 0 for the true circuits, 1/3 to 1/2 where a memorising
+    j of :func:`coordinate_features`: 0 for the true circuits, 1/3 to 1/2 where a memorizing
     transcoder holds them off at a point of three coordinates. NaN if no such feature exists.
     """
     support, found = p.nonzero()[:, 0], coordinate_features(transcoder, p)

@@ -1,9 +1,9 @@
-"""When memorising pays: the loss of the two solutions, compared without training anything.
+"""When memorizing pays: the loss of the two solutions, compared without training anything.
 
 Only the coordinates of p = (1, 1, 1) matter, so the theory looks at ``y = |x|`` on three of them.
 Its transcoders have a feature for each x_j, one for each −x_j, and perhaps one for p. Nothing
 distinguishes the three coordinates, so a handful of numbers describes each transcoder. The
-*generalising* and the *memorising* solution are the minima of the population loss, the loss of
+*generalising* and the *memorizing* solution are the minima of the population loss, the loss of
 training without its noise, among those without and with a feature for p. Nothing is fitted.
 
 Notation: q density, r repeat_frac, λ sparsity_coefficient, s tanh_scale.
@@ -43,7 +43,7 @@ def saving(tanh_scale: float = 1.0) -> float:
 
 
 def threshold(density: float, tanh_scale: float = 1.0) -> float:
-    """r·λ above which memorising pays if it is paid in error alone: 5/108 · q (1 − q)² / Δφ.
+    """r·λ above which memorizing pays if it is paid in error alone: 5/108 · q (1 − q)² / Δφ.
 
     The features of p's coordinates must be off at p, and no feature may act where its coordinate
     does not, so each reads x_j − (x_k + x_l)/3 − 1/3. Of one active coordinate, uniform on (0, 1),
@@ -55,7 +55,7 @@ def threshold(density: float, tanh_scale: float = 1.0) -> float:
 
 
 def matching_threshold(sparsity_coefficient: float, tanh_scale: float = 1.0) -> float:
-    """μ above which a memorising transcoder costs more at p than a generalising one: λ Δφ / 2.
+    """μ above which a memorizing transcoder costs more at p than a generalising one: λ Δφ / 2.
 
     With the three features off at p, J_T(p) = λ' p pᵀ; its squared distance from the identity,
     9λ'² − 6λ' + 3, is at least 2.
@@ -130,7 +130,7 @@ def equilibrium(density: float, sparsity_coefficient: float, tanh_scale: float =
     """The repeat_frac at which both solutions cost the same, to 1 %; NaN if there is none within a
     factor of 10 of :func:`threshold`, or above 0.9.
 
-    Above it memorising is cheaper. Training need not get there: see which solution it finds.
+    Above it memorizing is cheaper. Training need not get there: see which solution it finds.
 
     Raises:
         ParameterError: if a number is one that no :class:`faithnb.Experiment` takes.
@@ -143,7 +143,7 @@ def equilibrium(density: float, sparsity_coefficient: float, tanh_scale: float =
     starts = [solution(guess, *setting).numbers for solution in (generalising, memorising)]
 
     def advantage(log_r: float) -> float:
-        """Loss of generalising minus loss of memorising."""
+        """Loss of generalising minus loss of memorizing."""
         losses = []
         for k, solution in enumerate((generalising, memorising)):
             best = solution(math.exp(log_r), *setting, starts[k])

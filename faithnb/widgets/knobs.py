@@ -110,7 +110,7 @@ STORIES: list[dict[str, Any]] = [
     {
         "name": "small",
         "about": "Eight coordinates, 32 features, 10 % repeats, in a second. Whether it "
-        "memorises depends on the seed: try several.",
+        "memorizes depends on the seed: try several.",
         "fields": PLAIN | {
             "d_in": 8, "d_sae": 32, "batch_size": 128, "steps": 1500, "repeat_frac": 0.1,
             "sparsity_coefficient": 0.15, "jacobian_matching": "none",

@@ -178,7 +178,7 @@ export function losses(show, history, steps) {
   );
 }
 
-/** How far a transcoder memorises p: a bar up to a full datapoint feature, and the state. */
+/** How far a transcoder memorizes p: a bar up to a full datapoint feature, and the state. */
 export function meter() {
   const bar = html("div", { class: "fn-bar" });
   const track = html(
@@ -209,7 +209,7 @@ export function meter() {
     name,
   );
   const show = (found) => {
-    element.hidden = !found.state; // one coordinate alone cannot be memorised
+    element.hidden = !found.state; // one coordinate alone cannot be memorized
     if (!found.state) return;
     const { total, full } = found.memorization || { total: 0, full: 1 };
     const share = Math.min(1, total / full);
