@@ -209,8 +209,8 @@ C11 = claim(
           "density, of cells whose transcoders fit without repeats, and of runs four times as "
           "long.",
     changed="the interval also counts the chance in the outcomes, not in the choice of seeds "
-            "alone, which had made it too narrow where all seeds agree (it makes the claim fare "
-            "worse).",
+            "alone, which had made it too narrow where all seeds agree; the claim is harder to "
+            "meet by that.",
 )  # fmt: skip
 
 
