@@ -56,7 +56,7 @@ C19 = claim(
     chapter={"failing, share of the whole scan, without minus with": Above(0)},
     terms=FAILING + " The first is judged at two amounts of repetition, each with its own weight "
                     "of matching; the second over the scan, seed by seed.",
-    changed="the whole scan joined, and a training that diverged counts as failing.",
+    changed="the whole scan is judged, too, and a training that diverged counts as failing.",
 )  # fmt: skip
 
 

@@ -102,7 +102,8 @@ B3 = claim(
     {"slope on the spread": Below(0)},
     terms="The slope is that of the log odds of a pattern feature on the spread of its magnitudes, "
           "next to log r.",
-    changed="over sixteen seeds at the larger repeat fractions, not five at all.",
+    changed="it is judged over sixteen seeds at the larger repeat fractions, and no longer over "
+            "five at all of them.",
 )  # fmt: skip
 SPREADS = list(product((0.0, 0.5, 1.0), (0.5, 1.0, 2.0)))
 """Spreads of magnitudes, and factors of r."""

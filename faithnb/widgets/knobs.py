@@ -103,8 +103,8 @@ STORIES: list[dict[str, Any]] = [
     },
     {
         "name": "derivative at 0 read as 0",
-        "about": "No repeats. Plain matching asks for slope 0 wherever a coordinate is 0, where "
-        "the layer has none: see what error (FVU) and density (L0) pay for it.",
+        "about": "No repeats. Plain matching reads slope 0 wherever a coordinate is 0, where the "
+        "layer has none: what does that do to the error (FVU) and the density (L0)?",
         "fields": HEADLINE | MATCHED | {"repeat_frac": 0.0, "jacobian_matching": "plain"},
     },
     {
