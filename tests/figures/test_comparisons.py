@@ -10,6 +10,7 @@ from matplotlib.text import Text
 
 from faithnb import CircuitMap, Experiment, figures, train
 from faithnb.data.sampling import evaluation_sample
+from faithnb.figures.outcomes import FILLED, OUTCOMES, outcomes
 from faithnb.figures.style import SMALLEST, WIDEST
 from faithnb.model.layers import AbsoluteValue
 from faithnb.model.transcoder import Transcoder
@@ -47,6 +48,18 @@ OF_CONDITIONS = xr.Dataset(
     )},
     coords={"condition": ["a", "b"], "seed": [5, 6]},
 )  # fmt: skip
+ENDS = xr.Dataset(
+    {
+        "state": (("repeat_frac", "sparsity_coefficient", "seed"), [
+            [["generalising", "generalising"], ["other", "datapoint"]],
+            [["datapoint", "pair"], ["datapoint", "other"]],
+        ]),
+        "fvu": (("repeat_frac", "sparsity_coefficient", "seed"), [
+            [[0.01, 0.02], [0.01, 0.02]], [[0.01, 0.02], [0.5, np.nan]],
+        ]),
+    },
+    coords={"repeat_frac": [0.01, 0.1], "sparsity_coefficient": [0.1, 1]},
+)  # fmt: skip
 FOUND = pd.DataFrame({"drawn": [0.1, 0.2], "climbed": [0.2, 0.2], "proved": [0.3, np.nan]})
 DRAWN = {
     "two_relus": lambda: figures.two_relus(),
@@ -66,6 +79,7 @@ DRAWN = {
     ),
     "widths": lambda: figures.widths([1, 2], np.ones((2, 3)), np.ones((2, 3))),
     "phase_maps": lambda: figures.phase_maps({"a": SCAN, "b": SCAN}, (10.0, 1.0, 1.5)),
+    "outcome_maps": lambda: figures.outcome_maps(dict.fromkeys("abcde", ENDS)),
     "collapse": lambda: figures.collapse({"a": SCAN}),
     "collapse without zeros": lambda: figures.collapse({"a": SCAN[1:, 1:], "b": SCAN[1:2, 1:2]}),
     "blind_spots": lambda: figures.blind_spots(),
@@ -184,3 +198,18 @@ def test_every_cell_with_repeats_and_a_penalty_is_in_the_collapse():
     for ax in fig.axes:
         drawn = [line.get_xdata() for line in ax.lines]
         np.testing.assert_allclose(drawn, [[0.001, 0.01], [0.01, 0.1]])
+
+
+def test_every_transcoder_of_a_scan_ends_as_one_thing():
+    shares = outcomes(ENDS).transpose("repeat_frac", "sparsity_coefficient", "outcome")
+    assert list(shares.outcome.values) == list(OUTCOMES)
+    expected = [[[1, 0, 0], [0.5, 0.5, 0]], [[0, 1, 0], [0, 0, 1]]]  # lost, whatever it does at p
+    assert shares.values.tolist() == expected
+
+
+def test_the_bars_of_a_cell_are_its_shares():
+    (ax,) = figures.outcome_maps({"a": ENDS}).axes
+    tops = {}
+    for bar in ax.patches:
+        tops.setdefault(bar.get_facecolor(), []).append(round(bar.get_height() / FILLED, 9))
+    assert list(tops.values()) == [[1, 0, 0.5, 0], [0, 1, 0.5, 0], [0, 0, 0, 1]]
