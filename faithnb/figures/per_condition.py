@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -66,6 +67,10 @@ def states_by_condition(states: Groups) -> Figure:
     return fig
 
 
+IN_A_LINE = 56
+"""Characters that a label has at most in a line: more leave the picture beside long names."""
+
+
 @styled
 def strips(values: Groups, label: str, states: Groups | None = None, log: bool = False) -> Figure:
     """One value a transcoder, a row a condition; coloured by state if ``states`` are given."""
@@ -82,7 +87,7 @@ def strips(values: Groups, label: str, states: Groups | None = None, log: bool =
             ax.plot([np.nanmedian(found)] * 2, [row - 0.3, row + 0.3], color=INK, linewidth=1.6)
     ax.set_yticks(range(len(groups)), list(groups))
     ax.invert_yaxis()
-    ax.set_xlabel(label + " (line: median)")
+    ax.set_xlabel("\n".join(wrap(f"{label} (line: median)", IN_A_LINE)))
     if log and any(np.any(np.asarray(found) > 0) for found in groups.values()):
         ax.set_xscale("log")
     if of:

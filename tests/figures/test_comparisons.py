@@ -213,3 +213,14 @@ def test_the_bars_of_a_cell_are_its_shares():
     for bar in ax.patches:
         tops.setdefault(bar.get_facecolor(), []).append(round(bar.get_height() / FILLED, 9))
     assert list(tops.values()) == [[1, 0, 0.5, 0], [0, 1, 0.5, 0], [0, 0, 0, 1]]
+
+
+def test_a_long_label_stays_in_the_picture():
+    label = "share of what is written at the window by features of its own"
+    fig = figures.strips({"BatchTopK, k = 5, wide, without": [0.1, 0.2]}, label)
+    fig.draw_without_rendering()
+    (ax,) = fig.axes
+    edge = ax.xaxis.label.get_window_extent()
+    assert "\n" in ax.get_xlabel()
+    assert edge.x0 >= 0
+    assert edge.x1 <= fig.bbox.x1
