@@ -55,9 +55,12 @@ def outcome_maps(scans: Mapping[str, xr.Dataset]) -> Figure:
             height = FILLED * share.ravel()
             ax.bar(column + 0.5, height, FILLED, bottom, color=colour, linewidth=0)
             bottom = bottom + height
-        for name, axis in (("repeat_frac", ax.xaxis), ("sparsity_coefficient", ax.yaxis)):
+        for name, axis, most in (
+            ("repeat_frac", ax.xaxis, 3),
+            ("sparsity_coefficient", ax.yaxis, 5),
+        ):
             values = shares[name].values
-            ticks = range(0, len(values), -(-len(values) // 5))
+            ticks = range(0, len(values), -(-len(values) // most))
             axis.set_ticks([k + 0.5 for k in ticks], [f"{values[k]:.2g}" for k in ticks])
         ax.set(xlim=(0, shares.shape[2]), ylim=(0, shares.shape[1]))
         ax.set_title(title, fontsize=10)
