@@ -1,4 +1,5 @@
 import math
+import re
 from inspect import signature
 
 import numpy as np
@@ -238,8 +239,9 @@ def test_alignment_needs_both_ends_and_a_contribution(made, target):
 def test_the_background_page_has_the_constants_of_the_code():
     ball_of, sample = (signature(f).parameters for f in (ball, evaluation_sample))
     words = (ROOT / "book" / "background.md").read_text().partition("## Words and measures")[2]
+    words = re.sub(r"\{term\}`([^`<]+?)( <[^`]*)?`", r"\1", words)
     for said in (
-        f"on {sample['n'].default:,} fixed inputs",
+        f"on {sample['n'].default:,} fixed evaluation inputs",
         f"From {measures.TASK_LOST:g} on we say that it has lost the task",
         f"contribute more than {measures.CONTRIBUTES:g} to an output",
         f"is one worth {100 * measures.DATAPOINT:.0f} % of writing",
