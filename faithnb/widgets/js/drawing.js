@@ -5,7 +5,12 @@ import { colour, html, svg } from "./elements.js";
 
 /** A picture with a title, replaced by every call of its `show(label, width, height, ...shapes)`. */
 export function card(title, wide = false) {
-  const picture = html("div", { class: "fn-picture", role: "img", tabindex: wide && "0" }); // wide ones scroll
+  const picture = html("div", {
+    class: "fn-picture",
+    role: "img",
+    "aria-label": `${title}: not yet drawn`,
+    tabindex: wide && "0", // wide ones scroll
+  });
   const element = html(
     "figure",
     { class: wide ? "fn-card fn-wide" : "fn-card" },
@@ -189,6 +194,8 @@ export function meter() {
       "aria-label": "memorization of p",
       "aria-valuemin": 0,
       "aria-valuemax": 1,
+      "aria-valuenow": 0,
+      "aria-valuetext": "not yet measured",
     },
     bar,
     ...["partial", "datapoint"].map((name) =>
