@@ -1,6 +1,5 @@
 """The book's prose: spelling, and sentences that a reader can take in."""
 
-import json
 import re
 import subprocess
 import sys
@@ -8,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from pages_of_prose import texts
 
 from faithnb.book.contents import ROOT
 
@@ -33,17 +33,6 @@ NO_PROSE = re.compile(r"^(```|\$\$|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 PARAGRAPH = re.compile(r"\n\s*\n|^\|.*$|^\s*[-*] |^\d+\. |^#.*$|^:::.*$", re.MULTILINE)
 END = re.compile(r"(?<=[.!?])[\"”)*]*\s+(?=[\"“(*$\[{]*[A-Z0-9$`{])")
 CASES = re.compile(r"^(?:holds|weaker|mixed|contradicted|undecided)[a-z, ]*: ", re.MULTILINE)
-
-
-def texts():
-    """Prose and captions of every page, in pieces."""
-    for path in sorted((ROOT / "book").rglob("*.md")):
-        yield path.stem, path.read_text(encoding="utf-8")
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-            if cell["cell_type"] == "markdown":
-                yield path.stem, "".join(cell["source"])
-            yield path.stem, cell["metadata"].get("mystnb", {}).get("figure", {}).get("caption", "")
 
 
 def sentences(text):

@@ -6,7 +6,6 @@ import os
 import platform
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 
 import faithnb
 from faithnb.book.contents import ROOT
+from faithnb.book.machine import processor_name
 from faithnb.book.processes import run
 from faithnb.notebook import PROFILES
 from faithnb.sweeps.workers import cores
@@ -41,7 +41,7 @@ def about_build(profile: str, rows: Iterable[Mapping[str, Any]]) -> dict[str, An
             "torch": torch.__version__, "numpy": np.__version__,
         },
         "commit": _commit(),
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": cores(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
         "system": f"{platform.system()} {platform.machine()}",
@@ -55,12 +55,3 @@ def _commit() -> str | None:
     except OSError:
         return None
     return found.stdout.strip() or None if found.returncode == 0 else None
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or "unknown"

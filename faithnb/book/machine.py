@@ -45,7 +45,7 @@ def measured(seconds: float = 2.0, clock: Callable[[], float] = time.perf_counte
     n = cores()
     one = _steps_a_second(1, seconds / 2, clock)
     every = _steps_a_second(n, seconds / 2, clock) if n > 1 else one
-    return Machine(_processor(), n, round(one, 1), round(every, 1))
+    return Machine(processor_name(), n, round(one, 1), round(every, 1))
 
 
 def _steps_a_second(n_threads: int, seconds: float, clock: Callable[[], float]) -> float:
@@ -69,7 +69,8 @@ def _threads(n: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _processor() -> str:
+def processor_name() -> str:
+    """As the system names it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from faithnb.book.machine import processor_name
 from faithnb.sweeps.workers import cores
 
 
@@ -16,22 +17,13 @@ def machine(device: torch.device) -> dict[str, Any]:
     """What was measured on."""
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
-        "cpu": _cpu(),
+        "cpu": processor_name(),
         "cores": cores(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
     }
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or "unknown"
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or "unknown"
 
 
 def write(record: dict[str, Any], path: Path) -> None:

@@ -4,9 +4,10 @@ import json
 from typing import get_args
 
 import pytest
+from pages_of_prose import texts
 
 from faithnb.book.choosing import BLOCK, WORDS, cases, choose_sentences, chosen
-from faithnb.book.contents import ROOT, BuildError
+from faithnb.book.contents import BuildError
 from faithnb.claims import CLAIMS
 from faithnb.claims.evidence import Outcome
 from faithnb.notebook import write_records
@@ -87,17 +88,8 @@ def test_staged_pages_are_written_anew(tmp_path):
     assert "".join(code["source"]) == block
 
 
-def pages_of_prose():
-    for path in sorted((ROOT / "book").rglob("*.md")):
-        yield path.stem, path.read_text(encoding="utf-8")
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-            if cell["cell_type"] == "markdown":
-                yield path.stem, "".join(cell["source"])
-
-
 def test_every_block_of_the_book_has_a_sentence_for_every_verdict():
-    for page, text in pages_of_prose():
+    for page, text in texts():
         assert text.count("{by-verdict}") == len(BLOCK.findall(text)), page
         for name, part, body in BLOCK.findall(text):
             assert set(cases(body)) == set(WORDS), (page, name)
