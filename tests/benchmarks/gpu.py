@@ -175,8 +175,8 @@ def launches(size: Size, device: torch.device) -> pd.DataFrame:
 
 
 def bounds(size: Size, device: torch.device) -> pd.DataFrame:
-    """What a step is made of and what bounds it: shares of its kernels, and the arithmetic of its
-    products against that of one large product, its seconds against those of its bytes."""
+    """What a step is made of: the share of its time that its matrix products take alone, then its
+    largest kernels as shares of all of them."""
     n = 1024 if device.type == "cuda" else size.measured
     ensembles = Ensembles(LIGHT, n, 4, device)
     times = timing.side_by_side(
