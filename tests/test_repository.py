@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -146,7 +147,7 @@ def test_every_file_of_the_package_has_its_tests():
                 "book/row_pages": "many",
                 "book/staging": "assets", "book/planned": "costs",
                 "book/so_far": "telling", "widgets/knobs": "explorer",
-                "widgets/in_page": "strip", "widgets/portraits": "strip", "widgets/scenes": "story",
+                "widgets/in_page": "strip", "widgets/portraits": "strip", "widgets/story": "scenes",
                 "model/networks": "layers", "model/sums": "layers", "model/with_point": "layers",
                 "experiment/fields": "experiment",
                 "model/fitting": "architectures", "model/gating": "architecture_losses",
@@ -169,6 +170,12 @@ def test_every_file_of_the_package_has_its_tests():
     for name in IMPORTS:
         if not name.endswith("__"):
             assert together.get(name, name.split("/")[-1]) in tested, name
+
+
+def test_no_two_test_files_share_a_name():
+    """The tests' folders are no packages: pytest takes files of one name for one module."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("*.py"))
+    assert {name for name, count in names.items() if count > 1} <= {"__init__.py"}
 
 
 TEXT = {"read_text", "write_text", "open"}
