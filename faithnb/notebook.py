@@ -28,9 +28,8 @@ from faithnb.training.store import Store
 
 T = TypeVar("T")
 
-JUDGED_FROM = 200
-"""Seeds from here on judge a claim. Those below 100 chose settings, and what was seen on those from
-100 changed some of the ledger's rules."""
+JUDGED_FROM = 1000
+"""Seeds from here on judge a claim: those below chose settings, or changed some of its rules."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Profile:
 
 PROFILES = {
     "quick": Profile(n_seeds=3, scan_seeds=3, grid=3, steps=600),
-    "paper": Profile(n_seeds=16, scan_seeds=5, grid=10, steps=3000),
+    "paper": Profile(n_seeds=16, scan_seeds=5, grid=8, steps=3000),
     "large": Profile(n_seeds=64, scan_seeds=20, grid=50, steps=12000),
 }
 """``quick`` for tests, ``paper`` for what is published, ``large`` for a GPU or a cluster."""
@@ -68,7 +67,7 @@ class Run:
     grid: int = parameter(PROFILES["paper"].grid, Range(2, whole=True))
     """Cells along each axis of a scan, and the most settings along any other axis."""
     first_seed: int = parameter(JUDGED_FROM, Range(0, 2**61, whole=True))
-    """The first seed; from 200 on for anything that judges a claim."""
+    """The first seed; from 1000 on for anything that judges a claim."""
     scheduler: str = parameter("here", Address())
     """``"here"`` trains sweeps in this process, ``"local"`` in a worker process for each core, and
     an address like ``"tcp://host:8786"`` on the cluster of a Dask scheduler."""
@@ -90,16 +89,19 @@ class Run:
         """Half the seeds of a scan's cell and at least two, for what is shown and not judged."""
         return self.seeds[: max(2, (self.scan_seeds + 1) // 2)]
 
+    def halved(self) -> Run:
+        """The same with half the seeds of a comparison, where there is much to train."""
+        return dataclasses.replace(self, n_seeds=max(self.scan_seeds, self.n_seeds // 2))
+
     @property
     def training(self) -> dict[str, Any]:
-        """How :func:`faithnb.train` and :func:`faithnb.compare` are called: with a store, and
-        progress as asked for."""
+        """How :func:`faithnb.train` and :func:`faithnb.compare` are called."""
         return {"store": Store(), "progress": self.interactive}
 
     @property
     def sweeping(self) -> dict[str, Any]:
         """How :func:`faithnb.sweep` is called: with a store, progress as asked for, and a cluster
-        if a scheduler is named (see :func:`faithnb.sweeps.cluster.connect`)."""
+        if a scheduler is named."""
         executor = None if self.scheduler == "here" else connect(self.scheduler)
         return self.training | {"executor": executor, "profile": self.profile}
 

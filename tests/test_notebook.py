@@ -19,7 +19,7 @@ def test_parameters_of_a_notebook():
     variables = parameters | others
     experiment, run = read_parameters(variables)
     assert (experiment.density, experiment.steps) == (0.2, PROFILES["quick"].steps)
-    assert (run.n_seeds, run.grid, list(run.seeds)) == (3, 3, [200, 201, 202])
+    assert (run.n_seeds, run.grid, list(run.seeds)) == (3, 3, [1000, 1001, 1002])
     explicit, run = read_parameters(variables | {"steps": 7, "n_seeds": 2, "first_seed": 0})
     assert (explicit.steps, list(run.seeds)) == (7, [0, 1])
     default, run = read_parameters({})
@@ -51,7 +51,7 @@ def test_a_coarser_scan_is_part_of_the_scan_and_reaches_as_far():
             assert values[0] == 0
             assert coarse[name][-1] == values[-1]
             assert set(coarse[name]) <= set(values[1:])
-    assert len(Run().scan_axes(coarse=True)["repeat_frac"]) == 5
+    assert len(Run().scan_axes(coarse=True)["repeat_frac"]) == 4
 
 
 def test_a_few_seeds_are_half_a_cell_but_at_least_two():
@@ -111,4 +111,6 @@ def test_values_in_words():
 
 
 def test_the_seeds_of_a_cell_are_the_first():
-    assert Run(n_seeds=16, scan_seeds=5).cell_seeds == range(200, 205)
+    assert Run(n_seeds=16, scan_seeds=5).cell_seeds == range(1000, 1005)
+    assert Run(n_seeds=16, scan_seeds=5).halved() == Run(n_seeds=8, scan_seeds=5)
+    assert Run(n_seeds=4, scan_seeds=3).halved() == Run(n_seeds=3, scan_seeds=3)

@@ -29,10 +29,6 @@ __all__ = [
 ENOUGH = 5
 """Seeds below which a verdict carries the words "too few seeds"."""
 
-SEEN_BELOW = 1000
-"""A rule was changed, if it was, after a look at seeds below; on those from here on it is judged
-as it stands."""
-
 
 def caveats(evidence: Sequence[Evidence], first_seed: int) -> list[str]:
     """What a reader must know of a verdict: too few seeds, parts without evidence, or seeds that
@@ -149,7 +145,7 @@ def _row(
     of_grid, parts, shown = on_grid or {}, judged(evidence), worst(evidence)
     outcomes = [e.outcome for e in parts]
     seeds = found.get("seeds")
-    seen = seeds is None or seeds["first"] < SEEN_BELOW
+    seen = seeds is None or seeds["first"] < JUDGED_FROM
     return {
         "id": claim.id, "kind": claim.kind, "statement": claim.statement, "quote": claim.quote,
         "rule": found.get("rule", claim.rule), "changed": claim.changed if seen else "",

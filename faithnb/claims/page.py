@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from faithnb.claims.evidence import number
+from faithnb.claims.registry import CLAIMS
 from faithnb.claims.verdicts import CHANGED, LOOKS, Look, counts, said
 
 PARTS = {
@@ -60,11 +61,10 @@ def as_html(rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def changes(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What was changed of which rule after its seeds had been seen, as a list in Markdown."""
-    return "\n".join(
-        f"- **{row['id']}** {CHANGED} {row['changed']}" for row in rows if row["changed"]
-    )
+def changes() -> str:
+    """What was changed of which rule after seeds had been seen, as a list in Markdown."""
+    changed = {claim.id: claim.changed for claim in CLAIMS.values() if claim.changed}
+    return "\n".join(f"- **{claim}**: {what}" for claim, what in changed.items())
 
 
 def _icon(look: Look) -> str:

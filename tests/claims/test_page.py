@@ -62,5 +62,7 @@ def test_the_ledger_has_the_verdict_before_the_statement_and_the_worst_part_last
 
 
 def test_changes_are_listed():
-    assert changes(rows(C1=["holds"], C19=["weaker"])) == f"- **C19** ★ {CLAIMS['C19'].changed}"
+    listed = changes().splitlines()
+    assert f"- **C19**: {CLAIMS['C19'].changed}" in listed
+    assert len(listed) == sum(bool(claim.changed) for claim in CLAIMS.values())
     assert len(LOOKS) == len(VERDICTS)
