@@ -68,13 +68,13 @@ class Costs:
 
     def seconds_on(self, here: Machine, workers: int) -> dict[str, float]:
         """How long each notebook takes on another machine where so many run side by side."""
-        there = self.machine.every / self.machine.cores
-        rate = min(here.every / workers, MOST * here.one)
-        return {name: cost.seconds * there / rate for name, cost in self.notebooks.items()}
+        threads = min(MOST, max(1.0, here.cores / workers))
+        ratio = self.machine.speed / (here.speed * threads)
+        return {name: cost.seconds * ratio for name, cost in self.notebooks.items()}
 
     def rendering_on(self, here: Machine) -> float:
         """Seconds that rendering takes there, on one core."""
-        return self.rendering * self.machine.one / here.one
+        return self.rendering * self.machine.speed / here.speed
 
 
 def makespan(seconds: Sequence[float], workers: int) -> float:

@@ -18,51 +18,42 @@ from faithnb.training.ensemble import train
 HEADLINE = Experiment(repeat_frac=0.05, steps=64)
 """What is trained to measure, for as many steps as are drawn together."""
 
-EACH, SEEDS = 16, 4
-"""Transcoders that a thread trains, and over how many seeds."""
+TRANSCODERS, SEEDS = 16, 4
+"""How many are trained together, and over how many seeds."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine, and how many steps of one transcoder it takes in a second.
+    """A machine, and how fast it trains.
 
     Attributes:
         name: of its processor.
-        cores: that a build may use.
-        one: steps on one thread.
-        every: steps on as many threads as there are cores.
+        cores: that a build may use, one a notebook.
+        speed: steps of one transcoder that a core takes in a second.
     """
 
     name: str
     cores: int
-    one: float
-    every: float
+    speed: float
 
 
 def measured(seconds: float = 2.0, clock: Callable[[], float] = time.perf_counter) -> Machine:
-    """This machine, measured by training the headline setting on its processor: about half of the
-    time on one thread, half on all."""
-    n = cores()
-    one = _steps_a_second(1, seconds / 2, clock)
-    every = _steps_a_second(n, seconds / 2, clock) if n > 1 else one
-    return Machine(processor_name(), n, round(one, 1), round(every, 1))
-
-
-def _steps_a_second(n_threads: int, seconds: float, clock: Callable[[], float]) -> float:
-    experiments = [replace(HEADLINE, seed=i % SEEDS) for i in range(EACH * n_threads)]
-    with _threads(n_threads):
+    """This machine, measured by training the headline setting on one thread of its processor."""
+    experiments = [replace(HEADLINE, seed=i % SEEDS) for i in range(TRANSCODERS)]
+    with _one_thread():
         train([replace(e, steps=1) for e in experiments], device="cpu", progress=False)
         started, rounds = clock(), 0
         while (taken := clock() - started) < seconds:
             train(experiments, device="cpu", progress=False)
             rounds += 1
-    return rounds * len(experiments) * HEADLINE.steps / taken
+    speed = rounds * len(experiments) * HEADLINE.steps / taken
+    return Machine(processor_name(), cores(), round(speed, 1))
 
 
 @contextmanager
-def _threads(n: int) -> Iterator[None]:
+def _one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(n)
+    torch.set_num_threads(1)
     try:
         yield
     finally:

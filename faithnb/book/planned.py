@@ -31,7 +31,9 @@ class Plan:
     def sentence(self, profile: str, here: Machine) -> str:
         """How long the build takes, for whom it may concern."""
         cores = f"{here.cores} core" + "s" * (here.cores > 1)
-        trains = f"This machine ({here.name}, {cores}) trains {here.every:,.0f} steps a second"
+        trains = (
+            f"This machine ({here.name}, {cores}) trains {here.speed:,.0f} steps a second on one"
+        )
         if not self.expected:
             return f"{trains}. How long a build at {profile} takes was never recorded."
         return f"{trains}: at {profile}, the book takes {in_minutes(self.expected)} or less."

@@ -124,6 +124,7 @@ def keep(build: Path, into: Path = RECORD) -> None:
         "packages": read_file(build / "src" / "book" / "freeze.txt").decode().split(),
         "claims": read_ledger(build / "records"),
     }
+    into.parent.mkdir(parents=True, exist_ok=True)
     write_whole(into, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -10,19 +10,19 @@ from faithnb.book.costs import Cost, Costs
 from faithnb.book.machine import Machine
 from faithnb.notebook import PROFILES
 
-THERE = Machine("slow", 2, one=1000.0, every=1600.0)
+THERE = Machine("slow", 2, speed=1000.0)
 TOOK = Costs(
     "2026-01-01", THERE, 40.0, {"a": Cost(80.0, (0.25, 0.75)), "b": Cost(40.0), "c": Cost(10.0)}
 )
 
 
 def test_a_machine_twice_as_fast_takes_half_as_long():
-    twice = Machine("fast", 2, one=2000.0, every=3200.0)
+    twice = Machine("fast", 2, speed=2000.0)
     for here, factor in ((THERE, 1.0), (twice, 0.5)):
         assert TOOK.seconds_on(here, 2)["a"] == pytest.approx(80 * factor)
         assert TOOK.rendering_on(here) == pytest.approx(40 * factor)
-    many = Machine("many cores", 64, one=1000.0, every=64_000.0)
-    assert TOOK.seconds_on(many, 4)["a"] == pytest.approx(80 * 800 / 2000)  # not 64 times as fast
+    many = Machine("many cores", 64, speed=1000.0)
+    assert TOOK.seconds_on(many, 4)["a"] == pytest.approx(80 / 2)  # not 64 times as fast
 
 
 def test_work_done_follows_the_cells_that_took_it():
@@ -40,7 +40,7 @@ def test_tasks_are_begun_in_order_by_whoever_is_free():
 def test_a_plan_counts_what_is_not_kept(monkeypatch):
     monkeypatch.setattr(planned, "recorded", lambda _: TOOK)
     todo = planned.plan("quick", ["a", "b"], ["c", "new"], THERE, 2, kept={"b"})
-    alone = 800 / 1600  # one notebook has both cores
+    alone = 0.5  # one notebook has both cores
     assert todo.weights == {
         "a": 40.0, "b": 0.0, "c": 10 * alone, "new": 40 * alone, "rendering": 40.0,
     }  # fmt: skip

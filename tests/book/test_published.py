@@ -51,7 +51,7 @@ def test_numbers_of_one_statistic_are_compared():
 
 
 def built(folder, profile):
-    machine = {"name": "a processor", "cores": 2, "one": 1.0, "every": 2.0}
+    machine = {"name": "a processor", "cores": 2, "speed": 1.0}
     (folder / "src" / "book").mkdir(parents=True)
     (folder / "src" / "book" / "freeze.txt").write_text("torch==2\nnumpy==2\n")
     (folder / "costs.json").write_text(json.dumps({"profile": profile, "machine": machine}))
