@@ -253,6 +253,7 @@ def test_dependencies_of_the_package_are_pinned_for_the_paper():
         "myst_nb": "myst-nb",
         "IPython": "ipython",
         "sklearn": "scikit-learn",
+        "bs4": "beautifulsoup4",
     }
     foreign = imported - set(sys.stdlib_module_names) - {"faithnb", "__future__"}
     assert {names.get(name, name) for name in foreign} <= declared

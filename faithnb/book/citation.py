@@ -124,7 +124,7 @@ def identify(src: Path, citation: Path) -> None:
             "use_issues_button": True,
         }
     config.setdefault("parse", {})["myst_substitutions"] = {
-        "byline": _byline(book),
+        "byline": byline(book),
         "links": " · ".join(_links(book, note)),
     }
     # JSON is YAML in which every reader takes "off" for text
@@ -132,7 +132,8 @@ def identify(src: Path, citation: Path) -> None:
     write_whole(src / "book" / "cite_as.md", f"{_entry(book)}\nThe note:\n\n{_entry(note)}")
 
 
-def _byline(book: Work) -> str:
+def byline(book: Work) -> str:
+    """Who wrote the book, in a sentence."""
     return f"By {' and '.join(book.authors)}, independent of the note's author."
 
 
@@ -148,7 +149,7 @@ def _links(book: Work, note: Work) -> Iterator[str]:
 
 def _footer(book: Work) -> Iterator[str]:
     """For every page, in HTML; links within the book would depend on where the page lies."""
-    yield html.escape(f"{book.as_sentence} {_byline(book)}")
+    yield html.escape(f"{book.as_sentence} {byline(book)}")
     if book.repository:
         yield f'<a href="{html.escape(book.repository)}">Code</a>'
     if book.doi:

@@ -1,23 +1,21 @@
-"""The book as one PDF, built and printed page by page by a browser: ``python -m
-faithnb.book.pdf``."""
+"""The book as a paper, built, composed and printed by a browser: ``python -m faithnb.book.pdf``."""
 
 from __future__ import annotations
 
 import io
-import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from html import unescape
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pypdf import PdfReader, PdfWriter
-from pypdf.generic import ArrayObject, NameObject
 
 from faithnb.book import build
+from faithnb.book.citation import read_citation
 from faithnb.book.contents import ROOT, pages
+from faithnb.book.paper import compose, number_contents, on_paper
 from faithnb.book.processes import print_anything, run
 from faithnb.common.errors import ParameterError
 from faithnb.common.files import BusyError, alone, write_whole
@@ -28,7 +26,7 @@ BROWSERS = (
     "microsoft-edge", "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
 )  # fmt: skip
-SECONDS = 120
+SECONDS = 600
 PATIENCE_MS = 20_000  # of the page's own clock, for formulas and widgets to be drawn
 
 
@@ -71,8 +69,9 @@ def print_page(browser: str, page: Path, into: Path) -> None:
 
 
 def print_book(html: Path, into: Path, progress: bool = True) -> Path:
-    """All pages in the order of the table of contents, with an outline. A link to another page
-    leads to where it is printed, and one to a file that only the built book has is none.
+    """The paper that :func:`faithnb.book.paper.compose` makes, with an outline.
+
+    It is printed twice: only a print shows on which pages the chapters of the contents begin.
 
     Args:
         html: the rendered book.
@@ -83,46 +82,37 @@ def print_book(html: Path, into: Path, progress: bool = True) -> Path:
         OSError: if the file cannot be written; what was there before is kept.
     """
     browser = find_browser()
-    names = pages(ROOT / "_toc.yml")
+    names = on_paper(pages(ROOT / "_toc.yml"))
     if missing := [name for name in names if not (html / f"{name}.html").exists()]:
         raise NoPdf(f"{html / missing[0]}.html is missing: build the book first (make book)")
-    printed, first = PdfWriter(), {}
-    with TemporaryDirectory() as folder, progress_bar(len(names), "page", progress) as bar:
-        for k, name in enumerate(names):
-            page, sheet = html / f"{name}.html", Path(folder) / f"{k}.pdf"
-            print_page(browser, page, sheet)
-            first[page.as_uri()] = at = len(printed.pages)
-            printed.append(PdfReader(sheet), import_outline=False)
-            printed.add_outline_item(title=_title(page), page_number=at)
+    work, _ = read_citation(ROOT / "CITATION.cff")
+    paper = compose(html, names, work)
+    with TemporaryDirectory() as folder, progress_bar(2, "print", progress) as bar:
+        page, sheets = Path(folder) / "paper.html", Path(folder) / "paper.pdf"
+        for _ in range(2):
+            page.write_text(str(paper), encoding="utf-8")
+            print_page(browser, page, sheets)
+            starts = first_pages(PdfReader(sheets))
+            number_contents(paper, starts)
             bar.update(1)
-        _lead_inside(printed, first)
-        printed.add_metadata({"/Title": _title(html / f"{names[0]}.html")})
-        written = io.BytesIO()
-        printed.write(written)
+        printed = PdfWriter(sheets, incremental=True)
+    for entry in paper.select("nav a"):
+        if at := starts.get(entry["href"][1:]):
+            printed.add_outline_item(title=entry.span.get_text(), page_number=at - 1)
+    printed.add_metadata({"/Title": paper.title.string, "/Author": " and ".join(work.authors)})
+    written = io.BytesIO()
+    printed.write(written)
     write_whole(into, written.getvalue())
     return into
 
 
-def _lead_inside(printed: PdfWriter, first: Mapping[str, int]) -> None:
-    """Links to files on this machine lead to the printed pages, or are none."""
-    for page in printed.pages:
-        kept = ArrayObject()
-        for reference in page.annotations or ():
-            link = reference.get_object()
-            address = str(link.get("/A", {}).get("/URI", "")).partition("#")[0]
-            if address in first:
-                goal = printed.pages[first[address]].indirect_reference
-                link[NameObject("/Dest")] = ArrayObject([goal, NameObject("/Fit")])
-                del link["/A"]
-            elif address.startswith("file:"):
-                continue
-            kept.append(reference)
-        page.annotations = kept
-
-
-def _title(page: Path) -> str:
-    heading = re.search(r'<h1>([^\n]*?)<a class="headerlink"', page.read_text(encoding="utf-8"))
-    return unescape(re.sub("<[^>]+>", "", heading[1])).strip() if heading else page.stem
+def first_pages(printed: PdfReader) -> dict[str, int]:
+    """The page, counted from 1, of every anchor that a link of a PDF leads to."""
+    return {
+        name.removeprefix("/"): number + 1
+        for name, goal in printed.named_destinations.items()
+        if (number := printed.get_destination_page_number(goal)) is not None
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
