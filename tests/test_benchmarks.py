@@ -1,6 +1,7 @@
 """The benchmark compares what it says it compares. What it measures is not asserted here."""
 
 import json
+import time
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -180,6 +181,23 @@ def test_a_table_that_fails_costs_the_others_nothing(monkeypatch):
     assert list(found["tables"]) == ["b"]
     found = gpu.measured(sizes.SIZES["tiny"], CPU, ["c"], -1, lambda so_far: None)
     assert found["failed"]["c"].startswith("was not begun")
+
+
+def test_a_table_ends_when_the_time_is_up(monkeypatch):
+    def lasts(size, device):
+        while True:
+            try:
+                time.sleep(0.001)
+            except Exception:
+                continue
+
+    kept = []
+    monkeypatch.setattr(gpu, "TABLES", {"a": lasts, "b": gpu.many})
+    found = gpu.measured(sizes.SIZES["tiny"], CPU, ["a", "b"], 0.001, lambda _: kept.append(1))
+    assert found["tables"] == {}
+    assert found["failed"]["a"] == "was stopped after 0.001 minutes of the whole"
+    assert found["failed"]["b"].startswith("was not begun")
+    assert kept == [1]
 
 
 def test_weights_that_differ_do_not_agree(monkeypatch):

@@ -37,7 +37,7 @@ def code_key(notebook: NotebookNode, parameters: Mapping[str, Any]) -> str:
     files.append(ROOT / "requirements.txt")
     if any("benchmarks" in cell.source for cell in notebook.cells if cell.cell_type == "code"):
         files += sorted((ROOT / "tests" / "benchmarks").glob("*.py"))
-        files += (ROOT / "book" / "static").glob("gpu.json")
+        files += sorted((ROOT / "book" / "static").glob("*gpu.json"))
     if any(reads_records(cell.source) for cell in notebook.cells):
         files += sorted(default_records().glob("*.json"))
     if any("benchmark.page" in cell.source for cell in notebook.cells):

@@ -7,30 +7,31 @@ A table that fails says why and costs the others nothing, and what is measured i
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
 from benchmarks import memory, timing
+from benchmarks.language import language
 from benchmarks.machine import machine, write
+from benchmarks.roofline import roofline
 from benchmarks.sizes import FORMS, LIGHT, MICRO, SIZES, Ensembles, Size
-from faithnb import Experiment, train
-from faithnb.model.mlp import SwiGLU, as_target
+from faithnb import train
 from faithnb.training.ensemble import max_instances
 from faithnb.training.gradients import ClosedForm
 from faithnb.training.loop import Loop
 
-MINUTES = 9.0
-"""After which no table is begun."""
+MINUTES = 9.5
+"""After which a table that runs is stopped and no other is begun."""
 
 AGREE = {"float64": 1e-9, "float32": 1e-4}
 """How far weights of a GPU may be from a CPU's after 200 steps, relative to the largest; single
@@ -101,41 +102,6 @@ def largest(size: Size, device: torch.device) -> pd.DataFrame:
     }])  # fmt: skip
 
 
-def language(size: Size, device: torch.device) -> pd.DataFrame:
-    """A step of a transcoder of a language model's MLP, of SmolLM2's shapes.
-
-    Its weights and inputs are random: they decide no time.
-    """
-    d_in, d_mlp, n_rows = (576, 1536, 100_000) if size.measured >= 64 else (24, 48, 1_000)
-    widths = (768, 3072, 16_384) if size.measured >= 64 else (48, 96)
-    rows = []
-    with TemporaryDirectory() as folder:
-        draw = np.random.default_rng(0)
-        path = Path(folder) / "inputs.npy"
-        np.save(path, draw.standard_normal((n_rows, d_in), dtype=np.float32).astype(np.float16))
-        torch.manual_seed(0)
-        weights = (torch.randn(s) / s[1] ** 0.5 for s in ((d_mlp, d_in), (d_mlp, d_in),
-                                                          (d_in, d_mlp)))  # fmt: skip
-        as_target("random_mlp", SwiGLU(*weights), Path(folder))
-        base = Experiment(
-            target="random_mlp", data=str(path), d_in=d_in, points=(), repeat_frac=0.0,
-            architecture="batch_topk", k=min(50, widths[0] // 4), sparsity_penalty="none",
-            sparsity_coefficient=0.0, steps=10**6, batch_size=4096 if size.measured >= 64 else 64,
-        )  # fmt: skip
-        for d_sae in widths:
-            for n in (1, 4):
-                of_width = [replace(base, d_sae=d_sae, seed=s) for s in range(n)]
-                loop = Loop(of_width, device)
-                _step(loop)
-                seconds = timing.seconds(partial(_step, loop), 10 if size.measured >= 64 else 2)
-                rows.append({
-                    "d_sae": d_sae, "instances": n, "batch": base.batch_size,
-                    "step_ms": seconds * 1e3,
-                    "tokens_per_s": base.batch_size * n / seconds,
-                })  # fmt: skip
-    return pd.DataFrame(rows)
-
-
 def launches(size: Size, device: torch.device) -> pd.DataFrame:
     """The gradient's calls made one by one, replayed as a CUDA graph, and compiled."""
     rows = []
@@ -203,7 +169,7 @@ def bounds(size: Size, device: torch.device) -> pd.DataFrame:
 
 TABLES = {
     "agreement": agreement, "verdicts": verdicts, "many": many, "largest": largest,
-    "language": language, "launches": launches, "bounds": bounds,
+    "language": language, "roofline": roofline, "launches": launches, "bounds": bounds,
 }  # fmt: skip
 
 
@@ -235,6 +201,26 @@ def _sentence(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
 
 
+class TimeUp(BaseException):
+    """Raised in a table, which may take an ``Exception`` for a failure of something it measures."""
+
+
+@contextmanager
+def stopped_after(seconds: float) -> Iterator[None]:
+    """Raise :class:`TimeUp` here after so many seconds."""
+
+    def stop(*_: object) -> None:
+        raise TimeUp
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def measured(
     size: Size,
     device: torch.device,
@@ -248,7 +234,7 @@ def measured(
         size: how much is measured.
         device: on what.
         names: of tables, in their order.
-        minutes: after which no table is begun.
+        minutes: after which a table that runs is stopped and no other is begun.
         keep: is given the record so far.
     """
     started = time.monotonic()
@@ -261,7 +247,10 @@ def measured(
             record["failed"][name] = f"was not begun after {spent / 60:.1f} minutes"
             continue
         try:
-            record["tables"][name] = TABLES[name](size, device).to_dict("records")
+            with stopped_after(60 * minutes - spent):
+                record["tables"][name] = TABLES[name](size, device).to_dict("records")
+        except TimeUp:
+            record["failed"][name] = f"was stopped after {minutes:g} minutes of the whole"
         except Exception as error:  # the other tables are worth having
             record["failed"][name] = _sentence(error)
         record["seconds"] = round(time.monotonic() - started)

@@ -108,6 +108,13 @@ class Ensembles:
         return run
 
 
+def cycle(loop: Loop) -> None:
+    """As many steps as are drawn together."""
+    for _ in range(loop.batches.ahead):
+        loop.draw()
+        loop.update()
+
+
 def wide(form: Experiment, d_in: int) -> Experiment:
     """The form in other dimensions, with the headline's four features a coordinate."""
     return replace(form, d_in=d_in, d_sae=4 * d_in)

@@ -117,5 +117,9 @@ def test_the_key_follows_the_package_and_the_pins(monkeypatch, tmp_path):
         (tmp_path / "tests" / "benchmarks" / "x.py").write_text(text)
         keys.append(kept.code_key(runs_it, {}))
     assert kept.code_key(nb, {}) == keys[2]
+    (tmp_path / "book" / "static").mkdir(parents=True)
+    for name in ("gpu.json", "bench-gpu.json"):
+        (tmp_path / "book" / "static" / name).write_text("{}")
+        keys.append(kept.code_key(runs_it, {}))
     keys += [kept.code_key(nb, {"p": 1}), kept.code_key(notebook("1 + 2"), {})]
-    assert len(set(keys)) == 7
+    assert len(set(keys)) == 9
