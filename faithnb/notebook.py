@@ -9,7 +9,7 @@ import json
 import os
 import symtable
 from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, TypeVar
@@ -73,6 +73,8 @@ class Run:
     an address like ``"tcp://host:8786"`` on the cluster of a Dask scheduler."""
     interactive: bool = parameter(False, YesNo())
     """Whether to show progress bars."""
+    experiment: Experiment | None = field(default=None, compare=False, repr=False)
+    """What the notebook's parameters describe beside; no parameter itself."""
 
     @property
     def seeds(self) -> range:
@@ -100,16 +102,14 @@ class Run:
 
     @property
     def sweeping(self) -> dict[str, Any]:
-        """How :func:`faithnb.sweep` is called: with a store, progress as asked for, and a cluster
-        if a scheduler is named."""
+        """How :func:`faithnb.sweep` is called, on a cluster if a scheduler is named."""
         executor = None if self.scheduler == "here" else connect(self.scheduler)
         return self.training | {"executor": executor, "profile": self.profile}
 
     def scan_axes(self, coarse: bool = False) -> dict[str, list[float]]:
         """Values of ``repeat_frac`` and ``sparsity_coefficient`` in a scan: 0, then evenly in the
         logarithm up to the largest. A ``coarse`` scan has every other one of these, with the
-        largest, and no 0.
-        """
+        largest, and no 0."""
         ends = {"repeat_frac": (0.005, 0.3), "sparsity_coefficient": (0.003, 0.5)}
         above = {name: np.geomspace(*span, self.grid - 1) for name, span in ends.items()}
         if coarse:
@@ -143,7 +143,7 @@ def read_parameters(
         ParameterError: naming the parameter, its value and what is allowed.
     """
     of_experiment = {f.name: f for f in dataclasses.fields(Experiment)}
-    of_run = {f.name: f for f in dataclasses.fields(Run)}
+    of_run = {f.name: f for f in dataclasses.fields(Run) if f.metadata}
     set_here = _set_in_cells(variables)
     given = {
         name: value for name, value in variables.items()
@@ -161,7 +161,7 @@ def read_parameters(
     profile = dataclasses.asdict(PROFILES[given.get("profile", "paper")])
     chosen = profile | given
     experiment = Experiment(**{k: v for k, v in chosen.items() if k in of_experiment})
-    run = Run(**{k: v for k, v in chosen.items() if k in of_run})
+    run = Run(**{k: v for k, v in chosen.items() if k in of_run}, experiment=experiment)
     variables["_parameters_read"] = True
     show_tables_so()
     return experiment, run

@@ -20,6 +20,7 @@ def test_parameters_of_a_notebook():
     experiment, run = read_parameters(variables)
     assert (experiment.density, experiment.steps) == (0.2, PROFILES["quick"].steps)
     assert (run.n_seeds, run.grid, list(run.seeds)) == (3, 3, [1000, 1001, 1002])
+    assert run.experiment == run.halved().experiment == experiment
     explicit, run = read_parameters(variables | {"steps": 7, "n_seeds": 2, "first_seed": 0})
     assert (explicit.steps, list(run.seeds)) == (7, [0, 1])
     default, run = read_parameters({})

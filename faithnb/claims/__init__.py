@@ -13,6 +13,7 @@ from faithnb.claims import (
     own_representation,
 )
 from faithnb.claims.beside_note import beside_note
+from faithnb.claims.judged_at import as_table as settings_as_html
 from faithnb.claims.ledger import (
     as_html,
     as_rows,
@@ -34,5 +35,5 @@ __all__ = [
     "judge", "note_features", "note_matching", "of_grid", "own_architectures", "own_certificates",
     "own_features", "own_language", "own_matching", "own_mechanism", "own_patching",
     "own_representation",
-    "read_ledger", "tally", "to_json", "verdict", "where_not",
+    "read_ledger", "settings_as_html", "tally", "to_json", "verdict", "where_not",
 ]  # fmt: skip

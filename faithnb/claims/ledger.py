@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from faithnb.claims.evidence import Evidence
+from faithnb.claims.judged_at import At, described
 from faithnb.claims.page import as_html, box
 from faithnb.claims.registry import CLAIMS, Claim, Given
 from faithnb.claims.rules import Reported
@@ -40,7 +41,14 @@ def caveats(evidence: Sequence[Evidence], first_seed: int) -> list[str]:
     return found + ([NOT_FRESH] if first_seed < JUDGED_FROM else [])
 
 
-def judge(run: Run, claim_id: str, given: Given, reported: Given | None = None) -> None:
+def judge(
+    run: Run,
+    claim_id: str,
+    given: Given,
+    reported: Given | None = None,
+    at: At | None = None,
+    over: Mapping[str, Iterable[Any]] | None = None,
+) -> None:
     """Judge a claim, show the verdict where it is measured, and hand it over to the ledger.
 
     Args:
@@ -48,6 +56,9 @@ def judge(run: Run, claim_id: str, given: Given, reported: Given | None = None) 
         claim_id: such as ``"C7"``.
         given: data by the name of the claim's rule, as :mod:`faithnb.claims.registry` says.
         reported: values over seeds, by what they are, that are reported beside and not judged.
+        at: the experiments that it is judged on; by default the one that the notebook's parameters
+            describe. Empty where nothing is trained.
+        over: the values of fields that sweeps over these experiments have.
 
     Raises:
         ValueError: if there is no such claim, or its rules and the data do not fit.
@@ -58,10 +69,12 @@ def judge(run: Run, claim_id: str, given: Given, reported: Given | None = None) 
     beside = [Reported().evidence(what, values) for what, values in (reported or {}).items()]
     evidence = (*claim.evidence(given), *beside)
     seeds = {"first": run.first_seed, "n": run.n_seeds}
+    setting = described((run.experiment or ()) if at is None else at, over)
     found = Verdict(claim, evidence, tuple(caveats(evidence, run.first_seed)), seeds)
     hand_over("claims", {claim_id: {
         "kind": claim.kind, "statement": claim.statement, "rule": claim.rule, "seeds": seeds,
-        "evidence": [asdict(e) for e in evidence], "caveats": list(found.caveats)}})  # fmt: skip
+        "setting": setting, "evidence": [asdict(e) for e in evidence],
+        "caveats": list(found.caveats)}})  # fmt: skip
     show(found)
 
 
@@ -149,7 +162,7 @@ def _row(
     return {
         "id": claim.id, "kind": claim.kind, "statement": claim.statement, "quote": claim.quote,
         "rule": found.get("rule", claim.rule), "changed": claim.changed if seen else "",
-        "chapter": chapter, "seeds": seeds,
+        "chapter": chapter, "seeds": seeds, "setting": found.get("setting"),
         "verdict": verdict(claim, evidence, of_grid.get("share")),
         "caveats": list(found.get("caveats", ())),
         "statistic": shown.what if shown else None,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from faithnb.claims.evidence import number
+from faithnb.claims.judged_at import in_words
 from faithnb.claims.registry import CLAIMS
 from faithnb.claims.verdicts import CHANGED, LOOKS, Look, counts, said
 
@@ -45,6 +46,8 @@ def as_html(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         fails = "; ".join(map(html.escape, row["fails_at"]))
         elsewhere = f"<p>On the grid it does not hold at: {fails}.</p>" if fails else ""
+        at = html.escape(in_words(row["setting"]))
+        setting = f"<p>Different from the headline setting: {at}.</p>" if row["setting"] else ""
         where = html.escape((row["chapter"] or "").split("/")[-1].split("_")[0])
         body.append(
             f'<tr class="v-{LOOKS[row["verdict"]].key}"><td>{html.escape(row["id"])}</td>'
@@ -52,7 +55,8 @@ def as_html(rows: Sequence[Mapping[str, Any]]) -> str:
             f'<td>{html.escape(row["statement"])} <span class="kind">{html.escape(row["kind"])}'
             f"{f', {where}' if where else ''}</span>"
             f"<details><summary>rule and evidence</summary><p>{html.escape(row['rule'])}</p>"
-            f"{_evidence(row)}{elsewhere}{_changed(row)}</details></td><td>{_value(row)}</td></tr>"
+            f"{_evidence(row)}{setting}{elsewhere}{_changed(row)}</details></td>"
+            f"<td>{_value(row)}</td></tr>"
         )
     head = "".join(f"<th>{name}</th>" for name in ("claim", "verdict", "statement", "worst part"))
     return (

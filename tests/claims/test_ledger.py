@@ -10,6 +10,7 @@ import nbformat
 import numpy as np
 import pytest
 
+from faithnb import Experiment
 from faithnb.book.contents import ROOT
 from faithnb.book.running import gather
 from faithnb.claims import ledger
@@ -100,7 +101,8 @@ def test_what_is_recorded_reaches_the_ledger(tmp_path, monkeypatch):
     monkeypatch.setattr(shell, lambda: True)
     shown = []
     monkeypatch.setattr("IPython.display.display", shown.append)
-    ledger.judge(RUN, "C10", GIVEN, {"nothing": []})
+    at = dataclasses.replace(RUN, experiment=Experiment(repeat_frac=0.1))
+    ledger.judge(at, "C10", GIVEN, {"nothing": []})
     assert str(shown[0]) == "contradicted"
     assert "✕</i> contradicted<" in shown[0]._repr_html_()
 
@@ -127,7 +129,7 @@ def test_what_is_recorded_reaches_the_ledger(tmp_path, monkeypatch):
     assert (part["value"], part["low"], part["threshold"], part["null"]) == (0, 0, 0, 0.05)
     assert (part["n"], part["unit"], part["outcome"]) == (16, "transcoders", "holds")
     assert part["text"].startswith(f"{part['statistic']}: 0 [0, ")
-    assert row["seeds"] == {"first": 1000, "n": 16}
+    assert (row["seeds"], row["setting"]) == ({"first": 1000, "n": 16}, {"repeat_frac": 0.1})
     assert row["rule"] == CLAIMS["C10"].rule
     assert row["chapter"] == "notebooks/02_x"
     assert (row["fails_at"], rows["C1"]["fails_at"]) == (["d_in = 8"], [])
