@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from IPython.core.interactiveshell import InteractiveShell
 
 from faithnb import tables
@@ -18,6 +19,12 @@ from faithnb import tables
 )  # fmt: skip
 def test_numbers_have_two_significant_digits(value, shown):
     assert tables.in_digits(value) == shown
+
+
+def test_shares_of_few_are_counts():
+    hits = xr.DataArray([[True, False], [True, True]])
+    shown = [tables.counted(of) for of in (hits, hits.values, pd.Series([False]), [True, True], [])]
+    assert shown == ["3/4", "3/4", "0/1", "2/2", "0/0"]
 
 
 def test_rows_that_are_only_counted_have_no_number():
