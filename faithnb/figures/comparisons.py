@@ -118,15 +118,16 @@ def phase_maps(
     maps: Mapping[str, xr.DataArray],
     threshold: tuple[float, float, float] | None = None,
     up: str = "sparsity_coefficient",
-    label: str = "share of seeds",
     lost: bool = False,
+    *,
+    label: str,
 ) -> Figure:
     """Values in [0, 1] over ``repeat_frac`` × ``up``, a panel each.
 
     Axes are evenly spaced in the values given; the first may be 0. ``threshold`` is
     ``(a, b_r, b_λ)`` of a + b_r log r + b_λ log λ = 0, drawn as a line. Panels over different
-    values have axes of their own. ``label`` says what the colours are; shares that ``lost`` the
-    task have colours of their own.
+    values have axes of their own. ``label`` says what the colours of all panels are, in full;
+    shares that ``lost`` the task have colours of their own.
     """
     alike = len({values.shape for values in maps.values()}) == 1
     fig, axes = panels(len(maps), 3.0, 3.2, 0.9, sharex=alike, sharey=alike)

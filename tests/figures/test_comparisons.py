@@ -78,7 +78,9 @@ DRAWN = {
         frontier(), "sparsity_penalty", "n", "n", {"tanh": "t", "l1": "l"}
     ),
     "widths": lambda: figures.widths([1, 2], np.ones((2, 3)), np.ones((2, 3))),
-    "phase_maps": lambda: figures.phase_maps({"a": SCAN, "b": SCAN}, (10.0, 1.0, 1.5)),
+    "phase_maps": lambda: figures.phase_maps(
+        {"a": SCAN, "b": SCAN}, (10.0, 1.0, 1.5), label="share"
+    ),
     "outcome_maps": lambda: figures.outcome_maps(dict.fromkeys("abcde", ENDS)),
     "collapse": lambda: figures.collapse({"a": SCAN}),
     "collapse without zeros": lambda: figures.collapse({"a": SCAN[1:, 1:], "b": SCAN[1:2, 1:2]}),
@@ -87,7 +89,7 @@ DRAWN = {
     "changes": lambda: figures.jacobians({k: 2 * np.eye(3) for k in "abcde"}, "∂y"),
     "four maps": lambda: figures.phase_maps(dict.fromkeys("abcd", SCAN), label="lost", lost=True),
     "five maps of their own": lambda: figures.phase_maps(
-        {k: SCAN[: i + 1] for i, k in enumerate("abcde")}
+        {k: SCAN[: i + 1] for i, k in enumerate("abcde")}, label="share"
     ),
     "four jacobians": lambda: figures.jacobians(dict.fromkeys("abcd", np.eye(3))),
     "wide maps": lambda: figures.effect_maps(

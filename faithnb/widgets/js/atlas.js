@@ -136,7 +136,7 @@ class Atlas {
   chooseScan() {
     const scan = this.scans[this.choice.value];
     const grid = cells(
-      `Share of seeds that memorize: ${scan.name}`,
+      `Share of seeds that memorize and do the task: ${scan.name}`,
       scan.repeat_frac,
       scan.sparsity_coefficient,
       (i, j) => this.choose(scan, i, j),
@@ -159,7 +159,7 @@ class Atlas {
         { class: "fn-scale" },
         "no seed ",
         html("i", { style: `background: ${scale}` }),
-        " all seeds memorize, ",
+        " all seeds memorize and do the task, ",
         html("i", { class: "fn-lost", style: `background: ${COLOURS.states[LOST]}` }),
         " from below: the share that lost the task",
       ),
