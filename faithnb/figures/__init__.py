@@ -27,7 +27,7 @@ from faithnb.figures.one_transcoder import (
     selected_features,
     spectra,
 )
-from faithnb.figures.outcomes import outcome_maps
+from faithnb.figures.outcomes import outcome_links, outcome_maps
 from faithnb.figures.per_condition import dumbbells, ratios, states_by_condition, strips
 from faithnb.figures.problem import blind_spots, data, penalties, two_relus
 from faithnb.figures.style import BLUE, GREEN, RED
@@ -36,7 +36,8 @@ __all__ = [
     "BLUE", "GREEN", "RED", "against_l0", "along_coordinate", "along_ray", "blind_spots",
     "circuit_code", "circuit_map", "collapse", "contributions", "curves", "data", "dumbbells",
     "durations", "effect_maps", "estimates", "feature_activity", "feature_weights", "frontier",
-    "history", "jacobians", "lines", "margins", "outcome_maps", "penalties", "phase_maps",
-    "portrait", "ratios", "residual_stream", "selected_features", "series", "spectra",
-    "states_by_condition", "strips", "survival", "two_axes", "two_relus", "widths",
+    "history", "jacobians", "lines", "margins", "outcome_links", "outcome_maps",
+    "penalties", "phase_maps", "portrait", "ratios", "residual_stream", "selected_features",
+    "series", "spectra", "states_by_condition", "strips", "survival", "two_axes", "two_relus",
+    "widths",
 ]  # fmt: skip

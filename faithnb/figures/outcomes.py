@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from faithnb.figures.style import ORANGE, label_left, panels, styled
 from faithnb.measures.memorization import lost, memorized
+from faithnb.tables import counted
 
 OUTCOMES = {"neither": "#A9D0E8", "memorize p": ORANGE, "lost the task": "#8A3A66"}
 """What a transcoder of a scan ends as, from the bottom of a cell up, with its colour."""
@@ -71,3 +73,26 @@ def outcome_maps(scans: Mapping[str, xr.Dataset]) -> Figure:
     named = [Patch(color=colour, label=name) for name, colour in OUTCOMES.items()]
     fig.legend(handles=named, loc="outside upper left", ncols=3, fontsize=9)
     return fig
+
+
+def outcome_links(scans: Mapping[str, xr.Dataset], atlas: Mapping[str, int]) -> str:
+    """The cells of :func:`outcome_maps` as a table for a page, folded: how many of a cell's seeds
+    neither memorize nor lost the task, each a link to the cell in the atlas. A picture on a page
+    can hold no links.
+
+    Args:
+        scans: of sweeps, by title.
+        atlas: the place of those that the atlas holds among its scans, from 1.
+    """
+    rows = {}
+    for title, place in atlas.items():
+        fine = ~(lost(scans[title]) | memorized(scans[title]))
+        for penalty in fine.sparsity_coefficient.values[::-1]:
+            of_row = fine.sel(sparsity_coefficient=penalty)
+            rows[title, f"λ = {penalty:.2g}"] = {
+                f"r = {r:.2g}": f'<a href="atlas.html#r={r:.3g}&amp;lambda={penalty:.3g}'
+                f'&amp;scan={place}">{counted(of_row.sel(repeat_frac=r))}</a>'
+                for r in fine.repeat_frac.values
+            }
+    table = pd.DataFrame(rows).T.to_html(escape=False, border=0)
+    return f"<details><summary>These cells as links to the atlas</summary>{table}</details>"

@@ -1,3 +1,4 @@
+import re
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -215,6 +216,15 @@ def test_the_bars_of_a_cell_are_its_shares():
     for bar in ax.patches:
         tops.setdefault(bar.get_facecolor(), []).append(round(bar.get_height() / FILLED, 9))
     assert list(tops.values()) == [[1, 0, 0.5, 0], [0, 1, 0.5, 0], [0, 0, 0, 1]]
+
+
+def test_each_cell_of_a_scan_that_the_atlas_holds_is_a_link_to_it():
+    found = figures.outcome_links({"a": ENDS, "b": ENDS}, {"b": 3})
+    links = re.findall(r'<a href="atlas.html(.*?)">(.*?)</a>', found)
+    assert links == [
+        ("#r=0.01&amp;lambda=1&amp;scan=3", "1/2"), ("#r=0.1&amp;lambda=1&amp;scan=3", "0/2"),
+        ("#r=0.01&amp;lambda=0.1&amp;scan=3", "2/2"), ("#r=0.1&amp;lambda=0.1&amp;scan=3", "0/2"),
+    ]  # fmt: skip
 
 
 def test_a_long_label_stays_in_the_picture():
