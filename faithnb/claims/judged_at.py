@@ -63,8 +63,9 @@ def _experiments(at: At) -> Iterator[Experiment]:
 
 def _distinct(values: Iterable[Any]) -> list[Any]:
     """Each value once, as JSON can hold it; numbers in their order."""
-    plain = [v.item() if hasattr(v, "item") else v for v in values]
-    found = list(dict.fromkeys(plain))
+    plain = (v.item() if hasattr(v, "item") else v for v in values)
+    # 0.1 times 0.3 is to be 0.03
+    found = list(dict.fromkeys(float(f"{v:.12g}") if isinstance(v, float) else v for v in plain))
     return sorted(found) if all(isinstance(v, (int, float)) for v in found) else found
 
 

@@ -27,7 +27,7 @@ def test_a_setting_is_what_differs_from_the_headline_setting():
 
 
 def test_what_a_sweep_goes_over_stands_in_place_of_the_experiments_value():
-    over = {"sparsity_coefficient": np.array([0.3, 0.1, 0.3]), "seed": range(3)}
+    over = {"sparsity_coefficient": np.array([3 * 0.1, 0.1, 0.3]), "seed": range(3)}
     assert described(BASE, over) == {"repeat_frac": 0.1, "sparsity_coefficient": [0.1, 0.3]}
     assert described(BASE, {"repeat_frac": [0.0]}) == {}
 
