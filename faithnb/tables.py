@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 MOST_ROWS = 60
 """Longer tables are shown as pandas shows them, with their middle left out."""
@@ -26,8 +25,8 @@ def in_digits(value: Any) -> str:
     return f"{number:,.0f}" if 100 <= abs(number) < 1e7 else f"{float(f'{number:.2g}'):g}"
 
 
-def counted(hits: ArrayLike) -> str:
-    """How many are True, and out of how many, for a table: ``"15/16"``."""
+def counted(hits: Any) -> str:
+    """How many booleans of an array are True, and of how many, for a table: ``"15/16"``."""
     values = np.asarray(hits, dtype=bool)
     return f"{values.sum()}/{values.size}"
 

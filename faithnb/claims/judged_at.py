@@ -100,7 +100,8 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
         for setting, of in by_setting.items()
     )
     head = "<th>claims</th><th>what differs from the headline setting</th><th>judged on</th>"
-    return f'<table class="ledger"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    inside = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+    return f'<table class="ledger settings">{inside}</table>'
 
 
 def _judged_on(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -109,7 +110,8 @@ def _judged_on(rows: Iterable[Mapping[str, Any]]) -> str:
     for part in (part for row in rows for part in row["evidence"]):
         if part["outcome"] not in ("reported", "missing"):
             numbers.setdefault(part["unit"], []).append(part["n"])
-    return html.escape("; ".join(
-        f"{min(n)} {unit}" if min(n) == max(n) else f"{min(n)} to {max(n)} {unit}"
-        for unit, n in numbers.items()
-    ))  # fmt: skip
+    found = []
+    for unit, n in numbers.items():
+        amount = f"{min(n)}" if min(n) == max(n) else f"{min(n)} to {max(n)}"
+        found.append(f"{amount} {unit.removesuffix('s') if max(n) == 1 else unit}")
+    return html.escape("; ".join(found))

@@ -51,12 +51,12 @@ def test_claims_with_one_setting_share_a_row():
         "C2": judged("identity", {"repeat_frac": 0.1}, 16),
         "C3": judged("empirical", {}, 16),
         "C4": judged("empirical", {"repeat_frac": 0.1}, 5),
-        "L11": judged("empirical", None, 6, unit="prompts"),
+        "L11": judged("empirical", None, 1, unit="prompts"),
     }
     rows = as_rows(recorded)
     cells = re.findall(r"<td>(.*?)</td>", as_table(rows))
     assert [cells[k : k + 3] for k in range(0, len(cells), 3)] == [
         ["C1, C4", "r = 0.1", "5 to 16 seeds"],
         ["C3", "nothing", "16 seeds"],
-        ["L11", "no transcoder is trained for it", "6 prompts"],
+        ["L11", "no transcoder is trained for it", "1 prompt"],
     ]
