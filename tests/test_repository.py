@@ -118,6 +118,7 @@ def test_every_file_of_the_package_has_its_tests():
                 "common/errors": "files",
                 "lm/windows": "activations", "lm/subject": "responses", "lm/study": "responses",
                 "lm/tiny_model": "model", "lm/errors": "fetched", "common/npm": "fetched",
+                "common/processor": "about",
                 "lm/parts": "model", "lm/visit": "model",
                 "common/progress": "sweep", "sweeps/tasks": "workers", "benchmark/tasks": "task",
                 "benchmark/points": "task", "claims/setting": "grid",

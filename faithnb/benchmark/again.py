@@ -5,6 +5,9 @@ seed elsewhere by that. So at each point of the sweep the mean of a column over 
 It may differ by one standard error over the seeds that were run again, or by one seed at the other
 end of the column's range. No comparison turns on that little: a difference is found from 2.8
 standard errors on. What a run took in seconds is not compared, nor a column that came later.
+
+Where another processor carries several seeds elsewhere, a mean may lie further off by the same
+code. That is no reason to accept it: it is refused, and both processors are named.
 """
 
 from __future__ import annotations
@@ -83,8 +86,22 @@ def check(
                 f"{path.name} is not what is run today: the {what} of {entry.recipe} has changed "
                 "since. Run it anew and add the new file."
             )
-        wrong += unlike(said, again.rows.assign(point=[chosen[k] for k in again.rows.point]))
+        found = again.rows.assign(point=[chosen[k] for k in again.rows.point])
+        if differs := list(unlike(said, found)):
+            wrong += differs + _elsewhere(task, entry, again)
     return wrong
+
+
+def _elsewhere(task: str, entry: Entry, again: Entry) -> list[str]:
+    """A sentence where the processors differ, or the entry does not say its own."""
+    there, here = (of.versions[task].get("processor") for of in (entry, again))
+    if there == here:
+        return []
+    where = f"was run on {there}" if there else "does not say on which processor it was run"
+    return [
+        f"{task}: the entry {where}, and this is {here}. Another processor rounds differently, and "
+        "training amplifies that."
+    ]
 
 
 def unlike(said: pd.DataFrame, found: pd.DataFrame) -> Iterator[str]:

@@ -26,6 +26,7 @@ from faithnb.benchmark.task import Task
 from faithnb.benchmark.tasks import TASKS
 from faithnb.common.errors import InputError
 from faithnb.common.files import CHECKOUT, read_file, read_json, write_whole
+from faithnb.common.processor import processor_name
 from faithnb.training.store import source_hash
 
 FORMAT = "faithnb entry 1"
@@ -130,6 +131,7 @@ def versions(recipe: Any = None) -> dict[str, str]:
         "training": source_hash("trained"), "measures": source_hash("measures"),
         "torch": torch.__version__, "numpy": np.__version__,
         "python": platform.python_version(), "machine": platform.machine(),
+        "processor": processor_name(),
         **getattr(recipe, "versions", {}),
     }  # fmt: skip
 

@@ -13,8 +13,8 @@ import torch
 
 import faithnb
 from faithnb.book.contents import ROOT
-from faithnb.book.machine import processor_name
 from faithnb.book.processes import run
+from faithnb.common.processor import processor_name
 from faithnb.notebook import PROFILES
 from faithnb.sweeps.workers import cores
 

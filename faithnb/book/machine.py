@@ -6,11 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
-from platform import machine, processor
 
 import torch
 
+from faithnb.common.processor import processor_name
 from faithnb.experiment import Experiment
 from faithnb.sweeps.workers import cores
 from faithnb.training.ensemble import train
@@ -58,13 +57,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def processor_name() -> str:
-    """As the system names it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else processor() or machine()

@@ -46,7 +46,7 @@ def test_what_is_read_is_what_was_written(made):
     assert made.name == f"Mine@{read.hash}.json"
     assert read.recipe == "mine.py:Mine"
     assert read.configurations == ({"sparsity": 0.1}, {"sparsity": 0.2})
-    assert {"torch", "faithnb", "measures", "python"} <= set(read.versions["abs-v1"])
+    assert {"torch", "faithnb", "measures", "python", "processor"} <= set(read.versions["abs-v1"])
     assert read.rows.failed.tolist() == (["", "", "fit raised ValueError: no luck.", ""]) * 2
     assert np.isfinite(read.rows.fvu).tolist() == [True, True, False, True] * 2
     assert made.read_text(encoding="utf-8").count("\n") > 8  # a row a line
@@ -84,6 +84,19 @@ def test_numbers_that_do_not_come_out_are_refused(made):
     (said,) = again.check(changed(made, better), progress=False)
     assert said.startswith("abs-v1, point 0: fvu is ")
     assert "the entry says" in said
+
+
+@pytest.mark.parametrize(("there", "words"), [
+    ("Other 1", "the entry was run on Other 1, and this is "),
+    (None, "the entry does not say on which processor it was run, and this is "),
+])  # fmt: skip
+def test_numbers_of_another_processor_are_refused_with_its_name(made, there, words):
+    def moved(found):
+        found["versions"]["abs-v1"]["processor"] = there
+
+    assert again.check(changed(made, moved), progress=False) == []
+    _, said = again.check(changed(made, better), progress=False)
+    assert said.startswith(f"abs-v1: {words}")
 
 
 def test_failures_that_were_hidden_are_said(made):

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from faithnb.book.machine import processor_name
+from faithnb.common.processor import processor_name
 from faithnb.sweeps.workers import cores
 
 
