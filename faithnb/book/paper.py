@@ -145,7 +145,7 @@ def _lead_inside(paper: BeautifulSoup) -> None:
         if (home := to.partition("--")[0]) in there:
             link["href"] = f"#{home}"
         else:
-            link.unwrap()
+            del link["href"]
 
 
 def _made(html: Path, work: Work) -> Iterator[str]:
