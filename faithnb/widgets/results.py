@@ -137,7 +137,8 @@ def matching(records: Records) -> Told:
 
 def noticing(records: Records) -> Told:
     """How often two numbers put a transcoder of another mechanism above one of the layer's."""
-    delta, _ = _evidence(records, "B14", "patching error, another over the layer's mechanism, |x|")
+    told = "Cliff's δ, patching error, another over the layer's mechanism, |x|"
+    delta, _ = _evidence(records, "B14", told)
     lead, _ = _evidence(records, "B17", "AUROC, patching minus FVU, |x|")
     patching = (delta + 1) / 2
     values = {"patching error": patching, "FVU": patching - lead}

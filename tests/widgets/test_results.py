@@ -23,6 +23,7 @@ def claim(*parts):
     return {"evidence": list(parts)}
 
 
+ANOTHER = "patching error, another over the layer's mechanism"
 PATTERNS = {"exact repeat": [0.7, 0.5], "ray": [0.7, 0.4], "magnitudes": [0.5, None]}
 RECORDS = {
     "runs": {
@@ -45,7 +46,7 @@ RECORDS = {
                                           part("given up, 0.67 × equilibrium", 0.75))},
         "07_coactivation": {"B1": claim(part("pattern feature, one at a time", 0.0, 2))},
         "10_interventions": {
-            "B14": claim(part("patching error, another over the layer's mechanism, |x|", 0.9)),
+            "B14": claim(part(f"Cliff's δ, {ANOTHER}, |x|", 0.9)),
             "B17": claim(part("AUROC, patching minus FVU, |x|", 0.25)),
         },
     },
@@ -99,6 +100,11 @@ def test_the_parts_that_are_read_are_those_of_the_claims():
              "B17": ("AUROC, patching minus FVU",)}  # fmt: skip
     for name, of in rules.items():
         assert set(of) <= {*CLAIMS[name].rules, *CLAIMS[name].chapter}, name
+    sides = [1.0, 2.0, 3.0], [0.0, 0.5, 0.7], [1, 2, 3], [1, 2, 3]
+    given = {name: {"|x|": sides} for name in CLAIMS["B14"].rules}
+    (evidence,) = CLAIMS["B14"].evidence(given)
+    (read, _) = RECORDS["claims"]["10_interventions"].values()
+    assert evidence.what == read["evidence"][0]["what"]
 
 
 def test_cards_bring_the_verdict_and_lead_to_the_chapter():
