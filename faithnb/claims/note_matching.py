@@ -68,7 +68,9 @@ def _(s: Setting) -> dict[str, Any]:
 
 
 C20 = claim(
-    "C20", "empirical", "In the note's example Jacobian matching removes the datapoint feature.",
+    "C20", "empirical",
+    "In the note's example Jacobian matching removes the datapoint feature, and the transcoder is "
+    "otherwise as without repeats.",
     {"generalizing with matching": Often(),
      "relative to no repeats, with matching": Within(0.9, 1.1)},
     terms="FVU and L0 are compared with those without repeats.",

@@ -301,7 +301,7 @@ def two_axes(
             ax.scatter(*at, color=STATE_COLOURS[name], alpha=alpha, s=16,
                        linewidth=0, label=name if able else None)  # fmt: skip
     ax.set(xlabel="L0, contributing features (left: simpler)",
-           ylabel="Jacobian error at p (below: more faithful)")  # fmt: skip
+           ylabel="Jacobian error around p (below: more faithful)")  # fmt: skip
     if len(of):
         ax.set(xscale="log", yscale="log")
     fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=4)

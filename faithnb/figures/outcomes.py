@@ -90,7 +90,7 @@ def outcome_links(scans: Mapping[str, xr.Dataset], atlas: Mapping[str, int]) -> 
         for penalty in fine.sparsity_coefficient.values[::-1]:
             of_row = fine.sel(sparsity_coefficient=penalty)
             rows[title, f"λ = {penalty:.2g}"] = {
-                f"r = {r:.2g}": f'<a href="atlas.html#r={r:.3g}&amp;lambda={penalty:.3g}'
+                f"r = {r:.2g}": f'<a href="atlas.html?r={r:.3g}&amp;lambda={penalty:.3g}'
                 f'&amp;scan={place}">{counted(of_row.sel(repeat_frac=r))}</a>'
                 for r in fine.repeat_frac.values
             }

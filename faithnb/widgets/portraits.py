@@ -124,12 +124,16 @@ def _grid(
     )
 
 
+STRONG = {"plus": 0.8, "minus": 0.86}
+"""From which size on white is easier to read than black, on the colour of a cell."""
+
+
 def _cell(value: float) -> str:
-    shown, size = number(value), min(1.0, abs(value))
+    shown, size = number(value), round(min(1.0, abs(value)), 2)
     if shown == "0.00":
         return "<b>·</b>"
     sign = "minus" if value < 0 else "plus"
-    strong = " fn-strong" if size >= (0.95 if value < 0 else 0.78) else ""
+    strong = " fn-strong" if size >= STRONG[sign] else ""
     return f'<b class="fn-{sign}{strong}" style="--v:{size:.2f}">{shown}</b>'
 
 

@@ -32,7 +32,7 @@ def strip(
     """
     states = list(zip(fractions, repeats, matched, strict=True))
     pictures = [(_picture(one), _picture(other)) for _, one, other in states]
-    titles = ("The layer’s truth", "With repeats", "Repeats, Jacobian-matched")
+    titles = ("The layer’s truth", "With repeats", "With repeats and matching")
     shown = (_picture(layer), *pictures[start])
     panels = "".join(
         f'<div class="fn-panel"><p class="fn-title">{title}</p>'

@@ -122,6 +122,10 @@ def test_the_atlas_answers_pointer_and_keyboard(html, browser, address):
         assert "circuits have a feature" in atlas.locator(".fn-wide [role=img]").get_attribute(
             "aria-label"
         )
+    tab.goto(f"{address}/notebooks/atlas.html?r=0.3&lambda=0.5&scan=2")  # as chapter 4 links to it
+    tab.wait_for_selector("tbody tr")
+    assert tab.locator("[name=scan]").input_value() == "1"
+    assert atlas.get_attribute("data-cell") == "0.3 0.5"
     assert real(errors, html) == []
     tab.context.close()
 

@@ -222,8 +222,8 @@ def test_each_cell_of_a_scan_that_the_atlas_holds_is_a_link_to_it():
     found = figures.outcome_links({"a": ENDS, "b": ENDS}, {"b": 3})
     links = re.findall(r'<a href="atlas.html(.*?)">(.*?)</a>', found)
     assert links == [
-        ("#r=0.01&amp;lambda=1&amp;scan=3", "1/2"), ("#r=0.1&amp;lambda=1&amp;scan=3", "0/2"),
-        ("#r=0.01&amp;lambda=0.1&amp;scan=3", "2/2"), ("#r=0.1&amp;lambda=0.1&amp;scan=3", "0/2"),
+        ("?r=0.01&amp;lambda=1&amp;scan=3", "1/2"), ("?r=0.1&amp;lambda=1&amp;scan=3", "0/2"),
+        ("?r=0.01&amp;lambda=0.1&amp;scan=3", "2/2"), ("?r=0.1&amp;lambda=0.1&amp;scan=3", "0/2"),
     ]  # fmt: skip
 
 

@@ -1,6 +1,8 @@
 """The strip of the first page: what stands, and what its slider shows."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,8 @@ from faithnb import AbsoluteValue, Transcoder
 from faithnb.data.sampling import evaluation_sample
 from faithnb.model.layer import Circuit
 from faithnb.widgets.in_page import InPage
-from faithnb.widgets.portraits import bar, cells, portraits
+from faithnb.widgets.portraits import __file__ as portraits_file
+from faithnb.widgets.portraits import _cell, bar, cells, portraits
 from faithnb.widgets.strip import strip
 
 WHOLE = portrait(1.0, whole=True, state="datapoint")
@@ -101,3 +104,23 @@ def test_data_cannot_end_the_script_they_stand_in(page):
     errors = put(page, InPage('<div class="fn-control"></div>', "slides.js", data))
     assert page.inner_text(".fn-slider span") == "</script><b>x</b>"
     assert errors == []
+
+
+def luminance(rgb):
+    """WCAG's relative luminance."""
+    parts = [c / 255 for c in rgb]
+    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+
+@pytest.mark.parametrize("sign", ["plus", "minus"])
+def test_every_number_can_be_read_on_its_colour(sign):
+    css = (Path(portraits_file).parent / "js" / "front.css").read_text(encoding="utf-8")
+    (found,) = re.findall(rf"\.fn-{sign} .*?rgb\((\d+) (\d+) (\d+) / var", css)
+    colour = np.array(found, dtype=float)
+    for size in np.arange(0.01, 1.005, 0.01):
+        cell = _cell(size if sign == "plus" else -size)
+        ground = luminance(np.round(255 * (1 - size) + colour * size))
+        text = 1.0 if "fn-strong" in cell else 0.0
+        light, dark = max(text, ground), min(text, ground)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, cell

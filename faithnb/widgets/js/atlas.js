@@ -34,9 +34,9 @@ async function unpack(packed) {
 
 const BORDER = { repeats: 0.1, sparsity: 0.1 }; // near where memorizing begins: the first cell shown
 
-/** The cell and scan that an address names after its #, `r=0.1&lambda=0.1`; null if it names none. */
-function linked(hash) {
-  const says = new URLSearchParams(hash.slice(1));
+/** The cell and scan that an address names after its # or ?, `r=0.1&lambda=0.1`; null if it names none. */
+function linked(part) {
+  const says = new URLSearchParams(part.slice(1));
   const [repeats, sparsity] = ["r", "lambda"].map((name) => parseFloat(says.get(name)));
   if (!(repeats >= 0 && sparsity >= 0)) return null;
   return { cell: { repeats, sparsity }, scan: Number(says.get("scan") || 1) - 1 };
@@ -112,7 +112,7 @@ class Atlas {
 
   /** Go where the page's address says; whether it says so. */
   follow() {
-    const to = linked(window.location.hash);
+    const to = linked(window.location.hash) ?? linked(window.location.search);
     if (!to) return false;
     if (to.scan in this.scans) this.choice.value = to.scan;
     this.cell = to.cell;
