@@ -125,7 +125,7 @@ def test_the_atlas_answers_pointer_and_keyboard(html, browser, address):
     tab.goto(f"{address}/notebooks/atlas.html?r=0.3&lambda=0.5&scan=2")  # as chapter 4 links to it
     tab.wait_for_selector("tbody tr")
     assert tab.locator("[name=scan]").input_value() == "1"
-    assert atlas.get_attribute("data-cell") == "0.3 0.5"
+    assert atlas.get_attribute("data-cell") == "r = 0.30, λ = 0.50"
     assert real(errors, html) == []
     tab.context.close()
 
